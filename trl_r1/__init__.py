@@ -1,0 +1,37 @@
+"""trl_r1: DeepSeek-R1's training system as a plug-in for Hugging Face TRL.
+
+Everything named here is imported on first use, so that ``import trl_r1`` costs nothing and a reward can be used in a
+verifier process that never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "R1GRPOConfig": "trl_r1.config",
+    "R1GRPOTrainer": "trl_r1.trainer",
+    "load_reward": "trl_r1.rewards.catalogue",
+    "load_rewards": "trl_r1.rewards.catalogue",
+}
+
+__all__ = ["R1GRPOConfig", "R1GRPOTrainer", "__version__", "load_reward", "load_rewards"]
+
+if TYPE_CHECKING:
+    from trl_r1.config import R1GRPOConfig
+    from trl_r1.rewards.catalogue import load_reward, load_rewards
+    from trl_r1.trainer import R1GRPOTrainer
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'trl_r1' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

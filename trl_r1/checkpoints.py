@@ -1,0 +1,161 @@
+"""Checkpoints that can be trusted: complete ones are found, broken ones are named, and they lie where resuming is exact."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import zipfile
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+def what_is_broken(checkpoint: str | os.PathLike) -> str | None:
+    """What keeps a run from resuming at `checkpoint`, as half a sentence; None when it is complete.
+
+    The trainer writes `trainer_state.json` last, so a kill in mid-write leaves a folder without it. The sizes of the
+    tensor files are compared with what their headers announce, so that a truncated copy is noticed too.
+    """
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return "it does not exist"
+    state = folder / "trainer_state.json"
+    if not state.is_file():
+        return "trainer_state.json is missing (the run was stopped while writing it)"
+    try:
+        json.loads(state.read_text())
+    except ValueError:
+        return "trainer_state.json is cut off"
+    if (folder / "model.safetensors.index.json").is_file():
+        names = set(json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"].values())
+    else:
+        names = {name for name in WEIGHTS if (folder / name).is_file()}
+        if not names and not any(folder.glob("pytorch_model_fsdp*")) and not any(folder.glob("global_step*")):
+            return "it holds no weights"
+    for name in sorted(names):
+        problem = _truncated(folder / name)
+        if problem:
+            return problem
+    for name in ("optimizer.pt", "scheduler.pt", "reference.safetensors"):
+        if (folder / name).exists():
+            problem = _truncated(folder / name)
+            if problem:
+                return problem
+    return None
+
+
+def _truncated(path: Path) -> str | None:
+    if not path.is_file():
+        return f"{path.name} is missing"
+    if path.suffix == ".safetensors":
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+            if size < 8 or header > size:
+                return f"{path.name} is cut off"
+            try:
+                tensors = json.loads(file.read(header))
+            except ValueError:
+                return f"{path.name} is damaged"
+        ends = [entry["data_offsets"][1] for name, entry in tensors.items() if name != "__metadata__"]
+        if 8 + header + max(ends, default=0) != size:
+            return f"{path.name} is cut off"
+    elif not zipfile.is_zipfile(path):  # what torch.save writes
+        return f"{path.name} is cut off"
+    return None
+
+
+def newest_complete(folder: str | os.PathLike) -> str | None:
+    """The complete checkpoint with the highest step in `folder`, skipping broken ones with a warning; None if there is none."""
+    found = []
+    for path in Path(folder).glob("checkpoint-*"):
+        match = re.fullmatch(r"checkpoint-(\d+)", path.name)
+        if match and path.is_dir():
+            found.append((int(match.group(1)), path))
+    for _, path in sorted(found, reverse=True):
+        problem = what_is_broken(path)
+        if problem is None:
+            return str(path)
+        logger.warning("Skipping %s: %s.", path, problem)
+    return None
+
+
+def resolve_resume(resume_from_checkpoint: str | bool | None, folder: str | os.PathLike) -> str | None:
+    """What `Trainer.train(resume_from_checkpoint=...)` should get: a complete checkpoint or None.
+
+    Raises:
+        ValueError: a named checkpoint is broken or missing, or True was given and the folder has no complete one.
+    """
+    if resume_from_checkpoint is None or resume_from_checkpoint is False:
+        return None
+    if isinstance(resume_from_checkpoint, str) and resume_from_checkpoint.lower() not in ("true", "1", "yes"):
+        problem = what_is_broken(resume_from_checkpoint)
+        if problem:
+            other = newest_complete(Path(resume_from_checkpoint).parent)
+            raise ValueError(
+                f"Cannot resume from {resume_from_checkpoint}: {problem}. "
+                + (f"The newest complete checkpoint beside it is {other}." if other else "Start without it.")
+            )
+        return resume_from_checkpoint
+    found = newest_complete(folder)
+    if found is None:
+        raise ValueError(f"Cannot resume: {folder} holds no complete checkpoint. Start without resume_from_checkpoint.")
+    return found
+
+
+def generation_period(steps_per_generation: int, num_iterations: int, gradient_accumulation_steps: int) -> int:
+    """Optimizer steps between two moments at which no rollout is left over.
+
+    TRL generates every ``steps_per_generation * num_iterations`` micro-steps and an optimizer step takes
+    ``gradient_accumulation_steps`` of them.
+
+    >>> generation_period(steps_per_generation=4, num_iterations=2, gradient_accumulation_steps=2)
+    4
+    """
+    every = steps_per_generation * num_iterations
+    return math.lcm(every, gradient_accumulation_steps) // gradient_accumulation_steps
+
+
+class SaveAtBoundary(TrainerCallback):
+    """Moves a checkpoint that would fall between two generations to the next moment without left-over rollouts.
+
+    TRL drops the rollouts it still holds when it resumes, so only there does a resumed run equal an uninterrupted one.
+    The last step of a run is saved where it is.
+    """
+
+    def __init__(self, period: int):
+        self.period = period
+        self.pending = False
+        self.said = False
+
+    def _move(self, state, control):
+        at_boundary = state.global_step % self.period == 0
+        if control.should_save and not at_boundary and state.global_step < state.max_steps:
+            control.should_save = False
+            self.pending = True
+            if not self.said and state.is_world_process_zero:
+                self.said = True
+                logger.warning(
+                    "The checkpoint due at step %d is moved to step %d: rollouts serve %d optimizer steps, and only "
+                    "between them does a resumed run equal an uninterrupted one. Later ones move alike.",
+                    state.global_step,
+                    -(-state.global_step // self.period) * self.period,
+                    self.period,
+                )
+        elif self.pending and at_boundary:
+            control.should_save = True
+            self.pending = False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._move(state, control)
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        self._move(state, control)

@@ -1,0 +1,66 @@
+"""What we expect of the installed TRL: the methods R1GRPOTrainer extends, and the one expression it steers.
+
+Asked once when a trainer is built, and by `trl-r1 doctor`. It reads signatures and source; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import trl
+from trl import GRPOTrainer
+
+
+# method -> the parameter names we pass or read, in order; a method we call with *args needs only its first ones
+SEAMS: dict[str, tuple[str, ...]] = {
+    "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
+    "_generate_and_score_completions": ("inputs",),
+    "_get_per_token_logps_and_entropies": ("model",),
+    "_compute_loss": ("model", "inputs"),
+    "_save_checkpoint": ("model", "trial"),
+    "_load_optimizer_and_scheduler": ("checkpoint",),
+}
+KL_EXPRESSION = "self.beta * per_token_kl"
+
+
+def broken_seams(trainer: type = GRPOTrainer) -> list[str]:
+    """One sentence for each method of TRL's trainer that is gone or has other parameters; empty when all is well."""
+    sentences = []
+    for name, wanted in SEAMS.items():
+        method = getattr(trainer, name, None)
+        if method is None:
+            sentences.append(f"trl {trl.__version__} no longer defines GRPOTrainer.{name}, which trl_r1 extends.")
+            continue
+        parameters = tuple(inspect.signature(inspect.unwrap(method)).parameters)[1:]
+        if parameters[: len(wanted)] != wanted:
+            sentences.append(
+                f"trl {trl.__version__}: GRPOTrainer.{name} takes ({', '.join(parameters)}), and trl_r1 expects it to "
+                f"begin with ({', '.join(wanted)})."
+            )
+    return sentences
+
+
+def broken_kl_seam(trainer: type = GRPOTrainer) -> list[str]:
+    """A sentence if TRL's loss no longer multiplies `self.beta` with its per-token KL exactly once; else empty."""
+    method = getattr(trainer, "_compute_loss", None)
+    found = inspect.getsource(inspect.unwrap(method)).count(KL_EXPRESSION) if method is not None else 0
+    if found == 1:
+        return []
+    return [
+        f"trl {trl.__version__}: GRPOTrainer._compute_loss evaluates `{KL_EXPRESSION}` {found} times, and trl_r1's own KL "
+        "needs it exactly once. Advantages, the rolling reference and the schedules are not affected."
+    ]
+
+
+def bypasses_compute_loss(trainer: type = GRPOTrainer) -> bool:
+    """Whether this TRL computes the loss elsewhere under `use_liger_kernel` (1.13 and older), where no KL of ours acts."""
+    return hasattr(trainer, "compute_liger_loss")
+
+
+def check_seams(custom_kl: bool) -> None:
+    """Raises RuntimeError with every broken seam that the chosen options need."""
+    sentences = broken_seams() + (broken_kl_seam() if custom_kl else [])
+    if sentences:
+        raise RuntimeError(
+            " ".join(sentences) + " Install a TRL that trl_r1 was tested with (docs/index.md), or run `trl-r1 doctor`."
+        )

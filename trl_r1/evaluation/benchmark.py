@@ -1,0 +1,304 @@
+"""Benchmark: a model and problems with checkable answers in, an :class:`Evaluation` out.
+
+    problems -> sampling.sample -> texts -> graders -> verdicts -> metrics -> Evaluation -> JSON
+
+The Evaluation keeps every text, so that a better grader can be applied later without generating again
+(:meth:`Evaluation.regrade`), and a doubtful number can be looked up.
+
+Source  protocol (temperature 0.6, top-p 0.95, K samples, pass@1 and cons@K): DeepSeek-R1, arXiv:2501.12948, Sec. 3.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trl_r1.evaluation.files import replace_file
+from trl_r1.evaluation.metrics import Interval, bootstrap_interval, consensus, paired_difference, pass_at_k
+from trl_r1.evaluation.sampling import Prompt, sample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+KIND = "trl_r1.evaluation"  # what the JSON file says it is
+
+
+@dataclass(frozen=True)
+class Graders:
+    """The judges of a text, each a pure function, so that a test or a user can replace one."""
+
+    extract: Callable[[str], str | None]  # text -> final answer
+    verify: Callable[[str, str], bool | None]  # (answer, gold) -> right? None: this gold cannot be judged
+    same_answer: Callable[[str, str], bool]  # do two answers mean the same? (the majority vote)
+    well_formed: Callable[[list[str]], list[float | None]]  # texts -> format scores in [0, 1]
+    consistency: Callable[[str, str], float | None]  # (text, language) -> share in [0, 1]
+
+
+def default_graders() -> Graders:
+    """The graders that are also the rewards: an evaluation then asks for what training was paid for."""
+    from trl_r1.rewards import accuracy, format, language
+
+    return Graders(
+        extract=accuracy.extract,
+        verify=accuracy.verify,
+        same_answer=accuracy.same_answer,
+        well_formed=format.Format(),
+        consistency=language.consistency,
+    )
+
+
+@dataclass
+class Problem:
+    """One problem with everything that was said about it. K samples; the lists below are (K,)."""
+
+    prompt: Prompt
+    solution: str
+    language: str | None
+    texts: list[str]
+    lengths: list[int]  # tokens
+    clipped: list[bool]
+    answers: list[str | None] = field(default_factory=list)
+    verdicts: list[bool] = field(default_factory=list)
+    well_formed: list[float | None] = field(default_factory=list)
+    consistency: list[float | None] = field(default_factory=list)
+    judged: bool = True  # false when the gold answer cannot be read: no fault of the model's
+    consensus: float = math.nan  # share of the (tied) majority answers that are right
+
+    def grade(self, graders: Graders) -> "Problem":
+        """Fill in what the graders say. No answer, or one the verifier cannot judge, is wrong."""
+        self.answers = [graders.extract(text) for text in self.texts]
+        known: dict[str, bool] = {}
+        for answer in self.answers:
+            if answer is not None and answer not in known:
+                known[answer] = graders.verify(answer, self.solution) is True
+        self.verdicts = [answer is not None and known[answer] for answer in self.answers]
+        self.judged = graders.verify(self.solution, self.solution) is not None
+        self.well_formed = list(graders.well_formed(self.texts))
+        language = self.language
+        self.consistency = [None if language is None else graders.consistency(text, language) for text in self.texts]
+        self.consensus = consensus(self.answers, self.verdicts, graders.same_answer) if self.judged else math.nan
+        return self
+
+
+def mean_of(values: Iterable[float | None]) -> float:
+    """Mean without the None; NaN when nothing is left."""
+    present = [float(value) for value in values if value is not None]
+    return sum(present) / len(present) if present else math.nan
+
+
+METRICS: dict[str, Callable[[Problem], float]] = {
+    "pass@1": lambda problem: mean_of(problem.verdicts) if problem.judged else math.nan,
+    "cons@K": lambda problem: problem.consensus,
+    "pass@K": lambda problem: float(any(problem.verdicts)) if problem.judged else math.nan,
+    "format": lambda problem: mean_of(problem.well_formed),
+    "language": lambda problem: mean_of(problem.consistency),
+    "length": lambda problem: mean_of(problem.lengths),
+    "clipped": lambda problem: mean_of(problem.clipped),
+}
+"""Number per problem by name; all are shares in [0, 1] except length, which is in tokens. K is the sample count."""
+
+
+@dataclass
+class Evaluation:
+    """What a model did on P problems with K samples each; the numbers are computed from ``problems``."""
+
+    problems: list[Problem]
+    settings: dict[str, Any] = field(default_factory=dict)  # how the texts were drawn; JSON values
+    level: float = 0.95  # of the intervals
+
+    @property
+    def samples(self) -> int:
+        """K; the smallest one, should problems differ."""
+        return min((len(problem.texts) for problem in self.problems), default=0)
+
+    def key(self, name: str) -> str:
+        """A name of METRICS as users write it: 'cons@K' with 16 samples is 'cons@16'."""
+        return name.replace("K", str(self.samples)) if name.endswith("@K") else name
+
+    def per_problem(self, name: str) -> np.ndarray:
+        """(P,) one number per problem for a name of METRICS ('cons@K' or 'cons@16'); NaN where there is none."""
+        for metric, value in METRICS.items():
+            if name in (metric, self.key(metric)):
+                return np.array([value(problem) for problem in self.problems], dtype=np.float64)
+        raise ValueError(f"No metric is called {name!r}. Choose one of: {', '.join(map(self.key, METRICS))}.")
+
+    def pass_at(self, k: int) -> float:
+        """Unbiased pass@k for any k up to K, averaged over the problems that can be judged."""
+        return mean_of(pass_at_k(len(p.verdicts), sum(p.verdicts), k) for p in self.problems if p.judged)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Mean and bootstrap interval over problems for each name of METRICS, by the users' key."""
+        return {self.key(name): bootstrap_interval(self.per_problem(name), self.level) for name in METRICS}
+
+    def __getitem__(self, name: str) -> float:
+        """The mean for a name of METRICS: ``evaluation["pass@1"]``."""
+        return self.intervals[self.key(name)].mean
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, ready for JSON: ``{"pass@1": .., "cons@16": .., ..., "interval": {"pass@1": [low, high], ..}}``.
+
+        A number nobody could compute (language without a language column) is None.
+        """
+        return {
+            **{name: plain(interval.mean) for name, interval in self.intervals.items()},
+            "interval": {
+                name: [plain(interval.low), plain(interval.high)] for name, interval in self.intervals.items()
+            },
+            "level": self.level,
+            "problems": len(self.problems),
+            "unjudged": sum(not problem.judged for problem in self.problems),
+            "samples": self.samples,
+            "settings": self.settings,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write numbers, settings and every text as JSON, whole or not at all."""
+        rows = [{**asdict(problem), "consensus": plain(problem.consensus)} for problem in self.problems]
+        content = {"kind": KIND, "version": 1, "summary": self.to_dict(), "problems": rows}
+        return replace_file(path, json.dumps(content, ensure_ascii=False, indent=1, default=str) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Evaluation":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: there is no such file, or it holds something else.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"There is no evaluation at {str(path)!r}. Evaluation.save writes one.") from None
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{str(path)!r} is not an evaluation: it cannot be read as JSON ({error}).") from error
+        if not isinstance(content, dict) or content.get("kind") != KIND:
+            raise ValueError(f"{str(path)!r} is JSON, but not an evaluation. Evaluation.save writes one.")
+        names = {entry.name for entry in fields(Problem)}
+        problems = [
+            Problem(**{name: value for name, value in row.items() if name in names}) for row in content["problems"]
+        ]
+        for problem in problems:
+            problem.consensus = math.nan if problem.consensus is None else problem.consensus
+        return cls(problems, content["summary"]["settings"], content["summary"]["level"])
+
+    def regrade(self, graders: Graders | None = None) -> "Evaluation":
+        """The same texts, judged again (by default with today's graders); nothing is generated."""
+        graders = default_graders() if graders is None else graders
+        fresh = [
+            Problem(p.prompt, p.solution, p.language, list(p.texts), list(p.lengths), list(p.clipped)).grade(graders)
+            for p in self.problems
+        ]
+        return Evaluation(fresh, dict(self.settings), self.level)
+
+
+def plain(number: float) -> float | None:
+    """A float for JSON, which knows no NaN."""
+    return float(number) if math.isfinite(number) else None
+
+
+def pair(before: Evaluation, after: Evaluation) -> list[tuple[int, int]]:
+    """Indices of the problems both evaluations hold (same prompt, same solution), in the order of ``before``."""
+    places: dict[str, list[int]] = {}
+    for index, problem in enumerate(after.problems):
+        places.setdefault(identity(problem), []).append(index)
+    pairs = []
+    for index, problem in enumerate(before.problems):
+        waiting = places.get(identity(problem))
+        if waiting:
+            pairs.append((index, waiting.pop(0)))
+    return pairs
+
+
+def identity(problem: Problem) -> str:
+    """What makes two rows the same problem."""
+    return json.dumps([problem.prompt, problem.solution], sort_keys=True, default=str)
+
+
+def compare(before: Evaluation, after: Evaluation, name: str) -> Interval:
+    """Paired difference ``after - before`` of a metric over the problems both hold; NaN when they share none."""
+    pairs = pair(before, after)
+    first, second = before.per_problem(name), after.per_problem(name)
+    return paired_difference([first[i] for i, _ in pairs], [second[j] for _, j in pairs], before.level)
+
+
+def evaluate(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    problems: Sequence[Mapping[str, Any]],
+    *,
+    prompt_column: str = "prompt",
+    solution_column: str = "solution",
+    language_column: str | None = "language",
+    samples: int = 16,
+    temperature: float = 0.6,
+    top_p: float = 0.95,
+    max_new_tokens: int = 512,
+    batch_size: int = 256,
+    seed: int = 0,
+    progress: bool = True,
+    graders: Graders | None = None,
+) -> Evaluation:
+    """Draw K samples of every problem and grade them.
+
+    Args:
+        model, tokenizer, samples, temperature, top_p, max_new_tokens, batch_size, seed, progress: see
+            :func:`trl_r1.evaluation.sampling.sample`.
+        problems: P rows (a list of dicts or a datasets.Dataset), prompts ready to generate from (text or messages).
+        prompt_column, solution_column: names of the columns with the prompt and the gold answer.
+        language_column: language code of each problem; a problem without one is not judged for language.
+        graders: default: the rewards of this package.
+
+    Raises:
+        ValueError: no problems, a missing column, a missing prompt or gold answer, or a sampling option out of range.
+    """
+    rows = list(problems)
+    if not rows:
+        raise ValueError("There are no problems to evaluate on; the dataset or the selection from it is empty.")
+    for number, row in enumerate(rows):
+        for column in (prompt_column, solution_column):
+            if column not in row:
+                raise ValueError(f"Problem {number} has no column {column!r}. It has: {', '.join(map(str, row))}.")
+            if row[column] in (None, "", []):
+                raise ValueError(f"Problem {number} has nothing in its column {column!r}; drop the row or fill it in.")
+    graders = default_graders() if graders is None else graders
+    drawn = sample(
+        model,
+        tokenizer,
+        [row[prompt_column] for row in rows],
+        samples=samples,
+        temperature=temperature,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+    )
+    graded = [
+        Problem(
+            prompt=row[prompt_column],
+            solution=str(row[solution_column]),
+            language=row.get(language_column) if language_column else None,
+            texts=texts,
+            lengths=lengths,
+            clipped=clipped,
+        ).grade(graders)
+        for row, texts, lengths, clipped in zip(rows, drawn.texts, drawn.lengths, drawn.clipped, strict=True)
+    ]
+    settings = {
+        "model": str(getattr(model, "name_or_path", "") or getattr(model.config, "_name_or_path", "")),
+        "samples": samples,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_new_tokens": max_new_tokens,
+        "batch_size": batch_size,
+        "seed": seed,
+        "seconds": round(drawn.seconds, 1),
+        "tokens": drawn.tokens,
+    }
+    return Evaluation(graded, settings)

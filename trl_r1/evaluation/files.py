@@ -1,0 +1,59 @@
+"""Files that survive a crash: written whole or not at all; read up to the line the crash cut in half."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def replace_file(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never half of one.
+
+    Text becomes UTF-8; a lone surrogate (half a character, which a model can be made to write) becomes its ``\\udXXX``
+    escape, which inside a JSON string means the same thing.
+
+    Raises:
+        OSError: the folder cannot be made or written; no temporary file stays behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp makes private files; a report is not one
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def current_umask() -> int:
+    """The process's file mode mask (which the operating system only tells while setting it)."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The JSON objects of a file, one per line, without the lines that are not a whole object; [] without a file.
+
+    A process killed while it writes leaves such a line, at the end or, if it was started again, in the middle.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # blank or cut
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows

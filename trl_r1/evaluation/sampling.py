@@ -1,0 +1,257 @@
+"""Sampling: P prompts in, K texts of each out, with `generate` and without a trace on the model or the random state.
+
+What makes it quick on a CPU as on a GPU: prompts run longest first in rows of similar length, the K rows of one prompt
+beside each other; and a batch is not held up by its longest row: every batch is generated for ``first_pass`` tokens
+only, then the unfinished rows of *all* batches are pooled and continued for twice as many, and so on. A row that
+continues pays one more prefill; because the passes double, that is at most about two prefills of its own length.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Prompt = str | list[dict[str, Any]]
+"""Text, or a conversation as a list of messages (which goes through the chat template)."""
+
+FIRST_PASS = 32  # tokens
+
+# What a model's own generation_config may set and a benchmark must not inherit (Qwen2.5 ships repetition_penalty 1.05).
+NEUTRAL: dict[str, Any] = {
+    "top_k": 0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "num_beams": 1,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "forced_eos_token_id": None,
+}
+
+
+@dataclass
+class Samples:
+    """K texts for each of P prompts, in the order of the prompts."""
+
+    texts: list[list[str]]  # (P, K) decoded without special tokens
+    lengths: list[list[int]]  # (P, K) generated tokens, the end token included, as TRL counts completions/mean_length
+    clipped: list[list[bool]]  # (P, K) true where max_new_tokens ended the text, not the model
+    seconds: float = 0.0  # wall clock of the sampling
+    tokens: int = field(init=False)  # generated tokens altogether
+
+    def __post_init__(self) -> None:
+        self.tokens = sum(map(sum, self.lengths))
+
+
+def sample(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Prompt],
+    samples: int = 16,
+    temperature: float = 0.6,
+    top_p: float = 0.95,
+    max_new_tokens: int = 512,
+    batch_size: int = 256,
+    seed: int = 0,
+    progress: bool = True,
+    first_pass: int | None = FIRST_PASS,
+) -> Samples:
+    """Draw ``samples`` completions of every prompt from the plain policy at a temperature.
+
+    Args:
+        model: a causal language model, a PeftModel as well. Comes back in the modes (train/eval per module, cache
+            flags) it came in.
+        tokenizer: is not changed; padding is on the left whatever its own side is.
+        prompts: P texts, or P conversations.
+        samples: K per prompt. At temperature 0 one is generated and repeated.
+        temperature: 0 is greedy.
+        top_p: nucleus mass; 1 switches it off. No other restriction applies: top-k, penalties and the like in the
+            model's own generation_config are overruled.
+        max_new_tokens: a text that reaches it without an end token is marked as clipped.
+        batch_size: rows generated at a time (prompts times samples).
+        seed: the same seed, batch_size and first_pass on the same machine give the same texts. Python's, numpy's and torch's
+            random states (CPU and every accelerator the model is on) stay where they were.
+        progress: a bar on stderr.
+        first_pass: tokens before unfinished rows are pooled for the first time; None generates every batch to the end.
+
+    Raises:
+        ValueError: a number out of range, or a conversation for a tokenizer without a chat template.
+    """
+    import time
+
+    import torch
+    from tqdm.auto import tqdm
+
+    check_options(samples, temperature, top_p, max_new_tokens, batch_size, first_pass)
+    if not len(prompts):
+        return Samples([], [], [])
+    started = time.perf_counter()
+    drawn = samples if temperature > 0 else 1
+    prefixes = [list(ids) for ids in tokenize(tokenizer, prompts)]  # P lists of token ids
+    rows = [list(prefixes[p]) for p in range(len(prompts)) for _ in range(drawn)]  # P * drawn, grows in place
+    new = [0] * len(rows)
+    ended = [False] * len(rows)
+    ends = end_tokens(model, tokenizer)
+    device = model.get_input_embeddings().weight.device
+    todo, budget, done = list(range(len(rows))), 0, 0
+
+    with (
+        own_randomness(seed, {parameter.device for parameter in model.parameters()}),
+        evaluation_mode(model),
+        torch.no_grad(),
+        tqdm(total=len(rows), desc="sampling", unit="text", disable=not progress, leave=False) as bar,
+    ):
+        while todo:
+            budget = max_new_tokens if first_pass is None else min(max_new_tokens, max(first_pass, 3 * budget))
+            todo.sort(key=lambda row: (-len(rows[row]), row))  # the sort keeps the rows of one prompt together
+            for start in range(0, len(todo), batch_size):
+                batch = todo[start : start + batch_size]
+                step = budget - new[batch[0]]  # every open row has as many new tokens as any other
+                generated = continue_rows(
+                    model, [rows[row] for row in batch], step, temperature, top_p, ends, padding(tokenizer, ends), device
+                )
+                for row, ids in zip(batch, generated, strict=True):
+                    stop = next((i for i, token in enumerate(ids) if token in ends), None)
+                    kept = ids if stop is None else ids[: stop + 1]
+                    rows[row] += kept
+                    new[row] += len(kept)
+                    ended[row] = stop is not None
+                finished = sum(ended[row] or new[row] >= max_new_tokens for row in batch)
+                done += finished
+                bar.update(finished)
+            todo = [row for row in todo if not ended[row] and new[row] < max_new_tokens]
+
+    completions = [rows[row][len(rows[row]) - new[row] :] for row in range(len(rows))]
+    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+
+    def by_prompt(flat: list[Any]) -> list[list[Any]]:
+        return [flat[p * drawn : (p + 1) * drawn] * (samples // drawn) for p in range(len(prompts))]
+
+    clipped = [not end for end in ended]
+    return Samples(by_prompt(texts), by_prompt(new), by_prompt(clipped), time.perf_counter() - started)
+
+
+def continue_rows(
+    model: "PreTrainedModel",
+    rows: list[list[int]],
+    step: int,
+    temperature: float,
+    top_p: float,
+    ends: set[int],
+    pad: int,
+    device: "torch.device",
+) -> list[list[int]]:
+    """``step`` more tokens for each row of token ids (padding after the end token included), left-padded."""
+    import torch
+    from transformers import GenerationConfig
+
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)  # (B, width)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    theirs = getattr(model, "generation_config", None)
+    options = {name: off for name, off in NEUTRAL.items() if getattr(theirs, name, None) not in (None, off)}
+    options |= {"top_k": 0, "temperature": temperature, "top_p": top_p} if temperature > 0 else {}
+    config = GenerationConfig(
+        do_sample=temperature > 0,
+        max_new_tokens=step,
+        pad_token_id=pad,
+        eos_token_id=sorted(ends) or None,
+        use_cache=True,
+        return_dict_in_generate=False,
+        **options,
+    )
+    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
+
+
+def tokenize(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Token ids of each prompt, as TRL's GRPOTrainer makes them: text as it is, a conversation by the chat template."""
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    encoded = iter(tokenizer(texts)["input_ids"] if texts else [])
+    ids = []
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, str):
+            ids.append(next(encoded))
+        else:
+            if not getattr(tokenizer, "chat_template", None):
+                raise ValueError(
+                    f"Prompt {number} is a conversation, but the tokenizer has no chat template. "
+                    "Use a text template such as r1_zero, or set tokenizer.chat_template."
+                )
+            ids.append(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
+        if not ids[-1]:
+            raise ValueError(f"Prompt {number} ({prompt!r}) has no tokens; a model needs at least one to start from.")
+    return ids
+
+
+def end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Tokens that end a text: the tokenizer's, and those the model's generation_config names (chat models: several)."""
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    named = [] if named is None else named if isinstance(named, list | tuple) else [named]
+    return {int(token) for token in (tokenizer.eos_token_id, *named) if token is not None}
+
+
+def padding(tokenizer: "PreTrainedTokenizerBase", ends: set[int]) -> int:
+    """A token to pad with; it is masked, so any will do."""
+    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
+
+
+def check_options(
+    samples: int, temperature: float, top_p: float, max_new_tokens: int, batch_size: int, first_pass: int | None
+) -> None:
+    """Refuse numbers no text can be drawn with."""
+    counts = {"samples": samples, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    for name, value in (counts | ({} if first_pass is None else {"first_pass": first_pass})).items():
+        if value < 1:
+            raise ValueError(f"{name}={value} draws nothing; give a whole number of at least 1.")
+    if not temperature >= 0.0:
+        raise ValueError(f"temperature={temperature} is negative; 0 is greedy, DeepSeek-R1 is evaluated at 0.6.")
+    if not 0.0 < top_p <= 1.0:
+        raise ValueError(f"top_p={top_p} is not in (0, 1]; 1 switches the nucleus off.")
+
+
+@contextmanager
+def own_randomness(seed: int, devices: "set[torch.device]") -> Iterator[None]:
+    """Seed torch on the CPU and on ``devices`` for a while; afterwards every generator is where it was.
+
+    ``torch.manual_seed`` would also seed devices the model is not on (and those not yet initialised, for later).
+    """
+    import torch
+
+    states: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+        (torch.default_generator.set_state, (torch.default_generator.get_state(),))
+    ]
+    seeded = []
+    for device in sorted((device for device in devices if device.type not in ("cpu", "meta")), key=str):
+        module = torch.get_device_module(device.type)
+        where = () if device.type == "mps" else (device,)  # there is only one mps, and it takes no address
+        states.append((module.set_rng_state, (module.get_rng_state(*where), *where)))
+        seeded.append((module, where))
+    try:
+        torch.default_generator.manual_seed(seed)
+        for module, where in seeded:
+            with module.device(*where) if where else nullcontext():
+                module.manual_seed(seed)
+        yield
+    finally:
+        for put_back, arguments in states:
+            put_back(*arguments)
+
+
+@contextmanager
+def evaluation_mode(model: "PreTrainedModel") -> Iterator[None]:
+    """No dropout and no gradient checkpointing for a while; every module gets its own mode back, frozen ones too."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,130 @@
+"""Completions as TRL hands them over, taken apart: the reply, its thought, and what follows the thought.
+
+Every function is linear in the length of the text: tags are found with ``str.find``, never with a backtracking regex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+THINK = ("<think>", "</think>")
+ANSWER = ("<answer>", "</answer>")
+
+_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # where chat parsers put a thought they cut out
+
+
+def reply(completion: Any) -> str:
+    """The final assistant text of a completion.
+
+    Args:
+        completion: a plain string; a list of messages (the last assistant message with text counts, so that tool
+            calls and tool results after or before it do not hide it); one message; or None.
+
+    Returns:
+        The text; "" where the model wrote none (a bare tool call, ``None`` content, an empty list). A thought that a
+        chat parser moved to ``reasoning_content`` is put back between ``<think>`` and ``</think>``.
+
+    Raises:
+        TypeError: the completion is neither text nor messages.
+
+    >>> reply([{"role": "assistant", "content": None, "tool_calls": []}, {"role": "assistant", "content": "5"}])
+    '5'
+    """
+    if completion is None:
+        return ""
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, Mapping):
+        return _message_text(completion)
+    if not isinstance(completion, Sequence):
+        raise TypeError(f"A completion is a string or a list of messages, not {type(completion).__name__}.")
+    for message in reversed(completion):
+        if isinstance(message, str):
+            text = message
+        elif isinstance(message, Mapping):
+            if message.get("role", "assistant") != "assistant":
+                continue
+            text = _message_text(message)
+        else:
+            raise TypeError(f"A message is a mapping with 'role' and 'content', not {type(message).__name__}.")
+        if text:
+            return text
+    return ""
+
+
+def _message_text(message: Mapping[str, Any]) -> str:
+    text = _content_text(message.get("content"))
+    for key in _REASONING_KEYS:
+        reasoning = message.get(key)
+        if isinstance(reasoning, str) and reasoning and THINK[1] not in text:
+            return f"{THINK[0]}{reasoning}{THINK[1]}{text}"
+    return text
+
+
+def _content_text(content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Sequence):  # parts: [{"type": "text", "text": "..."}, {"type": "image"}, ...]
+        parts = (part if isinstance(part, str) else part.get("text") for part in content)
+        return "".join(part for part in parts if isinstance(part, str))
+    raise TypeError(f"A message's content is text, a list of parts or None, not {type(content).__name__}.")
+
+
+def thought_bounds(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> tuple[int, int, int]:
+    """Where the thought lies: ``text[start:end]`` is the thought, ``text[after:]`` is what follows it.
+
+    The thought ends at the last closing tag, so nothing can be smuggled past it with a second one. A closing tag
+    without an opening one means that the template prefilled the opening tag: the thought starts with the text. An
+    opening tag that is never closed is a thought that never ended: nothing follows it.
+
+    Args:
+        prefilled: the template is known to open the thought, so a text without tags is an unfinished thought.
+            Otherwise such a text has no thought, and all of it "follows".
+    """
+    opening, closing = tags
+    close = text.rfind(closing)
+    if close >= 0:
+        first = text.find(opening, 0, close)
+        return (first + len(opening) if first >= 0 else 0), close, close + len(closing)
+    first = text.find(opening)
+    if first >= 0:
+        return first + len(opening), len(text), len(text)
+    return (0, len(text), len(text)) if prefilled else (0, 0, 0)
+
+
+def thought(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> str:
+    """The reasoning between the think tags; "" where there is none. See ``thought_bounds`` for broken tags.
+
+    >>> thought("2 + 2 is 4</think> 4")
+    '2 + 2 is 4'
+    """
+    start, end, _ = thought_bounds(text, tags, prefilled)
+    return text[start:end]
+
+
+def after_thought(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> str:
+    """What the reader is meant to see: the text after the thought, up to a thought opened again.
+
+    >>> after_thought("<think>is it 3?</think> It is 4.")
+    ' It is 4.'
+    >>> after_thought("<think>still thinking: 4")
+    ''
+    """
+    _, _, after = thought_bounds(text, tags, prefilled)
+    reopened = text.find(tags[0], after)
+    return text[after:] if reopened < 0 else text[after:reopened]
+
+
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols that are drawn as nothing
+
+
+def visible(text: str) -> bool:
+    """Whether a reader would see anything: some character that is no space, control, format or filler character.
+
+    >>> visible("\\u200b \\n")
+    False
+    """
+    return any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in text)

@@ -1,0 +1,405 @@
+"""R1GRPOTrainer: TRL's GRPO with advantages by name, a KL that can be chosen and steered, and a reference that moves.
+
+Every override calls its parent and changes one thing; with the options at their defaults it changes nothing, bit for bit
+(benchmarks/identity.py). The maths lives in advantages.py, kl.py and schedules.py; the seams are listed in compat.py.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import textwrap
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+
+from trl_r1 import compat
+from trl_r1.advantages import (
+    batch_normalized,
+    dead_groups,
+    find_advantage,
+    group_centered,
+    group_normalized,
+    weighted_sum,
+    weighted_sum_of_normalized,
+)
+from trl_r1.checkpoints import SaveAtBoundary, generation_period, resolve_resume
+from trl_r1.config import R1GRPOConfig
+from trl_r1.kl import (
+    AdaptiveBeta,
+    as_product,
+    importance_log_weight,
+    k3,
+    kl_to_reference,
+    sequence_sum,
+    weighted_kl,
+)
+from trl_r1.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
+from trl_r1.schedules import ENTROPY_SCHEDULES
+
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "trl_r1_state.json"
+SCALED = {"group": group_normalized, "batch": batch_normalized, "none": group_centered}  # TRL's scale_rewards
+VISION_KEYS = (
+    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
+    "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+)  # fmt: skip
+
+
+class SteeredBeta(float):
+    """A beta that, multiplied with TRL's per-token KL, answers with our KL term instead.
+
+    TRL's loss contains the KL in one expression, ``self.beta * per_token_kl``, in every release from 1.0 to 1.16, and
+    otherwise only compares beta with 0. Standing in for that product leaves clipping, masks, entropy bonus, auxiliary
+    loss and every loss type's normaliser to TRL. The trainer checks after each loss that it was used exactly once.
+    """
+
+    term: Any
+
+    def __new__(cls, beta: float, term):
+        steered = super().__new__(cls, beta)
+        steered.term = term
+        return steered
+
+    def __mul__(self, stock_kl):
+        return self.term(float(self), stock_kl)
+
+
+class R1GRPOTrainer(GRPOTrainer):
+    """[`~trl.GRPOTrainer`] whose advantages, KL and reference policy are chosen in [`R1GRPOConfig`].
+
+    Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
+
+    Extends these methods of the parent:
+        _calculate_rewards                   keeps the gathered (N, F) scores, which the parent drops
+        _generate_and_score_completions      swaps the parent's advantages for ours, masks dead groups, logs lengths
+        _get_per_token_logps_and_entropies   notes the policy's log-probabilities while a loss is computed
+        _compute_loss                        steers the KL term, moves the entropy coefficient, observes the KL
+        _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
+        train, save_model                    refuse a broken checkpoint; keep the reference adapter out of the export
+
+    Raises:
+        RuntimeError: the installed TRL lacks a method that the chosen options need.
+        ValueError: the adapter's kind does not allow a rolling reference.
+        NotImplementedError: a rolling reference under DeepSpeed ZeRO-3 or FSDP.
+
+    Source: DeepSeek-R1, arXiv:2501.12948, Eq. 1-3; GRPO, arXiv:2402.03300. Departures are listed in docs/papers.md.
+    """
+
+    _tag_names = ["trl", "grpo", "trl-r1"]
+    _name = "R1-GRPO"
+    _paper = {
+        "title": "DeepSeek-R1: Incentivizing Reasoning Capability in LLMs via Reinforcement Learning",
+        "id": "2501.12948",
+        "citation": textwrap.dedent("""\
+            @article{deepseekai2025deepseekr1,
+                title        = {{DeepSeek-R1: Incentivizing Reasoning Capability in LLMs via Reinforcement Learning}},
+                author       = {DeepSeek-AI},
+                year         = 2025,
+                eprint       = {arXiv:2501.12948},
+            }"""),
+    }
+
+    # class-level defaults: TRL's own tests and some tools build trainers without __init__
+    _scores: Tensor | None = None  # (N, F) gathered scores of the batch just rewarded
+    _loss_inputs: dict | None = None  # the batch whose loss is being computed
+    _policy_logps: Tensor | None = None  # (B, T) of that batch, with gradient
+    _kl_terms: int = 0  # how often TRL asked for the KL term in that loss
+    _kl_window: Tensor | None = None  # [sum of k3, tokens] since the last optimizer step, this process
+    _beta_controller: AdaptiveBeta | None = None
+    _moving_reference: ReferencePolicy | None = None
+
+    def __init__(self, model, reward_funcs=None, args: GRPOConfig | None = None, *positional, **kwargs):
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = R1GRPOConfig(f"{Path(name).name}-R1-GRPO")
+        self.options: Any = args
+        if not isinstance(args, R1GRPOConfig):
+            added = {f.name: f.default for f in fields(R1GRPOConfig) if f.name not in GRPOConfig.__dataclass_fields__}
+            self.options = SimpleNamespace(**added, **vars(args))
+        self._steers_kl = (
+            self.options.kl_estimator != "k3"
+            or self.options.kl_placement == "reward"
+            or self.options.kl_level == "sequence"
+            or (self.options.importance_sampling_level == "sequence_product" and self.options.beta != 0.0)
+        )
+        compat.check_seams(custom_kl=self._steers_kl)
+        if args.use_liger_kernel and compat.bypasses_compute_loss() and (self._steers_kl or self.options.kl_target):
+            raise ValueError(
+                "use_liger_kernel=True computes the loss outside _compute_loss in this TRL, so no KL option of trl_r1 "
+                "would act. Drop use_liger_kernel, or upgrade to trl>=1.14."
+            )
+        super().__init__(model, reward_funcs, args, *positional, **kwargs)
+
+        self._as_product = self.options.importance_sampling_level == "sequence_product"
+        if self._as_product:
+            self.importance_sampling_level = "sequence"  # TRL averages what as_product prepared: a product
+        if self.options.kl_target is not None:
+            self._beta_controller = AdaptiveBeta(self.beta, self.options.kl_target, self.options.kl_gain)
+        self._set_beta(self.beta)
+        self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
+        self._start_reference()
+        self.generation_period = generation_period(
+            args.steps_per_generation, self.num_iterations, args.gradient_accumulation_steps
+        )
+        self.add_callback(SaveAtBoundary(self.generation_period))
+
+    # -- rewards and advantages ------------------------------------------------------------------------------------
+
+    def _calculate_rewards(self, *args, **kwargs):
+        self._scores = super()._calculate_rewards(*args, **kwargs)  # (N, F), all processes
+        return self._scores
+
+    def _generate_and_score_completions(self, inputs):
+        batch = super()._generate_and_score_completions(inputs)
+        mode = "train" if self.model.training else "eval"
+        self._log_lengths(batch, mode)
+        if self._own_advantages or self.options.mask_dead_groups:
+            self._credit(batch, mode)
+        self._scores = None
+        return batch
+
+    def _credit(self, batch: dict[str, Any], mode: str) -> None:
+        """Replaces the parent's advantages in `batch` and in its logs, and takes dead groups out of the loss mask."""
+        scores = self._scores  # (N, F)
+        local = len(batch["advantages"])  # rows of this process; all processes hold equally many
+        if scores is None or len(scores) != local * self.accelerator.num_processes:
+            raise RuntimeError(
+                f"Expected the gathered scores of {local * self.accelerator.num_processes} completions, got "
+                f"{None if scores is None else len(scores)}; this TRL gathers rewards differently. Run `trl-r1 doctor`."
+            )
+        group_size = self.num_generations if mode == "train" else self.num_generations_eval
+        weights = self.reward_weights.to(scores.device)
+        if self.multi_objective_aggregation == "normalize_then_sum":
+            rewards = weighted_sum_of_normalized(scores, weights, group_size)  # (N,)
+        else:
+            rewards = weighted_sum(scores, weights)  # (N,)
+        dead = dead_groups(rewards, group_size)  # (N,)
+        here = slice(self.accelerator.process_index * local, (self.accelerator.process_index + 1) * local)
+
+        if self._own_advantages:
+            if self.options.kl_placement == "reward":
+                rewards = rewards - float(self.beta) * self.accelerator.gather(self._kl_of_completions(batch))
+            advantages = self._advantages(rewards, group_size)  # (N,)
+            batch["advantages"] = advantages[here]
+            logged = self._logs["advantages"]
+            for _ in range(min(len(advantages), len(logged))):
+                logged.pop()
+            logged.extend(advantages.tolist())
+        self._metrics[mode]["frac_reward_zero_std"][-1] = dead.float().mean().item()
+
+        if self.options.mask_dead_groups:
+            counted = batch.get("tool_mask", torch.ones_like(batch["completion_mask"]))
+            batch["tool_mask"] = counted * (~dead[here]).unsqueeze(1).to(counted.dtype)
+            tokens = (batch["completion_mask"] * batch["tool_mask"]).sum()
+            batch["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+
+    def _advantages(self, rewards: Tensor, group_size: int) -> Tensor:
+        """(N,) rewards -> (N,) finite advantages, 0 where a completion has no reward."""
+        name = self.options.advantage
+        if name == "trl":  # the KL sits in the reward, so TRL's own advantages are of other rewards
+            grouped = self.multi_objective_aggregation == "sum_then_normalize"
+            function = SCALED[self.scale_rewards] if grouped else batch_normalized
+            options: dict[str, Any] = {}
+        else:
+            function, options = find_advantage(name), self.options.advantage_options or {}
+        advantages = function(rewards, group_size, **options)
+        if not isinstance(advantages, Tensor) or advantages.shape != rewards.shape:
+            given = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
+            raise ValueError(
+                f"advantage={name!r} returned {given} for rewards of shape {tuple(rewards.shape)}; it must return one "
+                "advantage per completion, a tensor of the same shape."
+            )
+        advantages = torch.where(rewards.isnan(), 0.0, advantages.to(rewards.dtype))
+        if not advantages.isfinite().all():
+            raise ValueError(
+                f"advantage={name!r} returned NaN or infinity for a completion that has a reward "
+                f"({rewards[~advantages.isfinite()][0].item()}); guard its division."
+            )
+        return advantages
+
+    def _kl_of_completions(self, batch: dict[str, Any]) -> Tensor:
+        """(B,) KL of this process's completions to the reference, summed over tokens, in nats."""
+        mask = _loss_mask(batch)
+        logps = batch.get("old_per_token_logps")
+        if logps is None:  # TRL skips them where the first update follows at once; the policy is still the sampler
+            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+            attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+            training = self.model.training
+            size = self.args.per_device_train_batch_size if training else self.args.per_device_eval_batch_size
+            vision = {key: batch[key] for key in VISION_KEYS if key in batch}
+            with torch.no_grad():
+                logps = self._get_per_token_logps_and_entropies(
+                    self.model, ids, attention, batch["completion_ids"].size(1), batch_size=size, **vision
+                )[0]
+        options = self.options
+        kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
+        return kl.squeeze(1) if options.kl_level == "sequence" else sequence_sum(kl, mask).squeeze(1)
+
+    def _log_lengths(self, batch: dict[str, Any], mode: str) -> None:
+        """The distribution of completion lengths in tokens, where TRL logs mean and extremes."""
+        lengths = self.accelerator.gather(batch["completion_mask"].sum(dim=1)).float()
+        for percent in (10, 50, 90):
+            self._metrics[mode][f"completions/length_p{percent}"].append(torch.quantile(lengths, percent / 100).item())
+
+    # -- loss ------------------------------------------------------------------------------------------------------
+
+    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
+        out = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        batch = self._loss_inputs
+        if batch is None:
+            return out
+        self._policy_logps = out[0]
+        if not self._as_product:
+            return out
+        return (as_product(out[0], batch.get("old_per_token_logps"), _loss_mask(batch)), *out[1:])
+
+    def _compute_loss(self, model, inputs):
+        mode = "train" if self.model.training else "eval"
+        if self.options.entropy_schedule != "constant":
+            self.entropy_coef = self._entropy_coef_at(self.state.global_step)
+        self._loss_inputs, self._kl_terms = inputs, 0
+        try:
+            loss = super()._compute_loss(model, inputs)
+            if self._steers_kl and self.beta != 0.0 and self._kl_terms != 1:
+                raise RuntimeError(
+                    f"TRL asked for the KL term {self._kl_terms} times in one loss instead of once, so the chosen KL did "
+                    "not act. Run `trl-r1 doctor`."
+                )
+            if self.beta != 0.0:
+                self._observe_kl(inputs, mode)
+        finally:
+            self._loss_inputs, self._policy_logps = None, None
+        return loss
+
+    def _kl_term(self, beta: float, stock_kl: Tensor) -> Tensor:
+        """What takes the place of ``beta * per_token_kl``: (B, T) or (B, 1)."""
+        self._kl_terms += 1
+        options, batch, logps = self.options, self._loss_inputs, self._policy_logps
+        if options.kl_placement == "reward":
+            return torch.zeros_like(stock_kl)
+        mask = _loss_mask(batch)
+        kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
+        if options.use_bias_correction_kl:
+            old = batch.get("old_per_token_logps")
+            old = logps.detach() if old is None else old
+            level = "sequence_product" if options.kl_level == "sequence" else options.importance_sampling_level
+            kl = weighted_kl(options.kl_estimator, kl, importance_log_weight(logps, old, mask, level))
+        return beta * kl
+
+    def _observe_kl(self, batch: dict[str, Any], mode: str) -> None:
+        """Keeps the logged `kl` true where TRL computed it from prepared log-probabilities, and moves beta."""
+        if not self._as_product and self._beta_controller is None:
+            return
+        mask = _loss_mask(batch)
+        kl = k3(self._policy_logps.detach(), batch["ref_per_token_logps"])
+        here = torch.stack([(kl * mask).sum(), mask.sum().to(kl.dtype)])  # [nats, tokens]
+        if self._as_product:
+            total = self.accelerator.reduce(here, reduction="sum")
+            self._metrics[mode]["kl"][-1] = (total[0] / total[1].clamp(min=1.0)).item()
+        if self._beta_controller is None or mode != "train":
+            return
+        self._kl_window = here if self._kl_window is None else self._kl_window + here
+        if self.accelerator.sync_gradients:  # the last micro-batch before an optimizer step
+            total = self.accelerator.reduce(self._kl_window, reduction="sum")
+            self._kl_window = None
+            self._metrics[mode]["beta"].append(float(self.beta))
+            if total[1] > 0:
+                self._set_beta(self._beta_controller.update((total[0] / total[1]).item()))
+
+    def _set_beta(self, beta: float) -> None:
+        self.beta = SteeredBeta(beta, self._kl_term) if self._steers_kl and beta != 0.0 else float(beta)
+
+    def _entropy_coef_at(self, step: int) -> float:
+        options = self.options
+        return ENTROPY_SCHEDULES[options.entropy_schedule](
+            step,
+            self.state.max_steps,
+            options.entropy_coef,
+            options.entropy_coef_end,
+            options.entropy_every,
+            options.entropy_decrement,
+        )
+
+    # -- reference, checkpoints --------------------------------------------------------------------------------------
+
+    def _start_reference(self) -> None:
+        every = self.options.reference_every
+        if every is None and not (self.args.sync_ref_model and self.ref_model is not None):
+            return
+        zero3 = getattr(self.accelerator.state, "deepspeed_plugin", None)
+        if self.is_fsdp_enabled or (zero3 is not None and zero3.zero_stage == 3):
+            if every is None:
+                return  # TRL moves its reference there; only ours is refused
+            raise NotImplementedError(
+                "reference_every is not available under DeepSpeed ZeRO-3 or FSDP, where no process holds the whole "
+                "policy. Use one GPU, DDP or ZeRO-1/2, or TRL's sync_ref_model."
+            )
+        if isinstance(self.model, PeftModel):
+            self._moving_reference = AdapterReference(self.model)
+        else:
+            self._moving_reference = WeightsReference(self.model, self.accelerator.unwrap_model(self.ref_model))
+        if every is not None:
+            self._moving_reference.take()  # TRL builds the reference from the hub id, not from the model it was given
+            self.add_callback(RenewReference(self._moving_reference, every))
+
+    def _save_checkpoint(self, model, trial):
+        if self.args.should_save:  # before the parent's files: its trainer_state.json marks a checkpoint as complete
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._moving_reference is not None:
+                self._moving_reference.save(folder)
+            state = {"beta": float(self.beta), "generation_period": self.generation_period}
+            partial = folder / (STATE_FILE + ".partial")
+            partial.write_text(json.dumps(state))
+            os.replace(partial, folder / STATE_FILE)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        if self._moving_reference is not None:
+            self._moving_reference.load(checkpoint)
+        if self._beta_controller is not None:
+            path = Path(checkpoint) / STATE_FILE
+            if not path.is_file():
+                raise ValueError(
+                    f"Cannot resume from {checkpoint}: it holds no {STATE_FILE}, so the beta that kl_target had reached is "
+                    "lost. Resume from a checkpoint of R1GRPOTrainer, or start with that beta and no checkpoint."
+                )
+            self._beta_controller.beta = json.loads(path.read_text())["beta"]
+            self._set_beta(self._beta_controller.beta)
+        if self.state.global_step % self.generation_period:
+            logger.warning(
+                "%s lies between two generations (rollouts serve %d optimizer steps): the rest of its rollouts is lost and "
+                "the run goes on with fresh ones, so it will differ from one that was not interrupted.",
+                checkpoint,
+                self.generation_period,
+            )
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As the parent's, but `True` takes the newest *complete* checkpoint and a broken one is refused (ValueError)."""
+        return super().train(resume_from_checkpoint=resolve_resume(resume_from_checkpoint, self.args.output_dir), **kwargs)
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        """As the parent's; the exported model (not a checkpoint) does not carry the reference adapter."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call and self.args.should_save and isinstance(self._moving_reference, AdapterReference):
+            shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
+
+
+def _loss_mask(batch: dict[str, Any]) -> Tensor:
+    """(B, T), 1 where a completion token counts in the loss; TRL's own rule."""
+    mask = batch["completion_mask"]
+    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
