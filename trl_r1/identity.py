@@ -131,16 +131,29 @@ def _printer() -> type[TrainerCallback]:
     return PrinterCallback
 
 
-def differences(ours: Trace, stock: Trace) -> list[str]:
-    """What differs between two traces, bit for bit, as short phrases; empty when they are identical."""
+def differences(ours: Trace, stock: Trace, digits: int | None = None) -> list[str]:
+    """What differs between two traces as short phrases; empty when they are identical.
+
+    Args:
+        digits: None compares bit for bit; a number compares that many significant digits (weights: as absolute 1e-digits).
+    """
+
+    def seen(values: list[float]) -> list[float]:
+        return values if digits is None else [float(f"{value:.{digits}g}") for value in values]
+
     found = []
     for key in ("losses", "grad_norms", "kls"):
-        if ours[key] != stock[key]:
+        if seen(ours[key]) != seen(stock[key]):
             found.append(f"{key} {ours[key]} against {stock[key]}")
     if not stock["losses"]:
         found.append("the stock trainer logged no loss")
+    if ours["weights"].keys() != stock["weights"].keys():
+        found.append(f"trained weights: {len(ours['weights'])} against {len(stock['weights'])} tensors")
+        return found
     for name, weight in stock["weights"].items():
-        if name not in ours["weights"] or not torch.equal(ours["weights"][name], weight):
+        other = ours["weights"][name]
+        same = torch.equal(other, weight) if digits is None else torch.allclose(other, weight, rtol=0, atol=10.0**-digits)
+        if not same:
             found.append(f"weights of {name}")
             break
     return found

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.templates import Template, find_template, render
 
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -182,8 +183,8 @@ def read_hub(name: str, split: str, config: str | None) -> "Dataset":
             raise ValueError(f"{name!r} has several configurations and {config!r} is none of them: {said}") from error
         raise ValueError(
             f"The dataset {name!r} is not a file or folder here and cannot be loaded from the hub "
-            f"({type(error).__name__}: {first_line(error)}). Check the spelling, the network and, for a gated dataset, "
-            "`hf auth login`."
+            f"({type(error).__name__}: {first_line(error)}). Check the spelling, the network and, for a gated "
+            "dataset, `hf auth login`."
         ) from error
 
 
@@ -239,7 +240,7 @@ def require_columns(rows: "Dataset", columns: Mapping[str, str | None], name: st
         raise ValueError(
             f"{name} has no column {column!r}, which was asked for as the {purpose}."
             + (f" Did you mean {near!r}?" if near else "")
-            + f" Its columns are: {', '.join(there) or 'none'}. Name one of them as the {purpose} column."
+            + f" Its columns are: {', '.join(there) or 'none'}. Set {purpose}_column to one of them."
         )
 
 
@@ -279,7 +280,7 @@ def to_prompts(
         ValueError: a missing column, an unusable template, no rows, or an empty question or gold answer (with the
             row's number, counted from 0).
     """
-    asked = {"prompt": question_column, "solution": solution_column, "language": language_column}
+    asked = {"question": question_column, "solution": solution_column, "language": language_column}
     require_columns(rows, asked)
     template = find_template(template)
     if len(rows) == 0:
@@ -310,7 +311,7 @@ def to_prompts(
         rows = rows.select([number for number in range(len(rows)) if number not in gone])
 
     def prompts_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        made = {
+        made: dict[str, list[Any]] = {
             "prompt": [to_prompt(template, question) for question in batch[question_column]],
             "solution": [str(solution) for solution in batch[solution_column]],
         }

@@ -7,6 +7,7 @@ in the prompt, ``mini`` and ``chat`` leave it to the model's habits and the form
 import difflib
 from typing import Any
 
+
 Messages = list[dict[str, Any]]
 Template = str | Messages
 
@@ -15,9 +16,9 @@ PLACEHOLDER = "{question}"
 # The structure of DeepSeek-R1's Table 1 (arXiv:2501.12948, Sec. 2.2.1), in our own words: who speaks, that thinking
 # comes before answering, the two pairs of tags, the question, and an open turn for a base model to continue.
 R1_ZERO = (
-    "Below, a User puts a question to an Assistant. Before it replies, the Assistant works the problem out for itself, "
-    "and only then tells the User its result. Its thinking stands between <think> and </think>, its result between "
-    "<answer> and </answer>, like this: <think> the way to the result </think> <answer> the result </answer>.\n"
+    "Below, a User puts a question to an Assistant. Before it replies, the Assistant works the problem out for "
+    "itself, and only then tells the User its result. Its thinking stands between <think> and </think>, its result "
+    "between <answer> and </answer>, like this: <think> the way there </think> <answer> the result </answer>.\n"
     "User: {question}\n"
     "Assistant:"
 )

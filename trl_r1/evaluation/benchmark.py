@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trl_r1.evaluation.files import replace_file
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, consensus, paired_difference, pass_at_k
 from trl_r1.evaluation.sampling import Prompt, sample
+from trl_r1.files import replace_file
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -142,7 +143,7 @@ class Evaluation:
         return self.intervals[self.key(name)].mean
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, ready for JSON: ``{"pass@1": .., "cons@16": .., ..., "interval": {"pass@1": [low, high], ..}}``.
+        """The numbers, ready for JSON: ``{"pass@1": .., "cons@16": .., "interval": {"pass@1": [low, high], ..}, ..}``.
 
         A number nobody could compute (language without a language column) is None.
         """

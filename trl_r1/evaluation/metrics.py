@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+
 Same = Callable[[str, str], bool]
 
 BLOCK = 4_000_000  # numbers drawn at a time by the bootstrap: 32 MB
@@ -55,7 +56,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not 0 <= c <= n:
         raise ValueError(f"pass@k got {c} right samples of {n}; the number of right ones must lie between 0 and {n}.")
     if not 1 <= k <= n:
-        raise ValueError(f"pass@{k} cannot be estimated from {n} samples; draw at least {max(k, 1)}, or take k <= {n}.")
+        raise ValueError(f"pass@{k} cannot be estimated from {n} samples; draw more, or take k from 1 to {n}.")
     if n - c < k:  # fewer wrong samples than draws
         return 1.0
     steps = np.arange(k)

@@ -12,7 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trl_r1.evaluation.files import read_json_lines, replace_file
+from trl_r1.files import read_json_lines, replace_file
+
 
 FILE = "metrics.jsonl"
 

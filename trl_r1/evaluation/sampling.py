@@ -1,15 +1,17 @@
 """Sampling: P prompts in, K texts of each out, with `generate` and without a trace on the model or the random state.
 
 What makes it quick on a CPU as on a GPU: prompts run longest first in rows of similar length, the K rows of one prompt
-beside each other; and a batch is not held up by its longest row: every batch is generated for ``first_pass`` tokens
-only, then the unfinished rows of *all* batches are pooled and continued for twice as many, and so on. A row that
-continues pays one more prefill; because the passes double, that is at most about two prefills of its own length.
+beside each other; and a batch is not held up by its longest row: every batch is generated up to ``first_pass`` tokens
+only, then the unfinished rows of *all* batches are pooled and continued up to twice as many, and so on. A row that
+continues pays a prefill of what it has; as the passes double, these add up to about its own length (and its prompt
+once per pass). When all rows end together this costs instead (8 % for 30 tokens in two passes): ``first_pass=None``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
 
 if TYPE_CHECKING:
     import torch
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 Prompt = str | list[dict[str, Any]]
 """Text, or a conversation as a list of messages (which goes through the chat template)."""
 
-FIRST_PASS = 32  # tokens
+FIRST_PASS = 16  # tokens; with 100 problems x 16 samples of 23 tokens (clipped at 96) 2.6 times as fast as one pass
 
-# What a model's own generation_config may set and a benchmark must not inherit (Qwen2.5 ships repetition_penalty 1.05).
+# What a model's own generation_config may set and a benchmark must not inherit (Qwen2.5: repetition_penalty 1.05).
 NEUTRAL: dict[str, Any] = {
     "top_k": 0,
     "min_p": 0.0,
@@ -77,8 +79,8 @@ def sample(
             model's own generation_config are overruled.
         max_new_tokens: a text that reaches it without an end token is marked as clipped.
         batch_size: rows generated at a time (prompts times samples).
-        seed: the same seed, batch_size and first_pass on the same machine give the same texts. Python's, numpy's and torch's
-            random states (CPU and every accelerator the model is on) stay where they were.
+        seed: the same seed, batch_size and first_pass on the same machine give the same texts. The random states of
+            Python, numpy and torch (CPU and every accelerator the model is on) stay where they were.
         progress: a bar on stderr.
         first_pass: tokens before unfinished rows are pooled for the first time; None generates every batch to the end.
 
@@ -100,6 +102,7 @@ def sample(
     new = [0] * len(rows)
     ended = [False] * len(rows)
     ends = end_tokens(model, tokenizer)
+    pad = padding(tokenizer, ends)
     device = model.get_input_embeddings().weight.device
     todo, budget, done = list(range(len(rows))), 0, 0
 
@@ -110,14 +113,13 @@ def sample(
         tqdm(total=len(rows), desc="sampling", unit="text", disable=not progress, leave=False) as bar,
     ):
         while todo:
-            budget = max_new_tokens if first_pass is None else min(max_new_tokens, max(first_pass, 3 * budget))
+            budget = max_new_tokens if first_pass is None else min(max_new_tokens, max(first_pass, 2 * budget))
             todo.sort(key=lambda row: (-len(rows[row]), row))  # the sort keeps the rows of one prompt together
             for start in range(0, len(todo), batch_size):
                 batch = todo[start : start + batch_size]
                 step = budget - new[batch[0]]  # every open row has as many new tokens as any other
-                generated = continue_rows(
-                    model, [rows[row] for row in batch], step, temperature, top_p, ends, padding(tokenizer, ends), device
-                )
+                open_rows = [rows[row] for row in batch]
+                generated = continue_rows(model, open_rows, step, temperature, top_p, ends, pad, device)
                 for row, ids in zip(batch, generated, strict=True):
                     stop = next((i for i, token in enumerate(ids) if token in ends), None)
                     kept = ids if stop is None else ids[: stop + 1]
@@ -172,27 +174,28 @@ def continue_rows(
 
 
 def tokenize(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Token ids of each prompt, as TRL's GRPOTrainer makes them: text as it is, a conversation by the chat template."""
+    """Token ids of each prompt, as TRL's GRPOTrainer makes them: text as it is, conversations by the chat template."""
     texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-    encoded = iter(tokenizer(texts)["input_ids"] if texts else [])
+    of_texts = iter(tokenizer(texts)["input_ids"] if texts else [])
     ids = []
     for number, prompt in enumerate(prompts):
         if isinstance(prompt, str):
-            ids.append(next(encoded))
+            ids.append(next(of_texts))
         else:
             if not getattr(tokenizer, "chat_template", None):
                 raise ValueError(
                     f"Prompt {number} is a conversation, but the tokenizer has no chat template. "
                     "Use a text template such as r1_zero, or set tokenizer.chat_template."
                 )
-            ids.append(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"])
+            encoding = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
+            ids.append(encoding["input_ids"])
         if not ids[-1]:
             raise ValueError(f"Prompt {number} ({prompt!r}) has no tokens; a model needs at least one to start from.")
     return ids
 
 
 def end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
-    """Tokens that end a text: the tokenizer's, and those the model's generation_config names (chat models: several)."""
+    """Tokens that end a text: the tokenizer's, and those of the model's generation_config (chat models: several)."""
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     named = [] if named is None else named if isinstance(named, list | tuple) else [named]
     return {int(token) for token in (tokenizer.eos_token_id, *named) if token is not None}

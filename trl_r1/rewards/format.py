@@ -65,16 +65,15 @@ def marks(
     wanted = Counter(tag for tag, _ in plan)
     found = {tag: text.count(tag) for tag in wanted}
     result: list[Mark] = []
-    position, placed = 0, True  # where the text before the next tag starts; whether every tag so far was found
+    position = 0  # where the text before the next tag starts
     for tag, role in plan:
         start = text.find(tag, position)
         if start < 0:
             result.append(Mark(len(text), len(text), False))
-            placed = False
             continue
         shows = visible(text[position:start])
         fits = shows if role == "closes" else not shows
-        result.append(Mark(start, start + len(tag), placed and fits and found[tag] == wanted[tag]))
+        result.append(Mark(start, start + len(tag), fits and found[tag] == wanted[tag]))
         position = start + len(tag)
     if visible(text[position:]) == (layout == "answer"):  # nothing after an answer; something after a thought
         result[-1] = Mark(result[-1].start, result[-1].end, False)

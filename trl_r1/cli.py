@@ -1,0 +1,105 @@
+"""`trl-r1 <command>`: a table of names and a hand-over. What a stage can do lives in the stage, so no option can drift."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+
+STAGES = {  # started under `accelerate launch`
+    "zero": "reinforcement learning on a base model (DeepSeek-R1-Zero)",
+}
+COMMANDS = {  # run in this process
+    "demo": ("trl_r1.mini.demo", "train a small model on this machine's CPU and show what it learnt"),
+    "doctor": ("trl_r1.doctor", "check versions, devices and that training equals stock TRL"),
+    "recipes": ("trl_r1.recipes_command", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),
+}
+
+
+def usage() -> str:
+    """The help text: one line per command."""
+    from trl_r1 import __version__
+
+    rows = {**{name: text for name, (_, text) in COMMANDS.items()}, **STAGES}
+    lines = [f"  {name:<10} {text}" for name, text in rows.items()]
+    return "\n".join(
+        [
+            f"trl-r1 {__version__}",
+            "",
+            "usage: trl-r1 COMMAND [options]",
+            "       trl-r1 STAGE [accelerate options --] --config RECIPE [options]",
+            "",
+            *lines,
+            "",
+            "`trl-r1 COMMAND --help` lists the options of one.",
+        ]
+    )
+
+
+def split_at_double_dash(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Options for `accelerate launch` stand before a lone `--`, the stage's own after it; without one, all are the stage's.
+
+    >>> split_at_double_dash(["--num_processes", "2", "--", "--config", "zero"])
+    (['--num_processes', '2'], ['--config', 'zero'])
+    """
+    if "--" not in arguments:
+        return [], arguments
+    position = arguments.index("--")
+    return arguments[:position], arguments[position + 1 :]
+
+
+def launch_defaults() -> list[str]:
+    """What `accelerate launch` would otherwise guess with a warning: one machine, its GPUs, precision left to the recipe."""
+    import torch
+
+    processes = max(1, torch.cuda.device_count())
+    return ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
+            "--dynamo_backend", "no", *(["--multi_gpu"] if processes > 1 else [])]  # fmt: skip
+
+
+def launch(stage: str, arguments: list[str]) -> int:
+    """Hands `trl_r1.stages.<stage>` to `accelerate launch` and returns its exit code."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    chosen, options = split_at_double_dash(arguments)
+    module = f"trl_r1.stages.{stage.replace('-', '_')}"
+    if "--help" in options or "-h" in options:
+        sys.argv = [f"trl-r1 {stage}", "--help"]
+        importlib.import_module(module).main(["--help"])
+        return 0
+    command = ["--quiet", *(chosen or launch_defaults()), "-m", module, *options]
+    try:
+        launch_command(launch_command_parser().parse_args(command))
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in COMMANDS:
+        return importlib.import_module(COMMANDS[name][0]).main(rest) or 0
+    if name in STAGES:
+        return launch(name, rest)
+    if name in ("--help", "-h", "help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        from trl_r1 import __version__
+
+        print(__version__)
+        return 0
+    import difflib
+
+    near = difflib.get_close_matches(name, [*COMMANDS, *STAGES], n=1)
+    print(
+        f"trl-r1: there is no command {name!r}."
+        + (f" Did you mean {near[0]!r}?" if near else "")
+        + f" Commands: {', '.join([*COMMANDS, *STAGES])}.",
+        file=sys.stderr,
+    )
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
