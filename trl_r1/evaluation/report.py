@@ -186,13 +186,16 @@ def draw_entropy(axes: "Axes", rows: Rows) -> bool:
 
 def draw_kl(axes: "Axes", rows: Rows) -> bool:
     axes.set_ylabel("nats per token")
-    drawn = line(axes, rows, "kl", "KL to the reference", BLUE)
-    if len(series(rows, "beta")[0]) and drawn:
+    betas = series(rows, "beta")[1]
+    constant = f" (beta {betas[0]:.3g})" if len(betas) and betas.min() == betas.max() else ""
+    drawn = line(axes, rows, "kl", f"KL to the reference{constant}", BLUE)
+    if drawn and len(betas) and not constant:
         beside = axes.twinx()
         line(beside, rows, "beta", "beta (right)", ORANGE)
-        beside.set_ylabel("beta")
-        beside.spines[["top", "left"]].set_visible(False)
-        beside.tick_params(length=0)
+        beside.set_ylabel("beta", color=BLACK)
+        beside.spines[["top", "right", "left"]].set_visible(False)
+        beside.spines["bottom"].set_color("#B0B0B0")
+        beside.tick_params(length=0, labelcolor=BLACK, labelsize=10)
         beside.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
     return drawn
 
@@ -247,6 +250,7 @@ def draw_curves(folder: Path, rows: Rows, before: Evaluation | None, after: Eval
     drawn = []
     for curve in curves(before, after):
         figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # inches
         FigureCanvasAgg(figure)  # no pyplot: no window, no global state
         axes = figure.add_subplot()
         style(axes, curve)
@@ -281,8 +285,9 @@ def finish(axes: "Axes") -> None:
     handles = [handle for found, _ in entries for handle in found]
     labels = [label for _, found in entries for label in found]
     if handles:
+        columns = len(handles) if sum(map(len, labels)) <= 62 else -(-len(handles) // 2)
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(3, len(handles)), frameon=False, fontsize=9.5,
+            handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9.5,
             labelcolor=BLACK,
         )  # fmt: skip
     steps = [x for shown in axes.get_lines() for x in np.atleast_1d(shown.get_xdata())]
@@ -402,9 +407,9 @@ def training_section(rows: Rows) -> str:
     """How the logged numbers started and ended: means over the first and last tenth of their values."""
     if not rows:
         return "## Training\n\nNo training step was logged in `metrics.jsonl`."
-    seconds = series(rows, "step_time")[1].sum()
+    each = series(rows, "step_time")[1]  # seconds; TRL logs the mean over the steps since the last line
     last = max(row["step"] for row in rows)
-    told = f"{last:g} step{'' if last == 1 else 's'}" + (f", {seconds:.0f} s in training steps" if seconds else "")
+    told = f"{last:g} step{'' if last == 1 else 's'}" + (f", {each.mean():.3g} s each" if len(each) else "")
     keys = dict.fromkeys(key for row in rows for key in row)
     shown = [
         key

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+
 if TYPE_CHECKING:
     from trl_r1.rewards.accuracy import accuracy_reward as accuracy_reward
     from trl_r1.rewards.catalogue import load_reward as load_reward

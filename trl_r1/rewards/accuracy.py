@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from trl_r1.rewards.text import ANSWER, THINK, after_thought, reply
 
+
 SOURCES: dict[str, str] = {
     "boxed": r"the last \boxed{...}",
     "answer": "the last <answer>...</answer>; a missing closing tag (a stop string) is forgiven",
@@ -37,11 +38,11 @@ MEGABYTES = 1024  # address space of the process it runs in
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\.|[{}]", re.DOTALL)
 _JOIN = re.compile(r"[\s$.]*(?:,|;|、|\\text\{\s*and\s*\}|and|和|及)[\s$,;]*(?:and)?[\s$]*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\s\"”)]+|[。！？\n]+")
+_IS = r"\s*(?:(?:is|are|equals|=)\b\s*(?:therefore|thus|indeed|simply|just)?\s*[:：=]?|[:：=])\s*"
 _CUE = re.compile(
-    r"(?:\banswers?\b(?:\s+(?:is|are|equals)\b)?|^\s*A(?=:)|\b(?:result|solution|total)\s+(?:is|equals)\b"
-    r"|答案(?:是|为|等于)?|结果(?:是|为)|等于)\s*(?:therefore|thus|indeed|simply|just)?\s*[:：=]?\s*",
-    re.IGNORECASE,
+    rf"\banswers?(?:\s+here)?{_IS}|^\s*A:\s*|(?:答案|答)\s*(?:[:：]|是|为|等于)\s*[:：]?\s*", re.IGNORECASE
 )
+_WEAK_CUE = re.compile(rf"\b(?:result|solution|total){_IS}|(?:结果|总共|一共)(?:是|为|有)\s*|等于\s*", re.IGNORECASE)
 _NUMERAL = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+"
 _PLAIN_NUMBER = re.compile(
     rf"(?<![\w.])[-+]?[$€£¥]?[-+]?(?:{_NUMERAL})(?:\s*/\s*\d+)?"
@@ -49,6 +50,7 @@ _PLAIN_NUMBER = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _FORMULA = re.compile(r"\$(?![\s$])([^$\n]*)(?<!\s)\$(?!\d)|\\\(([^\n]{0,300}?)\\\)|\\\[([^\n]{0,300}?)\\\]")
+_WORD = re.compile(r"[^\W\d_]{2,}")
 _SENTENCES_BACK = 5
 _TAIL = 2000  # characters of the end in which a last sentence is looked for
 
@@ -110,7 +112,7 @@ def extract(
         inside = region[block + len(ANSWER[0]) :].partition(ANSWER[1])[0].strip()
         if not visible_answer(inside):
             return None
-        cue = _after_cue(inside) if len(inside) <= LONGEST_ANSWER else None
+        cue = _after_cue(inside, _CUE) if len(inside) <= LONGEST_ANSWER else None
         if cue:
             return cue
         return inside if len(inside) <= 60 and not _is_prose(inside) else _from_prose(inside) or inside
@@ -153,21 +155,24 @@ def _from_prose(text: str) -> str | None:
     if not sentences:
         return None
     for sentence in reversed(sentences[-_SENTENCES_BACK:]):
-        cue = _after_cue(sentence)
-        if cue:
-            return cue
+        found = _after_cue(sentence, _CUE)
+        if found:
+            return found
+    found = _after_cue(sentences[-1], _WEAK_CUE)
+    if found:
+        return found
     last = _trim(sentences[-1])
     formulas = [next(filter(None, m.groups()), "") for m in _FORMULA.finditer(last)]
     if formulas and formulas[-1]:
         return formulas[-1].strip()
     numbers = _PLAIN_NUMBER.findall(last)
-    if numbers and (_is_prose(last) or "=" in last):
+    if numbers and ("=" in last or len(_WORD.findall(last)) >= 2) and quantity(canonical(last)) is None:
         return numbers[-1].strip()
     return last if last and len(last) <= 80 else None
 
 
-def _after_cue(sentence: str) -> str | None:
-    cues = list(_CUE.finditer(sentence))
+def _after_cue(sentence: str, cue: re.Pattern[str]) -> str | None:
+    cues = list(cue.finditer(sentence))
     if not cues:
         return None
     found = _trim(sentence[cues[-1].end() :])
@@ -187,12 +192,12 @@ def _trim(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    return len(re.findall(r"[^\W\d_]{2,}", text)) >= 4 or len(re.findall(r"[\u4e00-\u9fff]", text)) >= 5
+    return len(_WORD.findall(text)) >= 4 or len(re.findall(r"[\u4e00-\u9fff]", text)) >= 5
 
 
 # ---------------------------------------------------------------- reading answers
 
-_TRANSLATE = {ord(full): chr(ord(full) - 0xFEE0) for full in map(chr, range(0xFF01, 0xFF5F))}
+_TRANSLATE: dict[int, str | None] = {ord(full): chr(ord(full) - 0xFEE0) for full in map(chr, range(0xFF01, 0xFF5F))}
 _TRANSLATE |= {0x3000: " ", 0xA0: " ", 0x2009: " ", 0x202F: " ", 0x2212: "-", 0x2013: "-", 0x2010: "-", 0x2011: "-"}
 _TRANSLATE |= {ord("、"): ",", ord("。"): ".", ord("×"): r"\times ", ord("÷"): r"\div ", ord("·"): r"\cdot "}
 _TRANSLATE |= {ord("π"): r"\pi ", ord("∞"): r"\infty ", ord("≤"): r"\le ", ord("≥"): r"\ge ", ord("≠"): r"\ne "}
@@ -201,10 +206,14 @@ _TRANSLATE |= {ord("±"): r"\pm ", ord("≈"): r"\approx ", ord("½"): " 1/2", o
 _TRANSLATE |= {ord("∈"): r"\in ", ord("\u200b"): None, ord("\u2060"): None, ord("\ufeff"): None}
 
 _SPACING = re.compile(r"\\(?:left|right|displaystyle|quad|qquad|limits|big|Big|bigg|Bigg)(?![A-Za-z])|\\[,;: >]|~")
-_STYLED = re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}")
+_STYLED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}"
+)
 _DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![a-z])")
 _FRACTION = re.compile(rf"\\frac\s*\{{\s*([-+]?(?:{_NUMERAL}))\s*\}}\s*\{{\s*([-+]?(?:{_NUMERAL}))\s*\}}", re.ASCII)
-_SHORT_FRACTION = re.compile(r"\\frac\s*(\d)\s*(\d)(?!\d)|\\frac\s*(\d)\s*\{\s*(\d+)\s*\}|\\frac\s*\{\s*(\d+)\s*\}\s*(\d)", re.ASCII)
+_SHORT_FRACTION = re.compile(
+    r"\\frac\s*(\d)\s*(\d)(?!\d)|\\frac\s*(\d)\s*\{\s*(\d+)\s*\}|\\frac\s*\{\s*(\d+)\s*\}\s*(\d)", re.ASCII
+)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 
 
@@ -351,7 +360,7 @@ def quantity(text: str) -> Quantity | None:
 
 
 def _literal(digits: str) -> Fraction:
-    return Fraction(digits.replace(",", "").replace(" ", "").rstrip(".") if digits[-1] == "." else digits.replace(",", "").replace(" ", ""))
+    return Fraction(digits.replace(",", "").replace(" ", "").rstrip("."))
 
 
 @lru_cache(maxsize=8192)
@@ -393,7 +402,8 @@ def unit_name(text: str) -> str | None:
                 return None  # 5m may be five times m
             names.append(word)
             continue
-        if not _UNIT_WORD.fullmatch(word) or (word.isascii() and len(word.strip(".")) < 3 and word not in ("of", "a", "an", "in", "on")):
+        short = word.isascii() and len(word.strip(".")) < 3 and word not in ("of", "a", "an", "in", "on")
+        if short or not _UNIT_WORD.fullmatch(word):
             return None
         word = word.strip(".")
         if word.isascii() and word.endswith("s") and not word.endswith("ss"):
@@ -407,8 +417,9 @@ def _units_agree(a: Quantity, b: Quantity) -> bool:
     left, right = a.value, b.value
     if a.unit and b.unit and a.unit != b.unit:
         known_a, known_b = _known(a.unit), _known(b.unit)
-        if known_a is None and known_b is None:
-            return _same_number(a, b) and (a.unit.split(" ")[-1] == b.unit.split(" ")[-1] or a.unit.split(" ")[0] == b.unit.split(" ")[0])
+        if known_a is None and known_b is None:  # "3 red apples", "3 apples"
+            words_a, words_b = a.unit.split(" "), b.unit.split(" ")
+            return _same_number(a, b) and (words_a[0] == words_b[0] or words_a[-1] == words_b[-1])
         if known_a is None or known_b is None or known_a[0] != known_b[0]:
             return False
         return left * known_a[1] == right * known_b[1]
@@ -443,17 +454,21 @@ def _non_terminating(value: Fraction) -> bool:
     return bottom != 1
 
 
-_TRUTH = {word: True for word in "yes true correct 是 是的 对 正确".split()}
-_TRUTH |= {word: False for word in "no false incorrect 否 不是 不对 错 错误".split()}
+_TRUTH = dict.fromkeys("yes true correct 是 是的 对 正确".split(), True)
+_TRUTH |= dict.fromkeys("no false incorrect 否 不是 不对 错 错误".split(), False)
 _LEADING_TRUTH = re.compile(r"(yes|no|true|false)\b\s*[,.;:!-]", re.IGNORECASE)
 _CHOICE_GOLD = re.compile(r"\(?\s*([A-J])\s*\)?[.):]?")
-_CHOICE = re.compile(r"(?:(?:option|choice|answer)\s+)?(?:\(\s*([A-Ja-j])\s*\)|([A-Ja-j])(?=[.):]|$))(?:[.):]|$|\s)\s*(.*)", re.DOTALL)
+_CHOICE = re.compile(
+    r"(?:(?:option|choice|answer)\s+)?(?:\(\s*([A-Ja-j])\s*\)|([A-Ja-j])(?=[.):]|$))(?:[.):]|$|\s)\s*(.*)",
+    re.DOTALL,
+)
 _BASED = re.compile(r"([0-9A-Za-z]+)\s*_\s*\{?\s*(?:base\s+)?(\d{1,2}|two|eight|ten|sixteen)\s*\}?", re.ASCII)
 _COLON = re.compile(r"(\d+(?:\s*:\s*\d+)+)\s*(a\.?m|p\.?m)?\.?", re.IGNORECASE | re.ASCII)
 _NO_WORDS = frozenset(
     "pi sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp lim max min mod gcd lcm sqrt det inf "
     "infty infinity alpha beta gamma delta epsilon theta lambda sigma omega phi psi rho tau and or cup cap".split()
 )
+_NOUN = re.compile(rf"(?<![\\A-Za-z])(?!(?:{'|'.join(_NO_WORDS)})(?![A-Za-z]))[A-Za-z]{{3,}}|[\u4e00-\u9fff]")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -503,7 +518,10 @@ def parts(text: str) -> tuple[str, list[str]]:
 # ---------------------------------------------------------------- comparing
 
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)|\\approx(?![A-Za-z])")
-_SYMBOL = re.compile(r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?|[A-Za-z]{2,}(?:\s[A-Za-z]+){0,3}|[\u4e00-\u9fff]{1,8}")
+_SYMBOL = re.compile(  # x, x_1, \theta, f(x), "the total", 总数
+    r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?"
+    r"|[A-Za-z]{2,}(?:\s[A-Za-z]+){0,3}|[\u4e00-\u9fff]{1,8}"
+)
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])\s*")
 _OPERATION = re.compile(r"\\(?!infty|pi|text)[A-Za-z]+|[*^!+/(]|\d\s*-\s*[\d(]|[-]\s*-")
 _UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|partial)(?![A-Za-z])|!|\\frac\s*\{\s*d")
@@ -533,7 +551,10 @@ def decide(answer: str, gold: str, require_simplified: bool = True) -> bool | Pe
 
 
 def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
-    a, g = _MEMBER.sub("", a, count=1) if _MEMBER.match(a) else a, _MEMBER.sub("", g, count=1) if _MEMBER.match(g) else g
+    a, g = (
+        _MEMBER.sub("", a, count=1) if _MEMBER.match(a) else a,
+        _MEMBER.sub("", g, count=1) if _MEMBER.match(g) else g,
+    )
     gold_sides = [side.strip() for side in _EQUALS.split(g)]
     sides = [side.strip() for side in _EQUALS.split(a)] if "," not in a or len(gold_sides) > 1 else [a]
     if len(gold_sides) == 2 and _SYMBOL.fullmatch(gold_sides[0]):
@@ -577,7 +598,7 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
             return False
         if simplified and _OPERATION.search(a):
             return False  # 17 \cdot 23 for 391: the task, not its answer
-        return False if _plain_words(a) else Pending(((a, g),))
+        return False if _NOUN.search(a) else Pending(((a, g),))
 
     if g.lower() in _TRUTH:
         leading = _LEADING_TRUTH.match(a)
@@ -677,7 +698,9 @@ def gold_answer(gold: Any) -> str | None:
 
 # ---------------------------------------------------------------- math-verify
 
-_FUNCTION = re.compile(r"(?<![\\A-Za-z])(sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|infty)(?![A-Za-z])")
+_FUNCTION = re.compile(
+    r"(?<![\\A-Za-z])(sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|infty)(?![A-Za-z])"
+)
 _INFINITY = re.compile(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])")
 
 
@@ -853,9 +876,7 @@ class Accuracy:
             )
         answers = [extract(reply(c), self.sources, self.prefilled_think, self.think) for c in completions]
         wanted = [gold_answer(gold) for gold in golds]
-        outcomes = judge(
-            answers, wanted, self.require_simplified, self.math_verify, self.seconds, self.megabytes
-        )
+        outcomes = judge(answers, wanted, self.require_simplified, self.math_verify, self.seconds, self.megabytes)
         if log_extra is not None:
             log_extra(f"{self.name}_answer", [answer or "" for answer in answers])
             log_extra(f"{self.name}_gold", [gold or "" for gold in wanted])

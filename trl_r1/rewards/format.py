@@ -13,6 +13,7 @@ from typing import Any
 
 from trl_r1.rewards.text import ANSWER, THINK, reply, visible
 
+
 LAYOUTS: dict[str, str] = {
     "answer": "<think>...</think><answer>...</answer>: the R1-Zero template (Table 1)",
     "summary": "<think>...</think>...: a thought, then text for the reader",

@@ -26,14 +26,21 @@ from typing import Any
 
 from trl_r1.rewards.text import THINK, reply, thought_bounds
 
+
 # script -> (ranges of a regex character class, characters per word; None: a word is a run of two letters or more)
 SCRIPTS: dict[str, tuple[str, float | None]] = {
-    "latin": ("A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02af\u0300-\u036f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a", None),
+    "latin": (
+        "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02af\u0300-\u036f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a",
+        None,
+    ),
     "greek": ("\u0370-\u03ff\u1f00-\u1fff", None),
     "cyrillic": ("\u0400-\u052f\u1c80-\u1c8f\u2de0-\u2dff\ua640-\ua69f", None),
     "armenian": ("\u0531-\u0587", None),
     "hebrew": ("\u0591-\u05f4", None),
-    "arabic": ("\u0610-\u061a\u0620-\u065f\u066e-\u06d3\u06d5-\u06dc\u06df-\u06e8\u06ea-\u06ef\u06fa-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufefc", None),
+    "arabic": (
+        "\u0610-\u061a\u0620-\u065f\u066e-\u06d3\u06d5-\u06dc\u06df-\u06e8\u06ea-\u06ef\u06fa-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufefc",
+        None,
+    ),
     "devanagari": ("\u0900-\u0963\u0971-\u097f", None),
     "bengali": ("\u0980-\u09e3", None),
     "gurmukhi": ("\u0a00-\u0a65\u0a70-\u0a7f", None),
@@ -288,7 +295,9 @@ def prompt_language(prompt: Any) -> str | None:
     return _FIRST[max(words, key=lambda script: words[script])]
 
 
-_FIRST = {scripts.split()[-1]: codes.split()[0] for scripts, codes in _BY_SCRIPT.items() if scripts != "latin cyrillic"}
+_FIRST = {
+    scripts.split()[-1]: codes.split()[0] for scripts, codes in _BY_SCRIPT.items() if scripts != "latin cyrillic"
+}
 
 
 @dataclass(frozen=True)
@@ -314,7 +323,9 @@ class LanguageConsistency:
         if self.language is not None:
             language_code(self.language)
         if self.minimum_words < 0:
-            raise ValueError(f"minimum_words={self.minimum_words} is negative. Give a number of words, for instance 10.")
+            raise ValueError(
+                f"minimum_words={self.minimum_words} is negative. Give a number of words, for instance 10."
+            )
         if isinstance(self.allowed, str):
             raise ValueError(f"allowed={self.allowed!r} is one text. Give a list of terms.")
         object.__setattr__(self, "allowed", tuple(self.allowed))

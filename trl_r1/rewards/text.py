@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+
 THINK = ("<think>", "</think>")
 ANSWER = ("<answer>", "</answer>")
 

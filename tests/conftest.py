@@ -1,0 +1,52 @@
+"""One thread, no network, quiet libraries; a tiny random model that every trainer test shares."""
+
+import os
+
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import pytest
+import torch
+import transformers
+
+
+torch.set_num_threads(1)
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> str:
+    """Path of a 2-layer random model with its tokenizer."""
+    from trl_r1.identity import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def ours(tiny, tmp_path):
+    """`ours(**options)` trains R1GRPOTrainer for a few steps and returns its trace."""
+    from trl_r1 import R1GRPOConfig, R1GRPOTrainer
+    from trl_r1.identity import run
+
+    def train(trainer_options=None, resume=None, folder="ours", model=tiny, **options):
+        return run(R1GRPOTrainer, R1GRPOConfig, model, tmp_path / folder, options, trainer_options, resume)
+
+    return train
+
+
+@pytest.fixture
+def stock(tiny, tmp_path):
+    """`stock(**options)` trains TRL's GRPOTrainer in the same way."""
+    from trl import GRPOConfig, GRPOTrainer
+
+    from trl_r1.identity import run
+
+    def train(trainer_options=None, resume=None, folder="stock", model=tiny, **options):
+        return run(GRPOTrainer, GRPOConfig, model, tmp_path / folder, options, trainer_options, resume)
+
+    return train

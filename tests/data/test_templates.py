@@ -1,0 +1,64 @@
+"""A question goes in unchanged, whatever is in it; a template without a place for it is refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trl_r1.data.templates import TEMPLATES, find_template, render
+
+
+def test_every_template_has_a_place_for_the_question():
+    for name, template in TEMPLATES.items():
+        assert find_template(name) is template
+        assert "What?" in str(render(template, "What?"))
+        assert "{question}" not in str(render(template, "What?"))
+
+
+def test_the_r1_zero_template_has_the_structure_of_table_1():
+    prompt = render(TEMPLATES["r1_zero"], "What is 2 + 2?")
+    order = ["User", "Assistant", "<think>", "</think>", "<answer>", "</answer>", "User: What is 2 + 2?"]
+    places = [prompt.index(part) for part in order]
+    assert places == sorted(places)
+    assert prompt.endswith("Assistant:")  # an open turn, no space: a base model continues
+
+
+def test_the_mini_template_is_exact():
+    assert render(TEMPLATES["mini"], "Compute a2.") == "User: Compute a2. Assistant:"
+
+
+def test_chat_is_a_conversation():
+    assert render(TEMPLATES["chat"], "hi") == [{"role": "user", "content": "hi"}]
+    assert render(TEMPLATES["chat"], "other") == [{"role": "user", "content": "other"}]  # the table stays as it is
+
+
+@given(st.text())
+def test_any_question_arrives_unchanged(question):
+    assert render("Q: {question} A:", question) == f"Q: {question} A:"
+    assert render(TEMPLATES["chat"], question)[0]["content"] == question
+
+
+def test_braces_in_question_and_template_are_text():
+    assert render("{x} {question} {}", "{question} {0} {y!r}") == "{x} {question} {0} {y!r} {}"
+
+
+def test_a_users_own_template_is_accepted():
+    assert find_template("Frage: {question}") == "Frage: {question}"
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "{question}"}]
+    assert render(find_template(messages), "a") == [messages[0], {"role": "user", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("r1_zer", "'r1_zer' is neither.*Did you mean 'r1_zero'"),
+        ("Answer this: {problem}", r"\{question\} in it"),
+        ("", "neither"),
+        ([{"role": "user", "content": "hi"}], "neither"),
+        ([], "neither"),
+    ],
+)
+def test_a_template_without_a_place_is_one_sentence(template, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        find_template(template)
+    assert "\n" not in str(caught.value)
+    assert "r1_zero, mini, chat" in str(caught.value)

@@ -1,0 +1,171 @@
+"""From texts to numbers, by hand; and an evaluation that survives its trip to disk and a better grader."""
+
+import json
+import math
+import re
+
+import pytest
+from datasets import Dataset
+
+from trl_r1.evaluation import benchmark
+from trl_r1.evaluation.benchmark import Evaluation, Graders, Problem, compare, default_graders, evaluate, pair
+
+
+def extract(text):
+    found = re.findall(r"<answer>(.*?)</answer>", text)
+    return found[-1] if found else None
+
+
+GRADERS = Graders(
+    extract=extract,
+    verify=lambda answer, gold: None if gold == "?" else float(answer) == float(gold),
+    same_answer=lambda a, b: float(a) == float(b),
+    well_formed=lambda texts: [float(text.startswith("<think>")) for text in texts],
+    consistency=lambda text, language: None if "42" in text else float(language in text),
+)
+
+
+def problem(solution, texts, language="en", prompt="Q", lengths=None):
+    lengths = lengths or [len(text) for text in texts]
+    return Problem(prompt, solution, language, list(texts), lengths, [length > 30 for length in lengths]).grade(
+        GRADERS
+    )
+
+
+def answers(*values):
+    return ["" if value is None else f"<answer>{value}</answer>" for value in values]
+
+
+@pytest.fixture
+def hand_made():
+    return Evaluation(
+        [
+            problem("1", answers(1, "1.0", 2, None), prompt="A", lengths=[10, 20, 30, 40]),  # 2 of 4; majority right
+            problem("5", answers(5, 6, 6, 6), prompt="B", lengths=[1, 1, 1, 1]),  # 1 of 4; majority wrong
+            problem("7", answers(7, 8, None, None), prompt="C", lengths=[2, 2, 2, 2]),  # 1 of 4; a tie: half
+            problem("?", answers(1, 2, 3, 4), prompt="D", lengths=[3, 3, 3, 3]),  # the gold cannot be read
+        ],
+        {"temperature": 0.6},
+    )
+
+
+def test_the_numbers_by_hand(hand_made):
+    numbers = hand_made.to_dict()
+    assert numbers["pass@1"] == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3, abs=1e-9)
+    assert numbers["cons@4"] == pytest.approx((1 + 0 + 1 / 2) / 3, abs=1e-9)
+    assert numbers["pass@4"] == 1.0  # each of the three judged problems has a right sample
+    # pass@2 = 1 - C(wrong, 2) / C(4, 2): 1 - 1/6, 1 - 3/6, 1 - 3/6
+    assert hand_made.pass_at(2) == pytest.approx((5 / 6 + 1 / 2 + 1 / 2) / 3, abs=1e-9)
+    assert numbers["length"] == pytest.approx((25 + 1 + 2 + 3) / 4, abs=1e-9)
+    assert numbers["clipped"] == pytest.approx((1 / 4) / 4, abs=1e-9)
+    assert numbers["format"] == 0.0
+    assert (numbers["problems"], numbers["unjudged"], numbers["samples"]) == (4, 1, 4)
+    low, high = numbers["interval"]["pass@1"]
+    assert 0.25 <= low <= numbers["pass@1"] <= high <= 0.5
+    assert set(numbers["interval"]) == {"pass@1", "cons@4", "pass@4", "format", "language", "length", "clipped"}
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert hand_made["cons@4"] == hand_made["cons@K"] == numbers["cons@4"]
+    with pytest.raises(ValueError, match=r"No metric is called 'pass@3'.*cons@4"):
+        hand_made.per_problem("pass@3")
+
+
+def test_language_is_judged_only_where_there_is_a_language_and_a_verdict():
+    run = Evaluation([problem("1", ["en", "42", "x"]), problem("1", ["en"], language=None)])
+    assert run["language"] == 0.5  # en: 1, 42: not judged, x: 0; the second problem names no language
+    assert math.isnan(Evaluation([problem("1", ["en"], language=None)])["language"])
+    assert Evaluation([problem("1", ["en"], language=None)]).to_dict()["language"] is None
+
+
+def test_saving_and_loading_keeps_everything(hand_made, tmp_path):
+    hand_made.problems[0].texts[0] = "中文 \ud800 \x00 </script>"  # a lone surrogate, which UTF-8 cannot hold
+    path = hand_made.save(tmp_path / "deep" / "before.json")
+    again = Evaluation.load(path)
+    assert again.to_dict() == hand_made.to_dict()
+    assert again.problems[:3] == hand_made.problems[:3]
+    assert math.isnan(again.problems[3].consensus)
+    assert again.problems[3].answers == hand_made.problems[3].answers
+    assert [entry.name for entry in path.parent.iterdir()] == ["before.json"]  # no temporary file stays
+
+
+def test_a_failed_save_leaves_the_old_file(hand_made, tmp_path, monkeypatch):
+    path = hand_made.save(tmp_path / "run.json")
+    old = path.read_bytes()
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        Evaluation(hand_made.problems[:1]).save(path)
+    assert path.read_bytes() == old
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("content", [None, "{half", "[]", '{"kind": "other"}', b"\xff\xfe"])
+def test_loading_something_else_is_one_sentence(tmp_path, content):
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ValueError, match="run.json"):
+        Evaluation.load(path)
+
+
+def test_regrading_uses_the_stored_texts_and_leaves_the_original_alone(hand_made):
+    stricter = Graders(
+        extract, lambda answer, gold: answer == gold, lambda a, b: a == b, GRADERS.well_formed, GRADERS.consistency
+    )
+    again = hand_made.regrade(stricter)
+    assert again.problems[0].verdicts == [True, False, False, False]  # "1.0" is another string
+    assert again.problems[3].judged
+    assert hand_made.problems[0].verdicts == [True, True, False, False]
+    assert again.settings == hand_made.settings
+
+
+def test_comparison_pairs_the_same_problems_whatever_their_order():
+    before = Evaluation([problem("1", answers(1, 2), prompt=p) for p in "ABC"])
+    after = Evaluation([problem("1", answers(1, 1), prompt=p) for p in "XCB"])
+    assert pair(before, after) == [(1, 2), (2, 1)]
+    assert compare(before, after, "pass@1").mean == 0.5
+    assert math.isnan(compare(before, Evaluation([]), "pass@1").mean)
+    twice = Evaluation([problem("1", answers(1, 2), prompt="A")] * 2)
+    assert pair(twice, twice) == [(0, 0), (1, 1)]
+
+
+def test_evaluate_end_to_end(model, tokenizer):
+    rows = Dataset.from_dict({"prompt": ["ab", "cd"], "solution": ["1", "2"], "language": ["en", "zh"]})
+    options = {"samples": 3, "max_new_tokens": 8, "progress": False, "graders": GRADERS}
+    run = evaluate(model, tokenizer, rows, **options)
+    assert [(p.prompt, p.solution, p.language, len(p.texts)) for p in run.problems] == [
+        ("ab", "1", "en", 3),
+        ("cd", "2", "zh", 3),
+    ]
+    assert run["pass@1"] == 0.0  # a random model closes no tag
+    assert 1 <= run["length"] <= 8
+    assert run.settings["temperature"] == 0.6
+    again = evaluate(model, tokenizer, rows, **options)
+    assert [p.texts for p in again.problems] == [p.texts for p in run.problems]
+    renamed = rows.rename_columns({"prompt": "p", "solution": "s"})
+    same = evaluate(model, tokenizer, renamed, prompt_column="p", solution_column="s", language_column=None, **options)
+    assert [p.texts for p in same.problems] == [p.texts for p in run.problems]
+    assert same.problems[0].language is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "no problems"),
+        ([{"prompt": "a"}], "Problem 0 has no column 'solution'.*prompt"),
+        ([{"prompt": "a", "solution": "1"}, {"prompt": "a", "solution": None}], "Problem 1 has nothing"),
+    ],
+)
+def test_bad_problems_are_one_sentence(model, tokenizer, rows, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate(model, tokenizer, rows, graders=GRADERS, progress=False)
+
+
+def test_the_packages_own_rewards_are_the_default_graders():
+    graders = default_graders()
+    reply = "<think> three and four make seven </think> <answer>7</answer>"
+    right = Problem("3 + 4?", "7", "en", [reply, "eight", "<answer>8</answer>"], [9, 2, 3], [False] * 3).grade(graders)
+    assert right.verdicts == [True, False, False]
+    assert right.judged
+    assert right.well_formed == [1.0, 0.0, 0.0]
+    assert right.consistency[0] == 1.0
+    assert right.consensus == pytest.approx(1 / 3)  # 7, "eight" and 8 tie
+    assert benchmark.METRICS["pass@1"](right) == pytest.approx(1 / 3)

@@ -1,0 +1,85 @@
+import pytest
+
+from trl_r1 import R1GRPOConfig
+
+
+def config(**options):
+    return R1GRPOConfig("unused", use_cpu=True, bf16=False, **options)
+
+
+def test_defaults_add_nothing_to_trl():
+    made = config()
+    assert (made.advantage, made.kl_estimator, made.kl_placement, made.kl_level) == ("trl", "k3", "loss", "token")
+    assert made.reference_every is None
+    assert made.kl_target is None
+    assert not made.mask_dead_groups
+    assert made.entropy_schedule == "constant"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"advantage": "group_normalised"}, "Did you mean 'group_normalized'"),
+        ({"advantage": "leave_one_out", "scale_rewards": "batch"}, "decides the scale itself"),
+        ({"advantage": "pass_at_k", "advantage_options": {"k": 9}}, "groups of num_generations=8"),
+        ({"advantage": "pass_at_k", "advantage_options": {"q": 2}}, "do not fit pass_at_k"),
+        ({"advantage_options": {"k": 2}}, "has no use with advantage='trl'"),
+        ({"beta": -0.1}, "would reward distance"),
+        ({"beta": "much"}, "is not a number"),
+        ({"kl_estimator": "k4", "beta": 0.1}, "kl_estimator='k4' is unknown"),
+        ({"kl_estimator": "k1", "beta": 0.1}, "Use 'k2' or 'k3' in the loss, or keep 'k1' with kl_placement='reward'"),
+        ({"kl_estimator": "k2"}, "beta=0.0 loads no reference model"),
+        ({"kl_placement": "reward"}, "beta=0.0 loads no reference model"),
+        ({"kl_level": "sequence", "beta": 0.1}, "Use loss_type='grpo'"),
+        ({"kl_target": 0.05}, "kl_target steers beta, but beta=0.0"),
+        ({"kl_target": -1, "beta": 0.1}, "must be positive"),
+        ({"kl_gain": 0, "beta": 0.1}, "must lie in"),
+        ({"reference_every": 400}, "renews the reference policy, but beta=0.0"),
+        ({"reference_every": 0, "beta": 0.1}, "must be 1 or more"),
+        ({"reference_every": 1.5, "beta": 0.1}, "must be a whole number"),
+        ({"reference_every": 400, "beta": 0.1, "sync_ref_model": True}, "both move the reference policy"),
+        ({"importance_sampling_level": "product"}, "is unknown"),
+        ({"importance_sampling_level": "sequence_product"}, "not with loss_type='dapo'"),
+        (
+            {"importance_sampling_level": "sequence_product", "loss_type": "grpo", "off_policy_mask_threshold": 0.5},
+            "off_policy_mask_threshold=0.5",
+        ),
+        ({"entropy_schedule": "step"}, "entropy_coef, which is 0.0"),
+        ({"entropy_schedule": "stairs", "entropy_coef": 0.1}, "entropy_schedule='stairs' is unknown"),
+        (
+            {"entropy_schedule": "step", "entropy_coef": 0.1, "use_adaptive_entropy": True},
+            "both move entropy_coef",
+        ),
+        ({"num_generations": 3}, "divisible by num_generations"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_sentence(options, sentence):
+    with pytest.raises(ValueError, match=sentence.replace("(", r"\(")) as caught:
+        config(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_from_yaml_may_be_text_or_whole_floats():
+    made = config(beta="1e-3", reference_every=400.0, kl_target="0.05")
+    assert (made.beta, made.reference_every, made.kl_target) == (0.001, 400, 0.05)
+    assert isinstance(made.reference_every, int)
+
+
+def test_every_option_can_be_set_from_yaml_and_from_the_command_line(tmp_path):
+    from trl import TrlParser
+
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "output_dir: unused\nuse_cpu: true\nbf16: false\nbeta: 0.001\nadvantage: pass_at_k\nadvantage_options: {k: 2}\n"
+        "mask_dead_groups: true\nkl_estimator: k2\nkl_placement: reward\nkl_level: sequence\nkl_target: 0.1\nkl_gain: 0.2\n"
+        "reference_every: 400\nentropy_schedule: step\nentropy_coef: 0.1\nentropy_coef_end: 0.01\nentropy_decrement: 0.02\n"
+        "entropy_every: 5\nloss_type: grpo\nimportance_sampling_level: sequence_product\n"
+    )
+    (made,) = TrlParser((R1GRPOConfig,)).parse_args_and_config(["--config", str(path), "--reference_every", "10"])
+    assert made.reference_every == 10
+    assert made.advantage_options == {"k": 2}
+    assert (made.kl_level, made.kl_gain, made.entropy_every) == ("sequence", 0.2, 5)
+    (spelt,) = TrlParser((R1GRPOConfig,)).parse_args_and_config(
+        ["--output_dir", "unused", "--use_cpu", "--bf16", "false", "--advantage", "pass_at_k", "--advantage_options", '{"k": 3}']
+    )
+    assert spelt.advantage_options == {"k": 3}
