@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -111,46 +111,37 @@ def resolve_resume(resume_from_checkpoint: str | bool | None, folder: str | os.P
     return found
 
 
-def generation_period(steps_per_generation: int, num_iterations: int, gradient_accumulation_steps: int) -> int:
-    """Optimizer steps between two moments at which no rollout is left over.
-
-    TRL generates every ``steps_per_generation * num_iterations`` micro-steps and an optimizer step takes
-    ``gradient_accumulation_steps`` of them.
-
-    >>> generation_period(steps_per_generation=4, num_iterations=2, gradient_accumulation_steps=2)
-    4
-    """
-    every = steps_per_generation * num_iterations
-    return math.lcm(every, gradient_accumulation_steps) // gradient_accumulation_steps
-
-
 class SaveAtBoundary(TrainerCallback):
     """Moves a checkpoint that would fall between two generations to the next moment without left-over rollouts.
 
-    TRL drops the rollouts it still holds when it resumes, so only there does a resumed run equal an uninterrupted one.
-    The last step of a run is saved where it is.
+    TRL generates every ``steps_per_generation * num_iterations`` micro-steps and drops the rollouts it still holds when it
+    resumes, so only where none are left does a resumed run equal an uninterrupted one. The last step of a run is saved
+    where it is.
+
+    Args:
+        left_over: tells how many micro-steps the rollouts at hand still serve; 0 at a boundary.
+        micro_steps: gradient accumulation, for the sentence that says where the checkpoint goes.
     """
 
-    def __init__(self, period: int):
-        self.period = period
+    def __init__(self, left_over: Callable[[], int], micro_steps: int):
+        self.left_over, self.micro_steps = left_over, micro_steps
         self.pending = False
         self.said = False
 
     def _move(self, state, control):
-        at_boundary = state.global_step % self.period == 0
-        if control.should_save and not at_boundary and state.global_step < state.max_steps:
+        left = self.left_over()
+        if control.should_save and left and state.global_step < state.max_steps:
             control.should_save = False
             self.pending = True
             if not self.said and state.is_world_process_zero:
                 self.said = True
                 logger.warning(
-                    "The checkpoint due at step %d is moved to step %d: rollouts serve %d optimizer steps, and only "
-                    "between them does a resumed run equal an uninterrupted one. Later ones move alike.",
+                    "The checkpoint due at step %d is moved to step %d, where the rollouts at hand are used up: only there "
+                    "does a resumed run equal an uninterrupted one. Later ones move alike.",
                     state.global_step,
-                    -(-state.global_step // self.period) * self.period,
-                    self.period,
+                    state.global_step + -(-left // self.micro_steps),
                 )
-        elif self.pending and at_boundary:
+        elif self.pending and not left:
             control.should_save = True
             self.pending = False
 

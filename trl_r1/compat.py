@@ -19,6 +19,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "_compute_loss": ("model", "inputs"),
     "_save_checkpoint": ("model", "trial"),
     "_load_optimizer_and_scheduler": ("checkpoint",),
+    "_get_train_sampler": ("dataset",),
 }
 KL_EXPRESSION = "self.beta * per_token_kl"
 

@@ -31,7 +31,7 @@ from trl_r1.advantages import (
     weighted_sum,
     weighted_sum_of_normalized,
 )
-from trl_r1.checkpoints import SaveAtBoundary, generation_period, resolve_resume
+from trl_r1.checkpoints import SaveAtBoundary, resolve_resume
 from trl_r1.config import R1GRPOConfig
 from trl_r1.kl import (
     AdaptiveBeta,
@@ -86,6 +86,7 @@ class R1GRPOTrainer(GRPOTrainer):
         _get_per_token_logps_and_entropies   notes the policy's log-probabilities while a loss is computed
         _compute_loss                        steers the KL term, moves the entropy coefficient, observes the KL
         _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
+        _get_train_sampler                   keeps the sampler, so that a resume after an epoch finds its order
         train, save_model                    refuse a broken checkpoint; keep the reference adapter out of the export
 
     Raises:
@@ -118,6 +119,8 @@ class R1GRPOTrainer(GRPOTrainer):
     _kl_window: Tensor | None = None  # [sum of k3, tokens] since the last optimizer step, this process
     _beta_controller: AdaptiveBeta | None = None
     _moving_reference: ReferencePolicy | None = None
+    _train_sampler: Any = None
+    _types: dict[str, torch.dtype] = {}
 
     def __init__(self, model, reward_funcs=None, args: GRPOConfig | None = None, *positional, **kwargs):
         if args is None:
@@ -149,10 +152,9 @@ class R1GRPOTrainer(GRPOTrainer):
         self._set_beta(self.beta)
         self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
         self._start_reference()
-        self.generation_period = generation_period(
-            args.steps_per_generation, self.num_iterations, args.gradient_accumulation_steps
-        )
-        self.add_callback(SaveAtBoundary(self.generation_period))
+        if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
+            self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
+        self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
 
     # -- rewards and advantages ------------------------------------------------------------------------------------
 
@@ -353,40 +355,63 @@ class R1GRPOTrainer(GRPOTrainer):
             self._moving_reference.take()  # TRL builds the reference from the hub id, not from the model it was given
             self.add_callback(RenewReference(self._moving_reference, every))
 
+    def _left_over(self) -> int:
+        """Micro-steps that the rollouts at hand still serve; 0 when the next one generates anew."""
+        return -self._step % (self.args.steps_per_generation * self.num_iterations)
+
     def _save_checkpoint(self, model, trial):
         if self.args.should_save:  # before the parent's files: its trainer_state.json marks a checkpoint as complete
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             folder.mkdir(parents=True, exist_ok=True)
             if self._moving_reference is not None:
                 self._moving_reference.save(folder)
-            state = {"beta": float(self.beta), "generation_period": self.generation_period}
+            state = {"beta": float(self.beta), "left_over": self._left_over()}
             partial = folder / (STATE_FILE + ".partial")
             partial.write_text(json.dumps(state))
             os.replace(partial, folder / STATE_FILE)
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
+        if checkpoint is not None:  # before the optimizer's state, which takes over its parameters' types
+            for name, parameter in self.model.named_parameters():
+                parameter.data = parameter.data.to(self._types.get(name, parameter.dtype))
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
         if self._moving_reference is not None:
             self._moving_reference.load(checkpoint)
+        path = Path(checkpoint) / STATE_FILE
+        state = json.loads(path.read_text()) if path.is_file() else {}
         if self._beta_controller is not None:
-            path = Path(checkpoint) / STATE_FILE
-            if not path.is_file():
+            if not state:
                 raise ValueError(
                     f"Cannot resume from {checkpoint}: it holds no {STATE_FILE}, so the beta that kl_target had reached is "
                     "lost. Resume from a checkpoint of R1GRPOTrainer, or start with that beta and no checkpoint."
                 )
-            self._beta_controller.beta = json.loads(path.read_text())["beta"]
-            self._set_beta(self._beta_controller.beta)
-        if self.state.global_step % self.generation_period:
+            self._beta_controller.beta = state["beta"]
+            self._set_beta(state["beta"])
+        if state.get("left_over"):
             logger.warning(
-                "%s lies between two generations (rollouts serve %d optimizer steps): the rest of its rollouts is lost and "
-                "the run goes on with fresh ones, so it will differ from one that was not interrupted.",
+                "%s lies between two generations: the rollouts of its next %d micro-steps are lost and the run goes on with "
+                "fresh ones, so it will differ from one that was not interrupted.",
                 checkpoint,
-                self.generation_period,
+                state["left_over"],
             )
+        self._forward_sampler(int(self.state.epoch + 1e-9))
+
+    def _get_train_sampler(self, dataset=None):
+        self._train_sampler = super()._get_train_sampler(dataset)
+        return self._train_sampler
+
+    def _forward_sampler(self, epochs: int) -> None:
+        """Draws the prompt orders of the epochs a resumed run has behind it.
+
+        TRL's sampler draws one order per epoch from its own generator, which no checkpoint holds: without this a run
+        resumed after its first epoch sees the first epoch's order again.
+        """
+        if getattr(self._train_sampler, "generator", None) is not None:
+            for _ in range(epochs):
+                next(iter(self._train_sampler), None)
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """As the parent's, but `True` takes the newest *complete* checkpoint and a broken one is refused (ValueError)."""

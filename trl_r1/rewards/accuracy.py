@@ -102,15 +102,15 @@ def extract(
     region = after_thought(text, think, prefilled_think)
 
     block = region.rfind(ANSWER[0]) if "answer" in sources else -1
-    if "boxed" in sources and "box{" in region or "boxed" in region:
+    if "boxed" in sources and "box" in region:
         closed, cut_off = boxes(region)
-        if closed and closed[-1][0] >= block and closed[-1][1] > cut_off and "boxed" in sources:
+        if closed and closed[-1][0] >= block and closed[-1][1] > cut_off:
             return _joined_boxes(region, closed) or None
-        if cut_off > block and "boxed" in sources:
+        if cut_off > block:
             return None
     if block >= 0:
         inside = region[block + len(ANSWER[0]) :].partition(ANSWER[1])[0].strip()
-        if not visible_answer(inside):
+        if not inside:
             return None
         cue = _after_cue(inside, _CUE) if len(inside) <= LONGEST_ANSWER else None
         if cue:
@@ -123,18 +123,13 @@ def extract(
     return _from_prose(region) if "sentence" in sources else None
 
 
-def visible_answer(text: str) -> bool:
-    return bool(text.strip())
-
-
 def _joined_boxes(text: str, closed: list[tuple[int, int, int, int]]) -> str:
     last = closed[-1]
     contents = [text[last[2] : last[3]].strip()]
     for box in reversed(closed[:-1]):
         if box[0] > last[0]:
             continue  # inside the later one
-        gap = text[box[1] : last[0]]
-        if len(gap) > 30 or not _JOIN.fullmatch(gap):
+        if last[0] - box[1] > 30 or not _JOIN.fullmatch(text, box[1], last[0]):
             break
         contents.append(text[box[2] : box[3]].strip())
         last = box
@@ -166,7 +161,7 @@ def _from_prose(text: str) -> str | None:
     if formulas and formulas[-1]:
         return formulas[-1].strip()
     numbers = _PLAIN_NUMBER.findall(last)
-    if numbers and ("=" in last or len(_WORD.findall(last)) >= 2) and quantity(canonical(last)) is None:
+    if numbers and ("=" in last or _NOUN.search(last)) and "\\" not in last and quantity(canonical(last)) is None:
         return numbers[-1].strip()
     return last if last and len(last) <= 80 else None
 
@@ -205,7 +200,9 @@ _TRANSLATE |= {ord("°"): " degrees ", ord("²"): "^2", ord("³"): "^3", ord("�
 _TRANSLATE |= {ord("±"): r"\pm ", ord("≈"): r"\approx ", ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4"}
 _TRANSLATE |= {ord("∈"): r"\in ", ord("\u200b"): None, ord("\u2060"): None, ord("\ufeff"): None}
 
-_SPACING = re.compile(r"\\(?:left|right|displaystyle|quad|qquad|limits|big|Big|bigg|Bigg)(?![A-Za-z])|\\[,;: >]|~")
+_SPACING = re.compile(
+    r"\\(?:left|right|displaystyle|quad|qquad|limits|big|Big|bigg|Bigg)(?![A-Za-z])|(?<!\\)\\[,;: >]|~"
+)
 _STYLED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}"
 )
@@ -217,7 +214,7 @@ _SHORT_FRACTION = re.compile(
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def canonical(text: str) -> str:
     r"""One spelling for many: delimiters, spacing commands, styles and Unicode look-alikes go, fractions get a slash.
 
@@ -305,7 +302,7 @@ _NO_UNIT = frozenset(  # words that change a number instead of naming what it co
     "root half third quarter halves thirds quarters infinity infty inf nan more less than either between divided "
     "multiplied by power point if but isn't negative hundred thousand million billion trillion dozen percent".split()
 )
-_UNIT_WORD = re.compile(r"[^\W\d_]+\.?")
+_UNIT_WORD = re.compile(r"[^\W\d_]+\.?(?:\^\{?-?\d\}?)?")
 
 
 def quantity(text: str) -> Quantity | None:
@@ -459,7 +456,7 @@ _TRUTH |= dict.fromkeys("no false incorrect 否 不是 不对 错 错误".split(
 _LEADING_TRUTH = re.compile(r"(yes|no|true|false)\b\s*[,.;:!-]", re.IGNORECASE)
 _CHOICE_GOLD = re.compile(r"\(?\s*([A-J])\s*\)?[.):]?")
 _CHOICE = re.compile(
-    r"(?:(?:option|choice|answer)\s+)?(?:\(\s*([A-Ja-j])\s*\)|([A-Ja-j])(?=[.):]|$))(?:[.):]|$|\s)\s*(.*)",
+    r"(?:(?i:option|choice|answer)\s+)?(?:\(\s*([A-Ja-j])\s*\)|([A-Ja-j])(?=[.):]|$))(?:[.):]|$|\s)\s*(.*)",
     re.DOTALL,
 )
 _BASED = re.compile(r"([0-9A-Za-z]+)\s*_\s*\{?\s*(?:base\s+)?(\d{1,2}|two|eight|ten|sixteen)\s*\}?", re.ASCII)
@@ -468,7 +465,9 @@ _NO_WORDS = frozenset(
     "pi sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp lim max min mod gcd lcm sqrt det inf "
     "infty infinity alpha beta gamma delta epsilon theta lambda sigma omega phi psi rho tau and or cup cap".split()
 )
-_NOUN = re.compile(rf"(?<![\\A-Za-z])(?!(?:{'|'.join(_NO_WORDS)})(?![A-Za-z]))[A-Za-z]{{3,}}|[\u4e00-\u9fff]")
+_NOUN = re.compile(  # a word that is no mathematics
+    rf"(?<![\\A-Za-z])(?!(?:{'|'.join(_NO_WORDS)})(?![A-Za-z]))[A-Za-z]{{2,}}|[\u4e00-\u9fff]"
+)
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -533,7 +532,7 @@ class Pending(NamedTuple):
     pairs: tuple[tuple[str, str], ...]
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def decide(answer: str, gold: str, require_simplified: bool = True) -> bool | Pending:
     r"""The exact part of ``verify``: True or False where rational arithmetic and spelling decide, else ``Pending``.
 

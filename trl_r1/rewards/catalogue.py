@@ -166,7 +166,8 @@ def _import(path: str) -> Any:
 def _configure(found: Any, name: str, options: dict[str, Any]) -> Callable[..., Any]:
     if inspect.isclass(found):
         _check(options, _options_of(found), name)
-        return found(**options)
+        made: Any = found(**options)
+        return made
     if not callable(found):
         raise ValueError(f"{name!r} is {found!r}, which cannot be called. A reward is a function, class or object.")
     if not options:
