@@ -253,8 +253,8 @@ def test_the_literal_objective_of_deepseek_r1_in_double_precision(tiny, tmp_path
     logps, _, _ = double_logps(None, plain, ids, attention, batch["completion_ids"].size(1))
     mask = batch["completion_mask"]
     whole = (logps * mask).sum(1)  # log pi(o | q)
-    ratio = (whole - (batch["old_per_token_logps"] * mask).sum(1)).exp()
-    reference = (batch["ref_per_token_logps"] * mask).sum(1) - whole
+    ratio = (whole - (batch["old_per_token_logps"].double() * mask).sum(1)).exp()
+    reference = (batch["ref_per_token_logps"].double() * mask).sum(1) - whole
     advantage = batch["advantages"].double()
     surrogate = torch.min(ratio * advantage, ratio.clamp(1 - epsilon, 1 + epsilon) * advantage)
     objective = (surrogate - beta * (reference.exp() - reference - 1)).mean()

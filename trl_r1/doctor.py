@@ -93,8 +93,12 @@ def main(argv: list[str] | None = None) -> int:
     print("Devices", *devices(), sep="\n  ")
     print("Extras (pip install 'trl-r1[NAME]')", *extras(), sep="\n  ")
 
-    from trl_r1 import compat
-
+    try:
+        from trl_r1 import compat
+    except (ImportError, RuntimeError) as error:  # TRL wraps a failed import in RuntimeError
+        reason = error.__cause__ or error
+        print(f"\nTraining cannot be trusted here:\n  - TRL's GRPOTrainer cannot be imported: {reason}")
+        return 1
     problems = compat.broken_seams()
     print("TRL's methods that we extend:", "as expected" if not problems else f"{len(problems)} of them are broken")
     kl_problems = compat.broken_kl_seam()

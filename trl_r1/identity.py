@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM, TrainerCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 
@@ -103,6 +103,7 @@ def run(
         "disable_tqdm": True, "dataloader_pin_memory": False, "seed": 7, **options,
     }  # fmt: skip
     recorder = _Recorder()
+    set_seed(settings["seed"])  # older TRL draws LoRA's initial weights before it seeds
     extra = dict(trainer_options or {})
     trainer = trainer_class(
         AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32) if in_memory else model,

@@ -49,6 +49,12 @@ class EvaluationOptions:
     )
     evaluation_dataset_config: str | None = field(default=None, metadata={"help": "Configuration of that hub dataset."})
     evaluation_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
+    evaluation_question_column: str | None = field(
+        default=None, metadata={"help": "Its column with the problem, where it differs from question_column."}
+    )
+    evaluation_solution_column: str | None = field(
+        default=None, metadata={"help": "Its column with the gold answer, where it differs from solution_column."}
+    )
     evaluation_problems: int | None = field(default=None, metadata={"help": "Only the first this many problems."})
     evaluation_samples: int = field(default=16, metadata={"help": "Samples per problem, K of pass@1 and cons@K."})
     evaluation_temperature: float = field(default=0.6, metadata={"help": "DeepSeek-R1 evaluates at 0.6."})

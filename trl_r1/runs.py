@@ -66,7 +66,7 @@ def prepare(stage: str, options: RLOptions, config: R1GRPOConfig, model: ModelCo
             "`rewards` instead."
         )
     config.reward_weights = config.reward_weights or weights
-    train_rows = _problems(options, options.dataset_name, options.dataset_config, options.dataset_split, config.seed)
+    train_rows = _training_problems(options, config.seed)
     evaluation_rows = _evaluation_problems(options, config.seed)
     explicit = config.resume_from_checkpoint not in (None, False)
     resume = resolve_resume(config.resume_from_checkpoint, config.output_dir) if explicit else None
@@ -81,21 +81,25 @@ def prepare(stage: str, options: RLOptions, config: R1GRPOConfig, model: ModelCo
     return PreparedRun(path, train_rows, evaluation_rows, rewards, resume)
 
 
-def _problems(options: RLOptions, name: str, subset: str | None, split: str, seed: int) -> Dataset:
-    rows = load_rows(name, split, subset, seed)
-    language = options.language_column
-    return to_prompts(rows, options.question_column, options.solution_column, options.template, language, options.drop_empty)
+def _training_problems(options: RLOptions, seed: int) -> Dataset:
+    rows = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, seed)
+    columns = options.question_column, options.solution_column
+    return to_prompts(rows, *columns, options.template, options.language_column, options.drop_empty)
 
 
 def _evaluation_problems(options: RLOptions, seed: int) -> Dataset | None:
+    """The held-out problems, put to the model as the training problems are; None if the recipe names none."""
     if options.evaluation_dataset_name is None:
         return None
-    rows = _problems(
-        options, options.evaluation_dataset_name, options.evaluation_dataset_config, options.evaluation_split, seed
+    rows = load_rows(
+        options.evaluation_dataset_name, options.evaluation_split, options.evaluation_dataset_config, seed
     )
     if options.evaluation_problems is not None:
         rows = rows.select(range(min(len(rows), options.evaluation_problems)))
-    return rows
+    question = options.evaluation_question_column or options.question_column
+    solution = options.evaluation_solution_column or options.solution_column
+    language = options.language_column if options.language_column in rows.column_names else None
+    return to_prompts(rows, question, solution, options.template, language, options.drop_empty)
 
 
 def _find_model(model: ModelConfig, config: R1GRPOConfig) -> str:

@@ -139,7 +139,7 @@ def test_what_is_a_path():
         ("a.jsonl", b'{"question": "x"}\n{"question": \n', "line 2 is not JSON"),
         ("a.jsonl", b'{"question": "x"}\n[1, 2]\n', "line 2 is not an object"),
         ("a.jsonl", b'{"question": "\xff\xfe"}\n', "byte 14 is not UTF-8"),
-        ("a.jsonl", b'{"question": "' + "é".encode() * (1 << 19) + b'\xe9"}\n', "byte 1048590 is not UTF-8"),
+        ("a.jsonl", b'{ "question": "' + "é".encode() * (1 << 19) + b'\xe9"}\n', "byte 1048591 is not UTF-8"),
         ("a.json", b'[{"question": "x"},\n{"question"}]', "line 2 is not JSON"),
         ("a.parquet", b"PAR1 this is not parquet", "cannot be read as parquet"),
         ("a.csv", b'question,answer\n"x,1\n', "cannot be read as csv"),

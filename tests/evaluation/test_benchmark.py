@@ -65,6 +65,7 @@ def test_the_numbers_by_hand(hand_made):
     assert set(numbers["interval"]) == {"pass@1", "cons@4", "pass@4", "format", "language", "length", "clipped"}
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     assert hand_made["cons@4"] == hand_made["cons@K"] == numbers["cons@4"]
+    assert all(hand_made[name] == interval.mean for name, interval in hand_made.intervals.items())
     with pytest.raises(ValueError, match=r"No metric is called 'pass@3'.*cons@4"):
         hand_made.per_problem("pass@3")
 
@@ -79,6 +80,7 @@ def test_language_is_judged_only_where_there_is_a_language_and_a_verdict():
 def test_saving_and_loading_keeps_everything(hand_made, tmp_path):
     hand_made.problems[0].texts[0] = "中文 \ud800 \x00 </script>"  # a lone surrogate, which UTF-8 cannot hold
     path = hand_made.save(tmp_path / "deep" / "before.json")
+    json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)  # JSON knows no NaN
     again = Evaluation.load(path)
     assert again.to_dict() == hand_made.to_dict()
     assert again.problems[:3] == hand_made.problems[:3]

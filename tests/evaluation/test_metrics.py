@@ -95,6 +95,24 @@ def test_nobody_votes_and_nothing_to_vote_on():
         cons_at_k([["1", "2"]], ["1"], same_number, k=3)
 
 
+@given(st.lists(st.sampled_from(["1", "1.0", "2", "2.00", "3", "3.0", None]), min_size=1, max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_the_shortcuts_of_the_vote_agree_with_counting_every_class(answers):
+    classes = answer_classes(answers, same_number)
+    top = [members for members in classes if len(members) == max(map(len, classes))]
+    expected = np.mean([same_number(answers[members[0]], "2") for members in top]) if top else 0.0
+    assert cons_at_k([answers], ["2"], same_number) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_vote_compares_only_where_it_matters():
+    def never(a, b):
+        pytest.fail(f"compared {a} with {b}")
+
+    assert consensus(["a", "b", "c"], [False] * 3, never) == 0.0  # nothing right: nothing to win
+    assert consensus(["a", "a", "b", "c"], [True, True, True, False], never) == 1.0
+    assert consensus(["a", "b", "b", "c"], [True, False, False, False], never) == 0.0
+
+
 @given(st.lists(st.sampled_from(["1", "1.0", "2", "2.00", "3", None]), min_size=1, max_size=10), st.randoms())
 @settings(max_examples=80, deadline=None)
 def test_the_vote_does_not_depend_on_the_order_of_the_samples(answers, random):

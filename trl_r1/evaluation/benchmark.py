@@ -139,8 +139,10 @@ class Evaluation:
         return {self.key(name): bootstrap_interval(self.per_problem(name), self.level) for name in METRICS}
 
     def __getitem__(self, name: str) -> float:
-        """The mean for a name of METRICS: ``evaluation["pass@1"]``."""
-        return self.intervals[self.key(name)].mean
+        """The mean for a name of METRICS, without drawing an interval: ``evaluation["pass@1"]``; NaN for nobody's."""
+        values = self.per_problem(name)
+        values = values[~np.isnan(values)]
+        return float(values.mean()) if len(values) else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, ready for JSON: ``{"pass@1": .., "cons@16": .., "interval": {"pass@1": [low, high], ..}, ..}``.
@@ -163,7 +165,9 @@ class Evaluation:
         """Write numbers, settings and every text as JSON, whole or not at all."""
         rows = [{**asdict(problem), "consensus": plain(problem.consensus)} for problem in self.problems]
         content = {"kind": KIND, "version": 1, "summary": self.to_dict(), "problems": rows}
-        return replace_file(path, json.dumps(content, ensure_ascii=False, indent=1, default=str) + "\n")
+        return replace_file(
+            path, json.dumps(content, ensure_ascii=False, indent=1, default=str, allow_nan=False) + "\n"
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Evaluation":

@@ -8,6 +8,7 @@ Source  pass@k: Chen et al. 2021, arXiv:2107.03374, Sec. 2.1. cons@k: DeepSeek-R
         vote). The intervals are ours: the paper gives none.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -101,18 +102,28 @@ def majority_answer(answers: Sequence[str | None], same: Same) -> str | None:
 
 
 def consensus(answers: Sequence[str | None], correct: Sequence[bool], same: Same) -> float:
-    """Is the majority right? 1.0 or 0.0; a tie gives the share of the tied classes that are right (its expectation).
+    """Is the majority right? 1.0 or 0.0; in a tie with T wrong answers, the chance ``1 / (1 + T)`` of picking it.
+
+    The right answers are one class, as all of them mean the gold answer; only wrong ones are compared with each other,
+    and only where that can change the result (``same`` may ask a computer algebra system).
 
     Args:
         answers: (K,) extracted answers, None where there was none.
-        correct: (K,) their verdicts; a class is as right as its first member.
+        correct: (K,) their verdicts.
         same: whether two answers mean the same.
 
     Returns:
         A share in [0, 1]; 0.0 when nobody voted.
     """
-    top = top_classes(answers, same)
-    return float(np.mean([bool(correct[members[0]]) for members in top])) if top else 0.0
+    votes = [(answer, right) for answer, right in zip(answers, correct, strict=True) if answer is not None]
+    for_it = sum(bool(right) for _, right in votes)
+    against = [answer for answer, right in votes if not right]
+    if for_it == 0 or max(Counter(against).values(), default=0) > for_it:
+        return 0.0
+    if len(against) < for_it:
+        return 1.0
+    sizes = [len(members) for members in answer_classes(against, same)]
+    return 0.0 if max(sizes) > for_it else 1.0 / (1 + sizes.count(for_it))
 
 
 def cons_at_k(

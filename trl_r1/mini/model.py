@@ -33,6 +33,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl_r1.mini.corpus import Document, draw_corpus
 from trl_r1.mini.world import DIGITS, NAMES, name_term
 
+
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 PAD, END = "<|pad|>", "<|endoftext|>"
 CHAT_TEMPLATE = (
@@ -59,7 +60,7 @@ class Scale:
 
 
 SCALES = {
-    "demo": Scale(documents=55_000, hidden=64, layers=2, heads=4, intermediate=128),
+    "demo": Scale(documents=58_000, hidden=64, layers=2, heads=4, intermediate=128),
     "tiny": Scale(documents=600, hidden=32, layers=2, heads=2, intermediate=64),
 }
 WARMUP_STEPS = 50

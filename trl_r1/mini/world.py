@@ -18,6 +18,7 @@ import hashlib
 import random
 from dataclasses import dataclass
 
+
 LANGUAGES = ("en", "zh")
 NAMES = "①②③④⑤⑥"  # the name of a term is its place
 TERM_COUNTS = (3, 4, 5, 6)
@@ -51,7 +52,9 @@ class Problem:
     @property
     def question(self) -> str:
         """The plain question, without any template."""
-        return QUESTIONS[self.language].format(terms="".join(name_term(place, t) for place, t in enumerate(self.terms)))
+        return QUESTIONS[self.language].format(
+            terms="".join(name_term(place, t) for place, t in enumerate(self.terms))
+        )
 
     @property
     def solution(self) -> str:

@@ -58,9 +58,11 @@ def marks(
         plan = [(think[0], "starts"), (think[1], "closes"), (answer[0], "starts"), (answer[1], "closes")]
     else:
         raise ValueError(f"layout={layout!r} is unknown. Choose one of: {', '.join(LAYOUTS)}.")
+    stray = False  # the template opened the thought, and the reply opens it again in the middle
     if prefilled_think:
         first = text.find(plan[0][0])
-        if first < 0 or visible(text[:first]):  # not repeated at the start: the template's tag stands
+        if first < 0 or visible(text[:first]):
+            stray = first >= 0 and plan[0][0] != plan[1][0]
             plan = plan[1:]
 
     wanted = Counter(tag for tag, _ in plan)
@@ -76,6 +78,8 @@ def marks(
         fits = shows if role == "closes" else not shows
         result.append(Mark(start, start + len(tag), fits and found[tag] == wanted[tag]))
         position = start + len(tag)
+    if stray:
+        result[0] = Mark(result[0].start, result[0].end, False)
     if visible(text[position:]) == (layout == "answer"):  # nothing after an answer; something after a thought
         result[-1] = Mark(result[-1].start, result[-1].end, False)
     return result

@@ -2,7 +2,7 @@
 
 Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.3.2, Eq. 7: ``Num(Words_target) / Num(Words)``, on the chain of thought.
 
-What is a word is decided by script, with the standard library alone, so the count is deterministic and fast:
+What is a word is decided by script, from the code points alone, so the count is deterministic and fast:
 
     alphabets (Latin, Cyrillic, Arabic, Hangul, Devanagari, ...)   a run of two or more letters of the script
     Han                                                            1.6 characters (jieba's words measure 1.63)
@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from trl_r1.rewards.text import THINK, reply, thought_bounds
 
@@ -120,24 +122,23 @@ def language_code(language: str) -> str:
     )
 
 
+_HAN_PER_WORD = 1.6
+
+
 def _runs(script: str) -> re.Pattern[str]:
     characters, per_word = SCRIPTS[script]
     return re.compile(f"[{characters}]+" if per_word else f"[{characters}]{{2,}}")
 
 
 _RUNS = {script: _runs(script) for script in SCRIPTS}
-_BOUNDS = sorted(
-    (ord(low), ord(high or low), script)
-    for script, (characters, _) in SCRIPTS.items()
-    for low, high in re.findall(r"(.)(?:-(.))?", characters)
-)
+_ORDER = list(SCRIPTS)
+_SCRIPT_OF = np.zeros(0x110000, dtype=np.uint8)  # code point -> 1 + index in _ORDER, 0 for no script
+for _number, (_characters, _) in enumerate(SCRIPTS.values(), start=1):
+    for _low, _high in re.findall(r"(.)(?:-(.))?", _characters):
+        _SCRIPT_OF[ord(_low) : ord(_high or _low) + 1] = _number
+_HAN, _KANA = 1 + _ORDER.index("han"), 1 + _ORDER.index("kana")
+_SENTENCE_ENDS = np.array([ord(mark) for mark in "。！？!?\n"], dtype=np.uint32)
 _ASCII_WORDS = re.compile("[A-Za-z]{2,}")
-
-
-@lru_cache(maxsize=65536)
-def _script_of(character: str) -> str | None:
-    point = ord(character)
-    return next((script for low, high, script in _BOUNDS if low <= point <= high), None)
 
 
 # Left out, in this order. Each pattern is linear: no two parts of it can match the same character.
@@ -162,6 +163,8 @@ def _blank_between(text: str, opening: str, closing: str) -> str:
         if end < 0:
             break
         end += len(closing)
+        if closing.endswith("{"):  # \end{align}: the name is part of it
+            end = 1 + max(text.find("}", end, end + 40), end - 1)
         parts += text[position:start], " " * (end - start)
         position = end
     return "".join(parts) + text[position:] if parts else text
@@ -197,7 +200,8 @@ def prose(text: str, allowed: Iterable[str] = ()) -> str:
 @lru_cache(maxsize=64)
 def _terms(terms: tuple[str, ...]) -> re.Pattern[str]:
     longest_first = "|".join(re.escape(term) for term in sorted(terms, key=len, reverse=True))
-    return re.compile(rf"(?<![^\W\d_])(?:{longest_first})(?![^\W\d_])", re.IGNORECASE)
+    letter = "".join(characters for characters, per_word in SCRIPTS.values() if per_word is None)
+    return re.compile(rf"(?<![{letter}])(?:{longest_first})(?![{letter}])", re.IGNORECASE)
 
 
 def count_words(text: str) -> dict[str, float]:
@@ -209,33 +213,43 @@ def count_words(text: str) -> dict[str, float]:
     {'latin': 2.0, 'han': 2.5}
     """
     if text.isascii():
-        scripts: set[str] = {"latin"}
-    else:
-        scripts = {script for script in map(_script_of, set(text)) if script}
+        number = _count_runs(text, "latin", _ASCII_WORDS)
+        return {"latin": number} if number else {}
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    scripts = _SCRIPT_OF[points]  # one number per character
+    letters = np.bincount(scripts, minlength=1 + len(_ORDER))
+    japanese = _han_beside_kana(points, scripts) if letters[_HAN] and letters[_KANA] else 0
     words: dict[str, float] = {}
-    japanese = 0
-    if "kana" in scripts and "han" in scripts:
-        japanese = sum(_letters(s, "han") for s in re.split(r"[。！？!?\n]", text) if _RUNS["kana"].search(s))
-    for script in SCRIPTS:
-        if script not in scripts:
+    for script, found in zip(_ORDER, letters[1:].tolist(), strict=True):
+        if not found:
             continue
         per_word = SCRIPTS[script][1]
         if per_word is None:
-            found = (_ASCII_WORDS if text.isascii() else _RUNS[script]).findall(text)
-            number = float(len(found))
-            if script == "latin" and not _FUNCTIONS.isdisjoint(found):
-                number -= sum(word in _FUNCTIONS for word in found)
+            number = _count_runs(text, script, _RUNS[script])
+        elif script == "han":
+            number = (found - japanese) / per_word
+        elif script == "kana":
+            number = found / per_word + japanese / _HAN_PER_WORD
         else:
-            number = (_letters(text, script) - (japanese if script == "han" else 0)) / per_word
-            if script == "kana" and japanese:
-                number += japanese / SCRIPTS["han"][1]  # type: ignore[operator]
+            number = found / per_word
         if number > 0:
             words[script] = number
     return words
 
 
-def _letters(text: str, script: str) -> int:
-    return sum(map(len, _RUNS[script].findall(text)))
+def _count_runs(text: str, script: str, runs: re.Pattern[str]) -> float:
+    found = runs.findall(text)
+    if script == "latin" and not _FUNCTIONS.isdisjoint(found):
+        return float(len(found) - sum(word in _FUNCTIONS for word in found))
+    return float(len(found))
+
+
+def _han_beside_kana(points: np.ndarray, scripts: np.ndarray) -> int:
+    """How many Han characters stand in sentences that have kana."""
+    sentence = np.cumsum(np.isin(points, _SENTENCE_ENDS))  # number of the sentence each character is in
+    kana = np.bincount(sentence, weights=scripts == _KANA)
+    han = np.bincount(sentence, weights=scripts == _HAN)
+    return int(han[kana > 0].sum())
 
 
 def consistency(text: str, language: str, minimum_words: float = 1.0, allowed: Iterable[str] = ()) -> float | None:
