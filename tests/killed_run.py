@@ -59,7 +59,9 @@ def main():
     )  # fmt: skip
     reference = {}
     if trace["trainer"]._moving_reference is not None:
-        reference = {name: tensor.detach().float().clone() for name, _, tensor in trace["trainer"]._moving_reference.pairs()}
+        reference = {
+            name: tensor.detach().float().clone() for name, _, tensor in trace["trainer"]._moving_reference.pairs()
+        }
     torch.save({"weights": trace["weights"], "reference": reference}, order["output_dir"] + ".weights")
 
 

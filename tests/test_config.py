@@ -80,6 +80,16 @@ def test_every_option_can_be_set_from_yaml_and_from_the_command_line(tmp_path):
     assert made.advantage_options == {"k": 2}
     assert (made.kl_level, made.kl_gain, made.entropy_every) == ("sequence", 0.2, 5)
     (spelt,) = TrlParser((R1GRPOConfig,)).parse_args_and_config(
-        ["--output_dir", "unused", "--use_cpu", "--bf16", "false", "--advantage", "pass_at_k", "--advantage_options", '{"k": 3}']
+        [
+            "--output_dir",
+            "unused",
+            "--use_cpu",
+            "--bf16",
+            "false",
+            "--advantage",
+            "pass_at_k",
+            "--advantage_options",
+            '{"k": 3}',
+        ]
     )
     assert spelt.advantage_options == {"k": 3}

@@ -24,8 +24,16 @@ OPTIONS = {
 
 
 def start(tiny, folder, kind="full", options=None, **order):
-    order = {"model": tiny, "output_dir": str(folder), "kind": kind, "options": {**OPTIONS, **(options or {})}, **order}
-    return subprocess.run([sys.executable, str(SCRIPT), json.dumps(order)], capture_output=True, text=True, timeout=300)
+    order = {
+        "model": tiny,
+        "output_dir": str(folder),
+        "kind": kind,
+        "options": {**OPTIONS, **(options or {})},
+        **order,
+    }
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), json.dumps(order)], capture_output=True, text=True, timeout=300
+    )
 
 
 def lines(folder):

@@ -15,7 +15,7 @@ from trl_r1.identity import differences, has_a_digit, share_of_low_bytes, tiny_p
 
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.identity import compare, configurations  # noqa: E402
+from benchmarks.identity import compare, configurations
 
 
 ROWS = configurations()
@@ -177,7 +177,8 @@ def not_a_number(rewards, group_size):
 
 def test_kl_in_the_reward_is_subtracted_once_per_completion_and_leaves_the_loss(tiny, tmp_path):
     policy = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
-    trainer = make(tiny, tmp_path, model=policy, beta=0.5, kl_estimator="k1", kl_placement="reward", advantage="leave_one_out")
+    steered = {"beta": 0.5, "kl_estimator": "k1", "kl_placement": "reward"}
+    trainer = make(tiny, tmp_path, model=policy, advantage="leave_one_out", **steered)
     with torch.no_grad():
         for parameter in trainer.model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

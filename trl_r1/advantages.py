@@ -221,7 +221,9 @@ def find_advantage(name: str) -> AdvantageFn:
             f"{os.getcwd()}, or one of: trl, {', '.join(ADVANTAGES)}."
         ) from error
     if not callable(function):
-        raise ValueError(f"advantage={name!r} is a {type(function).__name__}, not a function of (rewards, group_size).")
+        raise ValueError(
+            f"advantage={name!r} is a {type(function).__name__}, not a function of (rewards, group_size)."
+        )
     return function
 
 

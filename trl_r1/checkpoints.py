@@ -74,7 +74,7 @@ def _truncated(path: Path) -> str | None:
 
 
 def newest_complete(folder: str | os.PathLike) -> str | None:
-    """The complete checkpoint with the highest step in `folder`, skipping broken ones with a warning; None if there is none."""
+    """The complete checkpoint with the highest step in `folder`, or None; broken ones are skipped with a warning."""
     found = []
     for path in Path(folder).glob("checkpoint-*"):
         match = re.fullmatch(r"checkpoint-(\d+)", path.name)
@@ -107,7 +107,9 @@ def resolve_resume(resume_from_checkpoint: str | bool | None, folder: str | os.P
         return resume_from_checkpoint
     found = newest_complete(folder)
     if found is None:
-        raise ValueError(f"Cannot resume: {folder} holds no complete checkpoint. Start without resume_from_checkpoint.")
+        raise ValueError(
+            f"Cannot resume: {folder} holds no complete checkpoint. Start without resume_from_checkpoint."
+        )
     return found
 
 

@@ -89,7 +89,9 @@ class R1GRPOConfig(GRPOConfig):
     )
     kl_gain: float = field(
         default=0.1,
-        metadata={"help": "Share of beta that one optimizer step may move it per unit of relative error (with kl_target)."},
+        metadata={
+            "help": "Share of beta that one optimizer step may move it per unit of relative error (with kl_target)."
+        },
     )
     reference_every: int | None = field(
         default=None,
@@ -152,7 +154,9 @@ class R1GRPOConfig(GRPOConfig):
     def _check_advantage(self) -> None:
         if isinstance(self.advantage_options, str):
             self.advantage_options = json.loads(self.advantage_options)
-        options = self.advantage_options or {}
+        options: Any = self.advantage_options or {}
+        if not isinstance(options, dict):
+            raise ValueError(f"advantage_options={options!r} must be a mapping such as {{k: 4}}.")
         if self.advantage == "trl":
             if options:
                 raise ValueError(

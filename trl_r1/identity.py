@@ -153,7 +153,9 @@ def differences(ours: Trace, stock: Trace, digits: int | None = None) -> list[st
         return found
     for name, weight in stock["weights"].items():
         other = ours["weights"][name]
-        same = torch.equal(other, weight) if digits is None else torch.allclose(other, weight, rtol=0, atol=10.0**-digits)
+        same = (
+            torch.equal(other, weight) if digits is None else torch.allclose(other, weight, rtol=0, atol=10.0**-digits)
+        )
         if not same:
             found.append(f"weights of {name}")
             break

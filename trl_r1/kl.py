@@ -50,9 +50,7 @@ def sequence_sum(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(dim=-1, keepdim=True)
 
 
-def kl_to_reference(
-    estimator: str, level: str, logps: Tensor, reference_logps: Tensor, mask: Tensor
-) -> Tensor:
+def kl_to_reference(estimator: str, level: str, logps: Tensor, reference_logps: Tensor, mask: Tensor) -> Tensor:
     """The estimator applied per token, (B, T), or once to the whole completion's log-probability, (B, 1).
 
     Args:

@@ -22,18 +22,23 @@ class DataOptions:
 
     dataset_name: str = field(
         default="mini:train",
-        metadata={"help": "Hub id, local .jsonl/.json/.parquet/.csv file or folder, save_to_disk folder, or mini:train."},
+        metadata={
+            "help": "Hub id, local .jsonl/.json/.parquet/.csv file or folder, save_to_disk folder, or mini:train."
+        },
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub dataset."})
     dataset_split: str = field(default="train", metadata={"help": "Split to train on; slices like train[:1000] work."})
     question_column: str = field(default="question", metadata={"help": "Column with the problem."})
     solution_column: str = field(default="solution", metadata={"help": "Column with the gold answer."})
     language_column: str | None = field(
-        default=None, metadata={"help": "Column with the language code of each problem (en, zh, ...), if there is one."}
+        default=None,
+        metadata={"help": "Column with the language code of each problem (en, zh, ...), if there is one."},
     )
     template: str = field(
         default="r1_zero",
-        metadata={"help": "Prompt template: r1_zero, mini, chat, chat_think, or a text with {question}. See docs/data.md."},
+        metadata={
+            "help": "Prompt template: r1_zero, mini, chat, chat_think, or a text with {question}. See docs/data.md."
+        },
     )
     drop_empty: bool = field(
         default=False, metadata={"help": "Leave out rows without question or gold answer instead of refusing."}
@@ -47,7 +52,9 @@ class EvaluationOptions:
     evaluation_dataset_name: str | None = field(
         default=None, metadata={"help": "Problems for the evaluation before and after; as dataset_name. None: none."}
     )
-    evaluation_dataset_config: str | None = field(default=None, metadata={"help": "Configuration of that hub dataset."})
+    evaluation_dataset_config: str | None = field(
+        default=None, metadata={"help": "Configuration of that hub dataset."}
+    )
     evaluation_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
     evaluation_question_column: str | None = field(
         default=None, metadata={"help": "Its column with the problem, where it differs from question_column."}
@@ -109,7 +116,9 @@ def read_rewards(given: Any) -> list[dict[str, Any]]:
             raise ValueError(
                 f"The reward {entry['name']!r} has the unknown key {unknown[0]!r}; name, weight and options are known."
             )
-        entries.append({"weight": 1.0, "options": {}, **{key: value for key, value in entry.items() if value is not None}})
+        entries.append(
+            {"weight": 1.0, "options": {}, **{key: value for key, value in entry.items() if value is not None}}
+        )
     return entries
 
 

@@ -96,7 +96,9 @@ class AdapterReference(ReferencePolicy):
         if "ref" not in model.peft_config:
             self._refuse_unsupported(config)
             twin = copy.deepcopy(config)
-            twin.init_lora_weights = True  # a data-driven initialisation (PiSSA, LoftQ) would edit the base weights again
+            twin.init_lora_weights = (
+                True  # a data-driven initialisation (PiSSA, LoftQ) would edit the base weights again
+            )
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 model.add_adapter("ref", twin)
         for _, policy, reference in self.pairs():

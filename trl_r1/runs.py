@@ -210,7 +210,12 @@ def _elapsed(path: Path, main: bool) -> Iterator[list[float]]:
 
 
 def _evaluation(
-    trainer: R1GRPOTrainer, rows: Dataset | None, options: EvaluationOptions, config: R1GRPOConfig, path: Path, when: str
+    trainer: R1GRPOTrainer,
+    rows: Dataset | None,
+    options: EvaluationOptions,
+    config: R1GRPOConfig,
+    path: Path,
+    when: str,
 ) -> Evaluation | None:
     """The evaluation stored at `path`, or a new one of the trainer's model, shared out over the processes."""
     if rows is None:
@@ -221,7 +226,9 @@ def _evaluation(
         return None  # the base is no longer what is loaded
     state = config.distributed_state
     if state.is_main_process:
-        print(f"Evaluating {when} training: {len(rows)} problems, {options.evaluation_samples} samples each.", flush=True)
+        print(
+            f"Evaluating {when} training: {len(rows)} problems, {options.evaluation_samples} samples each.", flush=True
+        )
     result = evaluate_shared(trainer, rows, options, config)
     if state.is_main_process:
         result.save(path)

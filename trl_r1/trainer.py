@@ -113,8 +113,8 @@ class R1GRPOTrainer(GRPOTrainer):
 
     # class-level defaults: TRL's own tests and some tools build trainers without __init__
     _scores: Tensor | None = None  # (N, F) gathered scores of the batch just rewarded
-    _loss_inputs: dict | None = None  # the batch whose loss is being computed
-    _policy_logps: Tensor | None = None  # (B, T) of that batch, with gradient
+    _loss_inputs: Any = None  # the batch whose loss is being computed
+    _policy_logps: Any = None  # (B, T) of that batch, with gradient
     _kl_terms: int = 0  # how often TRL asked for the KL term in that loss
     _kl_window: Tensor | None = None  # [sum of k3, tokens] since the last optimizer step, this process
     _beta_controller: AdaptiveBeta | None = None
@@ -415,7 +415,9 @@ class R1GRPOTrainer(GRPOTrainer):
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         """As the parent's, but `True` takes the newest *complete* checkpoint and a broken one is refused (ValueError)."""
-        return super().train(resume_from_checkpoint=resolve_resume(resume_from_checkpoint, self.args.output_dir), **kwargs)
+        return super().train(
+            resume_from_checkpoint=resolve_resume(resume_from_checkpoint, self.args.output_dir), **kwargs
+        )
 
     def save_model(self, output_dir=None, _internal_call=False):
         """As the parent's; the exported model (not a checkpoint) does not carry the reference adapter."""

@@ -86,6 +86,7 @@ def test_the_miniature_world_is_asked_with_the_seed(monkeypatch):
     monkeypatch.setitem(sys.modules, "trl_r1.mini.store", store)
     assert len(load_rows("mini:train", "train", seed=7)) == 4
     assert asked == [("mini:train", 7)]
+    assert load_rows("mini:test", "anything[1:3]").to_list() == ROWS[1:3]
 
 
 def test_everything_else_goes_to_the_hub(monkeypatch):

@@ -1,7 +1,6 @@
 """The mini base model: an ordinary checkpoint, the same for a seed, never half there."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -32,6 +31,8 @@ def test_auto_classes_read_what_was_trained(base):
     assert {parameter.dtype for parameter in weights.parameters()} == {torch.float32}
     assert weights.config.vocab_size == len(loaded)
     assert weights.generation_config.eos_token_id == loaded.eos_token_id
+    cost = json.loads((base / "mini.json").read_text())
+    assert (cost["seed"], cost["scale"]) == (3, "tiny")
 
 
 def test_terms_and_numbers_are_one_token_each_even_at_the_tiny_scale(base):
@@ -86,13 +87,14 @@ def test_the_loss_sees_replies_only(base):
     assert torch.equal(ids[0, prompt:], targets[0, prompt:])
 
 
-def test_training_lowers_the_loss(base):
-    """From ln(512) = 6.2 nats for a uniform guess; even the tiny scale must learn the tags and the digits' places."""
+def test_training_teaches_the_shape_of_a_reply(base):
+    """A uniform guess costs ln(512) = 6.2 nats per token; seconds of training leave less than half of it."""
     tokenizer, weights = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
-    reply = world.gold_reply(world.Problem((2, 9, 4), "en"))
-    ids = torch.tensor([tokenizer(f"User: Compute ①2 ②9 ③4. Assistant:{reply}")["input_ids"]])
+    problem = world.Problem((2, 9, 4), "en")
+    prompt = tokenizer(world.PROMPT_TEMPLATE.format(question=problem.question))["input_ids"]
+    ids, targets = model.pad([(prompt, tokenizer(world.gold_reply(problem))["input_ids"])], tokenizer.pad_token_id)
     with torch.no_grad():
-        assert weights(input_ids=ids, labels=ids).loss < 4.0
+        assert weights(input_ids=ids, labels=targets).loss < 3.1
 
 
 def test_a_build_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -108,20 +110,36 @@ def test_a_build_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     assert (build_base(tmp_path / "base", seed=0, scale="tiny") / "model.safetensors").exists()
 
 
-def test_two_processes_that_ask_at_once_build_once(tmp_path):
-    code = "import sys; from trl_r1.mini.model import build_base; print(build_base(sys.argv[1], 0, 'tiny'))"
-    command = [sys.executable, "-c", code, str(tmp_path / "base")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert sum("Building the mini base model" in errors for _, errors in outputs) == 1
-    assert {printed.strip() for printed, _ in outputs} == {str(tmp_path / "base")}
-    cost = json.loads((tmp_path / "base" / "mini.json").read_text())
-    assert (cost["seed"], cost["scale"]) == (0, "tiny")
+def test_while_one_process_builds_another_waits_and_finds_the_whole_folder(tmp_path, monkeypatch):
+    code = """
+import sys, time, pathlib, filelock
+folder = pathlib.Path(sys.argv[1])
+with filelock.FileLock(f"{folder}.lock"):
+    print("building", flush=True)
+    time.sleep(1.0)
+    folder.mkdir()
+    (folder / "config.json").write_text("theirs")
+"""
+    path = tmp_path / "base"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "building\n"
+        monkeypatch.setattr(model, "pretrain", lambda *arguments: pytest.fail("built a second time"))
+        assert (build_base(path, 0, "tiny") / "config.json").read_text() == "theirs"
+
+
+def test_a_build_holds_the_lock_and_shows_no_folder_before_it_is_done(tmp_path, monkeypatch):
+    path, seen = tmp_path / "base", []
+
+    def pretrain(folder, seed, scale):
+        (folder / "config.json").write_text("half")
+        code = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(timeout=0)"
+        asked = subprocess.run([sys.executable, "-c", code, f"{path}.lock"], capture_output=True, text=True)
+        seen.extend([path.exists(), "could not be acquired" in asked.stderr])
+
+    monkeypatch.setattr(model, "pretrain", pretrain)
+    build_base(path, 0, "tiny")
+    assert seen == [False, True]
+    assert (path / "config.json").exists()
 
 
 def test_an_unknown_scale_is_named_with_the_choices(tmp_path):

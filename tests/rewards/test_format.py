@@ -7,6 +7,7 @@ import pytest
 
 from trl_r1.rewards.format import SPECIAL_TOKEN, Format, format_reward, well_formed
 
+
 RIGHT = "<think>2 + 2 is 4</think><answer>4</answer>"
 
 WRONG = {
@@ -81,7 +82,10 @@ def test_a_prefilled_think_tag_is_not_demanded_and_may_be_repeated():
 def test_other_layouts_and_tags():
     cold = Format(layout="cold_start")
     assert cold([f"{SPECIAL_TOKEN}reasoning{SPECIAL_TOKEN}summary"]) == [1.0]
-    assert cold([f"{SPECIAL_TOKEN}{SPECIAL_TOKEN}s", f"{SPECIAL_TOKEN}r{SPECIAL_TOKEN}", f"x{SPECIAL_TOKEN}r"]) == [0.0] * 3
+    assert (
+        cold([f"{SPECIAL_TOKEN}{SPECIAL_TOKEN}s", f"{SPECIAL_TOKEN}r{SPECIAL_TOKEN}", f"x{SPECIAL_TOKEN}r"])
+        == [0.0] * 3
+    )
     assert Format(layout="cold_start", prefilled_think=True)([f"r{SPECIAL_TOKEN}s"]) == [1.0]
     summary = Format(layout="summary")
     assert summary(["<think>a</think> It is 4.", "<think>a</think>", "It is 4."]) == [1.0, 0.0, 0.0]
@@ -89,7 +93,9 @@ def test_other_layouts_and_tags():
     assert custom(["<r>a</r>[4]", RIGHT]) == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("options", [{}, {"graded": True}, {"graded": True, "prefilled_think": True}, {"layout": "summary"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"graded": True}, {"graded": True, "prefilled_think": True}, {"layout": "summary"}]
+)
 @pytest.mark.parametrize("text", [RIGHT, *WRONG.values()])
 def test_spans_lie_in_the_reply_and_sum_to_the_score(options, text):
     reward = Format(**options)
@@ -119,7 +125,9 @@ def test_pickles_with_its_options_and_hashes():
     assert format_reward.__name__ == "format"
 
 
-@pytest.mark.parametrize("unit", ["<think>", "</think>", "<answer>", "<think></think>", "<", " ", "\u200b", SPECIAL_TOKEN])
+@pytest.mark.parametrize(
+    "unit", ["<think>", "</think>", "<answer>", "<think></think>", "<", " ", "\u200b", SPECIAL_TOKEN]
+)
 def test_hostile_length_takes_linear_time(unit):
     text = unit * (700_000 // len(unit))
     start = time.process_time()

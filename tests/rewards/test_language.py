@@ -105,7 +105,10 @@ def test_only_the_thought_is_counted():
 
 def test_the_empty_thought_the_symbols_and_the_missing_thought_earn_nothing():
     reward = LanguageConsistency(language="en")
-    assert reward(["<think></think>the answer is five", "<think>2+2=4</think>4", "the answer is five", None]) == [None] * 4
+    assert (
+        reward(["<think></think>the answer is five", "<think>2+2=4</think>4", "the answer is five", None])
+        == [None] * 4
+    )
     assert LanguageConsistency(language="en", minimum_words=10)(["<think>we add them up</think>4"]) == [None]
 
 
@@ -113,7 +116,11 @@ def test_the_target_is_the_rows_then_the_options_then_the_prompts():
     thinks = ["<think>we add the numbers</think>4"] * 3
     assert language_consistency_reward(thinks, language=["en", "zh", "ru"]) == [1.0, 0.0, 0.0]
     assert LanguageConsistency(language="zh")(thinks, language=["en", None, ""]) == [1.0, 0.0, 0.0]
-    prompts = ["how many apples?", [{"role": "user", "content": "有多少苹果？"}], "A template in English. User: 有多少？ Assistant:"]
+    prompts = [
+        "how many apples?",
+        [{"role": "user", "content": "有多少苹果？"}],
+        "A template in English. User: 有多少？ Assistant:",
+    ]
     assert language_consistency_reward(thinks, prompts=prompts) == [1.0, 0.0, 0.0]
     assert LanguageConsistency(language_column="tongue")(thinks, tongue=["en", "en", "zh"]) == [1.0, 1.0, 0.0]
     with pytest.raises(ValueError, match="does not know the target language"):
@@ -161,7 +168,9 @@ def test_pickles_and_logs():
     assert language_consistency_reward.__name__ == "language_consistency"
 
 
-@pytest.mark.parametrize("unit", ["$", "\\(", "\\[", "\\begin{", "`", "```", "<a", "_", "a", "我", "http://", "a_", "$5 ", "\\", "\ud800"])
+@pytest.mark.parametrize(
+    "unit", ["$", "\\(", "\\[", "\\begin{", "`", "```", "<a", "_", "a", "我", "http://", "a_", "$5 ", "\\", "\ud800"]
+)
 def test_hostile_text_takes_linear_time(unit):
     text = unit * (400_000 // len(unit))
     start = time.process_time()

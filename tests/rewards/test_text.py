@@ -68,7 +68,9 @@ def test_visible_is_not_fooled_by_characters_that_draw_nothing():
     assert visible(" 5 ")
 
 
-@pytest.mark.parametrize("text", ["<think>" * 100_000, "</think>" * 100_000, "<think></think>" * 50_000, "<" * 700_000])
+@pytest.mark.parametrize(
+    "text", ["<think>" * 100_000, "</think>" * 100_000, "<think></think>" * 50_000, "<" * 700_000]
+)
 def test_tags_by_the_hundred_thousand_take_linear_time(text):
     start = time.process_time()
     thought(text)

@@ -131,7 +131,9 @@ def test_many_threads_share_the_pool():
 
     def judge(number: int) -> None:
         reward = Accuracy(require_simplified=False)
-        verdicts[number] = reward([rf"\boxed{{x+{number}}}", rf"\boxed{{x+{number + 1}}}"], solution=[f"{number}+x"] * 2)
+        verdicts[number] = reward(
+            [rf"\boxed{{x+{number}}}", rf"\boxed{{x+{number + 1}}}"], solution=[f"{number}+x"] * 2
+        )
 
     threads = [threading.Thread(target=judge, args=(number,)) for number in range(10, 18)]
     for thread in threads:
@@ -188,7 +190,9 @@ def test_no_orphan_is_left(end, tmp_path):
     try:
         keepers = [int(pid) for pid in trainer.stdout.readline().split()]
         assert keepers
-        pids = keepers + [c.pid for k in keepers if psutil.pid_exists(k) for c in psutil.Process(k).children(recursive=True)]
+        pids = keepers + [
+            c.pid for k in keepers if psutil.pid_exists(k) for c in psutil.Process(k).children(recursive=True)
+        ]
         if end == "kill -9":
             assert len(pids) >= 2, "a judge should be busy"
             trainer.kill()

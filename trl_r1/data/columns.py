@@ -52,7 +52,7 @@ def load_rows(name: str, split: str = "train", config: str | None = None, seed: 
             ``save_to_disk`` (Dataset or DatasetDict). ``mini:<name>`` is the miniature world. Everything else is a
             dataset on the hub.
         split: which split, a slice (``train[:100]``) if wanted. A single file, and a saved Dataset, is called
-            ``train``; a file also by its own name (``test.jsonl`` is ``test``).
+            ``train``; a file also by its own name (``test.jsonl`` is ``test``). Of ``mini:<name>`` only a slice.
         config: of a hub dataset.
         seed: of the miniature world; nothing else is random.
 
@@ -65,7 +65,8 @@ def load_rows(name: str, split: str = "train", config: str | None = None, seed: 
     if name.startswith("mini:"):
         from trl_r1.mini.store import load_split
 
-        rows = load_split(name, seed)
+        rows = load_split(name, seed)  # the name says which split; ``split`` can only cut a slice from it
+        rows = take_split({part.split("[")[0].strip(): rows for part in split.split("+")}, split, name)
     else:
         path = Path(name).expanduser()
         if path.is_file():

@@ -63,16 +63,14 @@ def main(argv: list[str] | None = None) -> int:
         if code:
             return code
     summary = json.loads(path.read_text(encoding="utf-8"))
-    print(
-        f"\n{table(summary, samples)}\n\n{summary['seconds']:.0f} seconds. Report with curves: {folder / 'report.md'}"
-    )
+    report = folder / "zero" / "report.md"
+    print(f"\n{table(summary, samples)}\n\n{summary['seconds']:.0f} seconds. Report with curves: {report}")
     return 0
 
 
 def run(folder: Path, seed: int, scale: str) -> int:
     """Everything up to `summary.json`; returns the exit code of the first step that failed, or 0."""
     from trl_r1.cli import launch
-    from trl_r1.evaluation.report import copy_report
 
     began, clock = time.time(), folder / "seconds.json"
     earlier = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
@@ -89,7 +87,6 @@ def run(folder: Path, seed: int, scale: str) -> int:
     if code:
         return code
     stage = json.loads((folder / "zero" / "summary.json").read_text(encoding="utf-8"))
-    copy_report(folder / "zero", folder)
     summary = {
         "seconds": round(seconds, 1),
         "seed": seed,

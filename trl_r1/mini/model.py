@@ -61,9 +61,9 @@ class Scale:
 
 SCALES = {
     "demo": Scale(documents=58_000, hidden=64, layers=2, heads=4, intermediate=128),
-    "tiny": Scale(documents=600, hidden=32, layers=2, heads=2, intermediate=64),
+    "tiny": Scale(documents=1500, hidden=32, layers=2, heads=2, intermediate=64),
 }
-WARMUP_STEPS = 50
+WARMUP_STEPS = 50  # at most, and at most a tenth of all steps
 COMMON = 1000  # occurrences that put a token among the merges at every scale
 BUCKET = 4096  # documents sorted by length together: less padding, and the order of the corpus nearly kept
 
@@ -190,8 +190,10 @@ def train(
         model.parameters(), lr=size.learning_rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True
     )
 
+    warmup = max(1, min(WARMUP_STEPS, len(steps) // 10))
+
     def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / WARMUP_STEPS)
+        warm = min(1.0, (step + 1) / warmup)
         return warm * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * step / len(steps))))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

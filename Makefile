@@ -1,0 +1,60 @@
+# make demo   trains a small model on this machine's CPU and shows what it learnt (some minutes)
+# make test   runs the tests
+# make lint   style and types          make bench   identity with stock TRL
+#
+# Each target sets up everything it needs in $(VENV) and can be run first, alone, and again.
+#
+#   TORCH="torch==2.13.0"   what is installed as torch, before anything else
+#   TORCH=                  keep the torch that this Python already has
+#   SEED=1 SCALE=tiny       for demo: another seed; a run of under two minutes that learns little
+#   PYTEST="-k kl -x"       for test: options of pytest
+
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  ?= torch==2.13.0
+SEED   ?= 0
+SCALE  ?= demo
+PYTEST ?=
+
+BIN := $(VENV)/bin
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help demo test lint bench clean
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
+
+# A torch that already sees a GPU is never replaced: the environment then looks through to it.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "trl-r1 needs Python 3.10 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1). Use: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@if [ -z "$(TORCH)" ] || $(PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then \
+	  echo "Keeping the installed torch."; $(PYTHON) -m venv --system-site-packages $(VENV); \
+	else $(PYTHON) -m venv $(VENV); fi
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
+	  [ -n "$(TORCH)" ] || { echo "TORCH is empty, but $(PYTHON) has no torch to keep. Give one: make TORCH=torch==2.13.0 ..."; exit 1; }; \
+	  echo "Installing $(TORCH) ..."; $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH); }
+	@echo "Installing trl-r1 and what it needs ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/trl-r1 demo --seed $(SEED) --scale $(SCALE)
+
+test: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
+
+lint: $(VENV)/.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	@$(BIN)/python benchmarks/identity.py
+
+clean:
+	rm -rf $(VENV) runs build dist
