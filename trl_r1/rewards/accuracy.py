@@ -161,7 +161,12 @@ def _from_prose(text: str) -> str | None:
     if formulas and formulas[-1]:
         return formulas[-1].strip()
     numbers = _PLAIN_NUMBER.findall(last)
-    if numbers and ("=" in last or _NOUN.search(last)) and "\\" not in last and quantity(canonical(last)) is None:
+    if (
+        numbers
+        and ("=" in last or _WORD_OR_NAME.search(last))
+        and "\\" not in last
+        and quantity(canonical(last)) is None
+    ):
         return numbers[-1].strip()
     return last if last and len(last) <= 80 else None
 
@@ -286,6 +291,12 @@ for _dimension, _sizes in {
     "天 86400, week 604800, 周 604800",
     "volume": "ml 1/1000, milliliter 1/1000, 毫升 1/1000, l 1, liter 1, litre 1, 升 1",
     "angle": "degree 1",
+    "force": "n 1, kn 1000",
+    "energy": "j 1, kj 1000, kwh 3600000, ev 1",
+    "power": "w 1, kw 1000",
+    "voltage": "v 1",
+    "pressure": "pa 1, kpa 1000",
+    "frequency": "hz 1, khz 1000",
     "radian": "rad 1, radian 1",
     "dollar": "$ 1, usd 1, us$ 1, dollar 1, buck 1, cent 1/100",
     "euro": "€ 1, eur 1, euro 1",
@@ -465,9 +476,10 @@ _NO_WORDS = frozenset(
     "pi sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp lim max min mod gcd lcm sqrt det inf "
     "infty infinity alpha beta gamma delta epsilon theta lambda sigma omega phi psi rho tau and or cup cap".split()
 )
-_NOUN = re.compile(  # a word that is no mathematics
-    rf"(?<![\\A-Za-z])(?!(?:{'|'.join(_NO_WORDS)})(?![A-Za-z]))[A-Za-z]{{2,}}|[\u4e00-\u9fff]"
-)
+_NO_WORD = rf"(?<![\\A-Za-z])(?!(?:{'|'.join(sorted(_NO_WORDS))})(?![A-Za-z]))"
+_WORD_OR_NAME = re.compile(rf"{_NO_WORD}[A-Za-z]{{2,}}|[\u4e00-\u9fff]")  # no function, no LaTeX command
+_NOUN = re.compile(rf"{_NO_WORD}[A-Za-z]{{3,}}|[\u4e00-\u9fff]")
+_VARIABLE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
@@ -595,7 +607,7 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
             return _units_agree(number, gold_number)
         if _BASED.fullmatch(a) or _COLON.fullmatch(a) or len(parts(a)[1]) > 1 or a.lower() in _TRUTH:
             return False
-        if simplified and _OPERATION.search(a):
+        if simplified and (_OPERATION.search(a) or _VARIABLE.search(a)):
             return False  # 17 \cdot 23 for 391: the task, not its answer
         return False if _NOUN.search(a) else Pending(((a, g),))
 
