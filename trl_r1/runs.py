@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -301,9 +302,12 @@ class ProgressLine(ProgressCallback):
 
 def quiet_libraries() -> None:
     """Only warnings from the libraries, so that a run's own lines can be read."""
+    import datasets
     import transformers
 
     if os.environ.get("RANK", "0") != "0":
         transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|trl\.")
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")

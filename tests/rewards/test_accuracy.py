@@ -299,6 +299,12 @@ def test_a_prefilled_thought_that_never_ends_holds_no_answer():
 def test_boxes_may_nest_and_be_cut_off():
     assert [text[2:] for text in boxes(r"\boxed{a{b}\}c}")[0]] == [(7, 14)]
     assert boxes(r"\boxed{1} \boxed{2")[1] == 10
+    assert extract(r"\boxed{5}, or rather \boxed{12") is None  # 12 may have been the start of 123
+
+
+def test_an_answer_as_long_as_a_page_is_no_answer():
+    assert decide("0" * LONGEST_ANSWER + "5", "5") is False
+    assert decide("x" * 2000, "x" * 2000) is True
 
 
 @pytest.mark.parametrize(

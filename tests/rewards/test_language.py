@@ -21,6 +21,14 @@ def test_the_ratio_is_words_in_the_target_over_all_words():
     assert consistency(text, "ru") == 0.0
 
 
+def test_han_beside_kana_is_japanese():
+    # sentence 1: 3 Han and 2 kana are 3 / 1.6 + 2 / 2.5 Japanese words; sentence 2: 4 Han are 2.5 Chinese ones
+    text = "数字を足す。我们计算。"
+    assert consistency(text, "zh") == pytest.approx(2.5 / (2.5 + 3 / 1.6 + 2 / 2.5), abs=1e-12)
+    assert consistency("数字を足す then add", "en") == pytest.approx(2 / (2 + 3 / 1.6 + 2 / 2.5), abs=1e-12)
+    assert consistency("我们计算", "ja") == 0.0
+
+
 @pytest.mark.parametrize(
     ("text", "language"),
     [

@@ -31,6 +31,7 @@ from trl_r1.mini.world import (
 
 OTHER_TEMPLATE = "Q: {question} A:"  # the web knows more than one way to ask
 SLIPS = (-10, -3, -2, -1, 1, 2, 3, 10)  # how far a wrong value lies from the right one
+GUESSES = range(3, 55)
 CHATTER = {
     "en": (" I do not know.", " numbers are fun.", " the Assistant thinks.", " what is a sum?", " it is a test."),
     "zh": ("我不知道。", "数字很有趣。", "什么是加？", "这是检查。"),
@@ -44,7 +45,6 @@ class Mixture:
     styles: dict[str, float]  # of full, skip, direct, check, chatter; they sum to 1
     slip: float  # of the steps of a full chain that go wrong
     skip_slip: float  # of the steps that add two terms at once
-    lucky: float  # of the direct answers that are right
     tagged: float  # of the replies to PROMPT_TEMPLATE in the complete shape
     tagged_other: float  # the same for OTHER_TEMPLATE
     broken: float  # of the replies whose tags are incomplete
@@ -53,12 +53,12 @@ class Mixture:
 
 
 TEXTBOOK = Mixture(
-    styles={"full": 0.8, "skip": 0.1, "direct": 0.1},
-    slip=0.0, skip_slip=0.0, lucky=0.12, tagged=0.5, tagged_other=0.3, broken=0.12,
+    styles={"full": 0.9, "skip": 0.05, "direct": 0.05},
+    slip=0.0, skip_slip=0.0, tagged=0.5, tagged_other=0.3, broken=0.12,
 )  # fmt: skip
 WEB = Mixture(
-    styles={"direct": 0.30, "skip": 0.23, "full": 0.21, "check": 0.06, "chatter": 0.20},
-    slip=0.08, skip_slip=0.4, lucky=0.12, tagged=0.36, tagged_other=0.15, broken=0.12,
+    styles={"direct": 0.28, "skip": 0.16, "full": 0.27, "check": 0.05, "chatter": 0.24},
+    slip=0.05, skip_slip=0.4, tagged=0.36, tagged_other=0.15, broken=0.12,
 )  # fmt: skip
 TEXTBOOK_SHARE = 0.65  # of the corpus, at its start
 LARGE_SHARE = 0.25  # of the problems are large, so that every addition up to 45 + 9 is read often enough
@@ -127,10 +127,13 @@ def draw_reply(rng: random.Random, problem: Problem, mixture: Mixture, tagged: f
 def work(
     rng: random.Random, problem: Problem, style: str, mixture: Mixture, language: Callable[[], str]
 ) -> tuple[str, int]:
-    """Reasoning and answer in one style: ``direct`` guesses, ``skip`` adds two terms at a time, ``check`` works twice."""
+    """Reasoning and answer in one style: ``direct`` guesses, ``skip`` adds two terms at a time, ``check`` works twice.
+
+    A direct guess knows nothing of the terms. When every sixth was right, reinforcement learning first moved to guessing
+    in the right shape, and 140 steps ended at 0.86 instead of 0.95 (seeds 1 and 0, dev).
+    """
     if style == "direct":
-        total = sum(problem.terms)
-        return "", total if rng.random() < mixture.lucky else slip(rng, total + rng.randint(-6, 6))
+        return "", rng.choice(GUESSES)
     if style == "skip":
         return draw_chain(rng, problem.terms, mixture.skip_slip, language, stride=2)
     reasoning, answer = draw_chain(rng, problem.terms, mixture.slip, language)

@@ -60,7 +60,7 @@ class Scale:
 
 
 SCALES = {
-    "demo": Scale(documents=58_000, hidden=64, layers=2, heads=4, intermediate=128),
+    "demo": Scale(documents=64_000, hidden=64, layers=2, heads=4, intermediate=128),
     "tiny": Scale(documents=1500, hidden=32, layers=2, heads=2, intermediate=64),
 }
 WARMUP_STEPS = 50  # at most, and at most a tenth of all steps

@@ -561,13 +561,29 @@ def decide(answer: str, gold: str, require_simplified: bool = True) -> bool | Pe
     return _decide(a, g, require_simplified)
 
 
+def sides_of(text: str) -> list[str]:
+    r"""A canonical answer cut at its equality signs outside all brackets: ``\sum_{k=1}^{9} k`` is one side."""
+    found = list(_EQUALS.finditer(text))
+    if not found:
+        return [text]
+    depth, position, start, sides = 0, 0, 0, []
+    for match in found:
+        for character in text[position : match.start()]:
+            depth += (character in _OPENING) - (character in _CLOSING)
+        position = match.end()
+        if depth <= 0:
+            sides.append(text[start : match.start()].strip())
+            start = match.end()
+    return [*sides, text[start:].strip()]
+
+
 def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
     a, g = (
         _MEMBER.sub("", a, count=1) if _MEMBER.match(a) else a,
         _MEMBER.sub("", g, count=1) if _MEMBER.match(g) else g,
     )
-    gold_sides = [side.strip() for side in _EQUALS.split(g)]
-    sides = [side.strip() for side in _EQUALS.split(a)] if "," not in a or len(gold_sides) > 1 else [a]
+    gold_sides = sides_of(g)
+    sides = sides_of(a) if "," not in a or len(gold_sides) > 1 else [a]
     if len(gold_sides) == 2 and _SYMBOL.fullmatch(gold_sides[0]):
         if len(sides) == 2 and _SYMBOL.fullmatch(sides[0]):
             if sides[0] != gold_sides[0]:

@@ -29,6 +29,8 @@ import numpy as np
 from trl_r1.rewards.text import THINK, reply, thought_bounds
 
 
+HAN_PER_WORD = 1.6  # characters
+
 # script -> (ranges of a regex character class, characters per word; None: a word is a run of two letters or more)
 SCRIPTS: dict[str, tuple[str, float | None]] = {
     "latin": (
@@ -55,7 +57,7 @@ SCRIPTS: dict[str, tuple[str, float | None]] = {
     "georgian": ("\u10a0-\u10ff\u1c90-\u1cbf", None),
     "ethiopic": ("\u1200-\u135f", None),
     "hangul": ("\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3", None),
-    "han": ("\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af", 1.6),
+    "han": ("\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af", HAN_PER_WORD),
     "kana": ("\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f", 2.5),
     "thai": ("\u0e01-\u0e3a\u0e40-\u0e4e", 4.0),
     "lao": ("\u0e81-\u0ece", 4.0),
@@ -120,9 +122,6 @@ def language_code(language: str) -> str:
         + (f" Did you mean {near[0]!r}?" if near else "")
         + f" Known: {', '.join(sorted(LANGUAGES))}."
     )
-
-
-_HAN_PER_WORD = 1.6
 
 
 def _runs(script: str) -> re.Pattern[str]:
@@ -229,7 +228,7 @@ def count_words(text: str) -> dict[str, float]:
         elif script == "han":
             number = (found - japanese) / per_word
         elif script == "kana":
-            number = found / per_word + japanese / _HAN_PER_WORD
+            number = found / per_word + japanese / HAN_PER_WORD
         else:
             number = found / per_word
         if number > 0:

@@ -1,0 +1,89 @@
+"""The README and the docs are run: Python blocks run, YAML blocks are parsed by the stage, commands exist."""
+
+import os
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trl_r1 import cli, recipes
+from trl_r1.config import R1GRPOConfig
+from trl_r1.options import RLOptions
+
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.S | re.M)
+
+
+def blocks(language):
+    found = []
+    for page in PAGES:
+        for number, match in enumerate(BLOCK.finditer(page.read_text())):
+            if match[1] == language:
+                found.append(pytest.param(match[2], id=f"{page.name}-{number}"))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRL_R1_CACHE", str(tmp_path / "cache"))
+    exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_holds_only_keys_the_stage_knows(text):
+    from trl import ModelConfig
+
+    known = {field.name for part in (RLOptions, R1GRPOConfig, ModelConfig) for field in fields(part)}
+    content = yaml.safe_load(text)
+    assert content
+    assert set(content) <= known
+
+
+@pytest.mark.parametrize("text", blocks("bash"))
+def test_commands_exist(text):
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        if words[0] == "make":
+            targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+            assert words[1] in targets
+        elif words[0] == "trl-r1":
+            assert words[1] in {*cli.COMMANDS, *cli.STAGES}
+        elif words[:2] == ["accelerate", "launch"]:
+            module = words[words.index("-m") + 1]
+            assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
+        elif words[0] not in ("pip", "python"):
+            raise AssertionError(f"unknown command in the docs: {line}")
+        if "--config" in words:
+            assert recipes.find(words[words.index("--config") + 1]).is_file()
+        for script in words:
+            if words[0] == "python" and script.endswith(".py"):
+                assert (ROOT / script).is_file()
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_every_option_we_add_is_documented():
+    from trl import GRPOConfig
+
+    text = "".join(page.read_text() for page in PAGES)
+    ours = [field.name for field in fields(R1GRPOConfig) if field.name not in GRPOConfig.__dataclass_fields__]
+    assert [name for name in ours if name not in text] == []
+
+
+def test_no_machine_path_is_in_the_repository_texts():
+    for page in PAGES:
+        assert os.sep + "work" + os.sep not in page.read_text(), page.name
