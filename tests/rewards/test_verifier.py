@@ -176,7 +176,8 @@ def test_no_orphan_is_left(end, tmp_path):
             from trl_r1.rewards import verifier
             verifier.run("math_verify", [("1+x", "x+1")])
             busy = threading.Thread(
-                target=verifier.run, args=("math_verify", [(r"\\sum_{{k=1}}^{{10^9}}1/k", "5")]), kwargs={{"seconds": 60}}, daemon=True)
+                target=verifier.run, daemon=True,
+                args=("math_verify", [(r"\\sum_{{k=1}}^{{10^9}}1/k", "5")]), kwargs={{"seconds": 60}})
             {"busy.start()" if end != "exit" else ""}
             time.sleep(1)
             print(*verifier._shared_pool().processes(), flush=True)

@@ -129,8 +129,9 @@ def work(
 ) -> tuple[str, int]:
     """Reasoning and answer in one style: ``direct`` guesses, ``skip`` adds two terms at a time, ``check`` works twice.
 
-    A direct guess knows nothing of the terms. When every sixth was right, reinforcement learning first moved to guessing
-    in the right shape, and 140 steps ended at 0.86 instead of 0.95 (seeds 1 and 0, dev).
+    A direct guess knows nothing of the terms. While a sixth of the guesses was right, reinforcement learning spent its
+    first 60 steps on guessing in the right shape: 0.28 on dev after 70 steps, against 0.96 (seed 1; the second base
+    also saw fewer skips and slips, and a tenth more documents).
     """
     if style == "direct":
         return "", rng.choice(GUESSES)

@@ -8,8 +8,9 @@ Names    The terms carry circled numbers, because these belong to no script: the
          in both languages (``add``, ``再加上``), so a share of letters weighs them equally.
 Splits   The side a problem is on depends on its digits alone, whatever their order, wording or language, and on no
          seed: what is in ``test`` occurs in no corpus, no training row and no other split, in any language.
-Source   The task follows our own study of small models (docs/decisions.md); it stands in for the mathematics of
-         DeepSeek-R1, arXiv:2501.12948, where a rule can check every answer.
+         A longer problem may begin with the terms of a held-out one: what is held out is the sum, not its steps.
+Source   Ours; it stands in for the mathematics of DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.2, where a rule can check
+         every answer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ DIGITS = range(1, 10)
 HELD_OUT = {"test": range(0, 10), "dev": range(10, 20)}  # percent of all contents; the remaining 80 are "train"
 SPLITS = ("train", "dev", "test")
 
-PROMPT_TEMPLATE = "User: {question} Assistant:"  # R1-Zero's template in miniature: 11 to 14 tokens, not about 100
+PROMPT_TEMPLATE = "User: {question} Assistant:"  # R1-Zero's template in miniature: 9 to 12 tokens, not about 100
 QUESTIONS = {"en": "Compute{terms}.", "zh": "计算{terms}。"}
 
 
