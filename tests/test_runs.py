@@ -109,6 +109,25 @@ def test_a_folder_with_someone_elses_files_is_left_alone(recipe, capsys, tmp_pat
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
+def test_a_folder_where_another_process_trains_is_left_alone(recipe, capsys, tmp_path):
+    from filelock import FileLock
+
+    zero.main(["--config", recipe()])
+    (tmp_path / "out" / "summary.json").unlink()
+    holder = (
+        "import sys, time; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
+        "print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "out" / ".lock")], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"held\n"
+        assert "Another process is training in" in told(capsys, "--config", recipe())
+    finally:
+        other.kill()
+        other.wait()
+    FileLock(tmp_path / "out" / ".lock").acquire(timeout=5).lock.release()  # a killed holder has let go
+
+
 def test_a_broken_checkpoint_is_refused_by_name_and_skipped_by_itself(recipe, capsys, tmp_path):
     zero.main(["--config", recipe(max_steps=2)])
     out = tmp_path / "out"
@@ -149,9 +168,13 @@ def test_a_probe_does_not_change_the_run(recipe, tmp_path):
     zero.main(["--config", recipe(**plain)])
     probed = {**plain, "output_dir": str(tmp_path / "b"), "probe_every": 1, "probe_problems": 2, "probe_samples": 2}
     zero.main(["--config", recipe(**probed)])
-    lines = [[json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()] for run in "ab"]
+    lines = [
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()] for run in "ab"
+    ]
     for one, other in zip(*lines):
-        assert [one.get(k) for k in ("loss", "reward", "grad_norm")] == [other.get(k) for k in ("loss", "reward", "grad_norm")]
+        assert [one.get(k) for k in ("loss", "reward", "grad_norm")] == [
+            other.get(k) for k in ("loss", "reward", "grad_norm")
+        ]
 
 
 @pytest.mark.slow

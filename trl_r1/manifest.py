@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from trl_r1 import __version__
 from trl_r1.files import replace_file
 
@@ -88,6 +90,22 @@ def claim(output_dir: str | Path, stage: str, settings: dict[str, Any]) -> None:
         "settings": settings,
     }
     replace_file(Path(output_dir) / FILE_NAME, json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def hold(output_dir: str | Path) -> FileLock:
+    """Keeps a claimed folder for this process until it ends (a killed one lets go too).
+
+    Raises:
+        ValueError: another process is at work in it.
+    """
+    lock = FileLock(Path(output_dir) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"Another process is training in {output_dir} right now. Wait for it, stop it, or choose another output_dir."
+        ) from None
+    return lock
 
 
 def _difference(before: dict[str, Any], stage: str, settings: dict[str, Any]) -> str | None:

@@ -49,6 +49,7 @@ class PreparedRun:
     evaluation_rows: Dataset | None
     reward_functions: list[Any]
     resume: str | None
+    lock: Any  # held while the run lives, by the main process
 
 
 def prepare(stage: str, options: RLOptions, config: R1GRPOConfig, model: ModelConfig) -> PreparedRun:
@@ -75,11 +76,14 @@ def prepare(stage: str, options: RLOptions, config: R1GRPOConfig, model: ModelCo
     known = manifest.belongs(config.output_dir, stage, settings, explicit)
     config.distributed_state.wait_for_everyone()  # all have looked before one writes
     path = _find_model(model, config)
-    if not known and config.distributed_state.is_main_process:
-        manifest.claim(config.output_dir, stage, settings)
+    lock = None
+    if config.distributed_state.is_main_process:
+        if not known:
+            manifest.claim(config.output_dir, stage, settings)
+        lock = manifest.hold(config.output_dir)
     if known and not explicit:
         resume = newest_complete(config.output_dir)
-    return PreparedRun(path, train_rows, evaluation_rows, rewards, resume)
+    return PreparedRun(path, train_rows, evaluation_rows, rewards, resume, lock)
 
 
 def _training_problems(options: RLOptions, seed: int) -> Dataset:
