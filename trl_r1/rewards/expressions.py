@@ -7,17 +7,10 @@ The text is read once, left to right, in linear time. What stands beside an expr
 from __future__ import annotations
 
 import re
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 MOST_DIGITS = 300  # of one number
-MOST_TOKENS = 120  # of one expression
-MOST_NESTING = 24
-
-
-class Unreadable(ValueError):
-    """Not an expression this module can read; whoever asked abstains."""
 
 
 class Token(NamedTuple):
@@ -34,15 +27,15 @@ _SCAN = re.compile(
     (?P<tag> <<|>> | </?[A-Za-z|][^<>\n=]{0,60}> )
   | (?P<dots> \.{2,} | …+ | \\(?:cdots|ldots|dots)(?![A-Za-z]) )
   | (?P<number> [0-9]{1,3}(?:(?:,|\{,\}|\\,)[0-9]{3})+(?![0-9])(?:\.[0-9]+)? | [0-9]+(?:\.[0-9]+)? | \.[0-9]+ )
-  | (?P<degree> ° | º | \^\s?\{?\s?\\circ(?![A-Za-z])\s?\}? )
-  | (?P<label> \\(?:text|mathrm|mbox|textrm|operatorname)\s?\{[^{}\n0-9=<>]{0,60}\} )
-  | (?P<percent> % | \\% | (?:percent|per\scent)(?![A-Za-z]) )
+  | (?P<degree> ° | º | \^[ ]?\{?[ ]?\\circ(?![A-Za-z])[ ]?\}? )
+  | (?P<label> \\(?:text|mathrm|mbox|textrm|operatorname)[ ]?\{[^{}\n0-9=<>]{0,60}\} )
+  | (?P<percent> % | \\% | (?:percent|per[ ]cent)(?![A-Za-z]) )
   | (?P<command> \\[A-Za-z]+ | \\[^A-Za-z0-9\n] )
   | (?P<variable> (?<![A-Za-z])[A-Za-z](?:_\{[A-Za-z0-9]{1,12}\}|_[A-Za-z0-9]{1,12}|[0-9]{1,3})(?![A-Za-z0-9_]) )
   | (?P<phrase> (?:divided|multiplied)\ by(?![A-Za-z]) )
-  | (?P<word> [^\W\d_]+ (?: ['’-][^\W\d_]+ | _[^\W_]+ )* )
   | (?P<superscript> [⁰¹²³⁴⁵⁶⁷⁸⁹]+ )
   | (?P<vulgar> [½⅓⅔¼¾⅕⅛] )
+  | (?P<word> [^\W\d_]+ (?: ['’-][^\W\d_]+ | _[^\W_]+ )* )
   | (?P<relation> <=>|<->|<=|>=|!=|==|:=|=>|->|~=|[=<>≤≥≠≈≃≅~⩽⩾≦≧] )
   | (?P<power> \*\*|\^ )
   | (?P<sign> [-+*/÷×·⋅∙✕✖∕⁄−!√–] )
@@ -52,7 +45,9 @@ _SCAN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_WIDE = str.maketrans("０１２３４５６７８９＋－＝（）＜＞％／＊．｛｝", "0123456789+-=()<>%/*.{}")  # one character for one
+_WIDE = str.maketrans(
+    "０１２３４５６７８９＋－＝（）＜＞％／＊．｛｝", "0123456789+-=()<>%/*.{}"
+)  # one character for one
 _OPERATORS = {**dict.fromkeys("*×·⋅∙✕✖", "*"), **dict.fromkeys("/÷∕⁄", "/"), **dict.fromkeys("-−–", "-"), "+": "+"}
 _WORD_OPERATORS = {
     **{"times": "*", "multiplied by": "*", "divided by": "/", "plus": "+", "minus": "-"},
@@ -71,25 +66,69 @@ _COMMANDS = {
     **dict.fromkeys((r"\frac", r"\dfrac", r"\tfrac", r"\cfrac"), ("function", "frac")),
     r"\sqrt": ("function", "sqrt"),
     **{command: ("relation", relation) for command, relation in _RELATIONS.items() if command[0] == "\\"},
-    **dict.fromkeys((r"\quad", r"\qquad", "\\\\", r"\to", r"\rightarrow", r"\Rightarrow"), ("separator", ";")),
+    **dict.fromkeys((r"\quad", r"\qquad", r"\to", r"\rightarrow", r"\Rightarrow"), ("separator", ";")),
     **dict.fromkeys((r"\implies", r"\therefore", r"\because", r"\iff", r"\Longrightarrow"), ("separator", ";")),
+    "\\\\": ("separator", "\n"),
     **dict.fromkeys((r"\begin", r"\end", r"\newline", r"\item"), ("separator", ";")),
     **dict.fromkeys((r"\pm", r"\mp", r"\pmod", r"\bmod", r"\mod", r"\equiv"), ("opaque", "")),
 }
 _SILENT = {r"\left", r"\right", r"\displaystyle", r"\boxed", r"\big", r"\Big", r"\bigl", r"\bigr", r"\Bigl", r"\Bigr"}
-_SILENT |= {r"\textbf", r"\mathbf", r"\bf", r"\(", r"\)", r"\[", r"\]", r"\,", r"\;", r"\:", r"\!", r"\ ", r"\$", r"\&"}
+_SILENT |= {
+    r"\textbf",
+    r"\mathbf",
+    r"\bf",
+    r"\(",
+    r"\)",
+    r"\[",
+    r"\]",
+    r"\,",
+    r"\;",
+    r"\:",
+    r"\!",
+    r"\ ",
+    r"\$",
+    r"\&",
+}
 _VULGAR = dict(zip("½⅓⅔¼¾⅕⅛", ("1/2", "1/3", "2/3", "1/4", "3/4", "1/5", "1/8"), strict=True))
 _DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _OPAQUE_WORDS = frozenset("mod modulo choose log ln sin cos tan gcd lcm max min floor ceil round abs exp".split())
 VALUE_ENDS = frozenset({"number", "close", "postfix", "symbol"})
 
 
+_RELATES = re.compile(r"[=<>≤≥≠≈≃≅~⩽⩾≦≧]|\\(?:approx|simeq|doteq|le|ge|lt|gt|ne)|equals|等于")
+
+
 def tokens(text: str) -> list[Token]:
-    """The tokens of a text; characters that only decorate (spaces, dollar signs, LaTeX spacing) give none."""
+    """The tokens of a text, but for lines that neither hold a relation nor stand beside one that does.
+
+    Characters that only decorate (spaces, dollar signs, LaTeX spacing) give no token.
+    """
     text = text.translate(_WIDE)
     found: list[Token] = []
+    lines = text.split("\n")
+    relates = [False, *(_RELATES.search(line) is not None for line in lines), False]
     position = 0
-    while position < len(text):
+    for number, line in enumerate(lines):
+        end = position + len(line) + (number + 1 < len(lines))
+        if any(relates[number : number + 3]):
+            _read(text, position, end, found)
+        elif found and found[-1].text != ";":
+            found.append(Token("separator", ";", position, position))
+        position = end
+    return found
+
+
+def every_token(text: str) -> list[Token]:
+    """The tokens of a short text, whether or not it holds a relation."""
+    found: list[Token] = []
+    text = text.translate(_WIDE)
+    _read(text, 0, len(text), found)
+    return found
+
+
+def _read(text: str, position: int, stop: int, found: list[Token]) -> None:
+    """Appends the tokens of ``text[position:stop]``."""
+    while position < stop:
         match = _SCAN.match(text, position)
         assert match is not None  # "other" matches anything
         group, raw, start, end = match.lastgroup, match.group(), match.start(), match.end()
@@ -111,11 +150,14 @@ def tokens(text: str) -> list[Token]:
         elif group == "variable":
             kind, normal = "symbol", raw.replace("{", "").replace("}", "")
         elif group in ("word", "phrase"):
-            kind, normal = _word(raw, text, start, end, last, after_value)
+            counted = after_value or (
+                last is not None and last.kind == "word" and found[-2:-1] and found[-2].kind in VALUE_ENDS
+            )
+            kind, normal = _word(raw, text, start, end, last, bool(after_value), bool(counted))
         elif group in ("degree", "label"):
             kind, normal = "word", raw.partition("{")[2].strip("} ").lower() if group == "label" else "°"
         elif group == "percent":
-            kind, normal = ("postfix", "%") if after_value else ("opaque", "")
+            kind, normal = ("postfix", "%") if after_value else ("word" if raw[0] in "pP" else "opaque", "percent")
         elif group == "command":
             kind, normal = _COMMANDS.get(raw, ("symbol", raw))
         elif group == "superscript":
@@ -148,16 +190,18 @@ def tokens(text: str) -> list[Token]:
             normal = raw
         if kind == "relation" and last is not None and last.text == "\n":
             found.pop()  # the line goes on
-        if not (raw == "\n" and last is not None and last.kind == "relation"):
+        broken = last is not None and (last.kind == "relation" or text[last.start : last.end] == "\\\\")
+        if not (raw == "\n" and broken):
             found.append(Token(kind, normal, start, end))
         position = end
-    return found
 
 
-def _word(raw: str, text: str, start: int, end: int, last: Token | None, after_value: bool) -> tuple[str, str]:
+def _word(
+    raw: str, text: str, start: int, end: int, last: Token | None, after_value: bool, counted: bool
+) -> tuple[str, str]:
     lower = raw.lower()
     touching = last is not None and last.end == start
-    if lower in _WORD_OPERATORS and last is not None and last.kind in VALUE_ENDS | {"word"}:
+    if lower in _WORD_OPERATORS and counted:
         return "operator", _WORD_OPERATORS[lower]
     if lower in _WORD_RELATIONS:
         return "relation", _WORD_RELATIONS[lower]
@@ -193,9 +237,18 @@ def _sign(raw: str, text: str, start: int, end: int, after_value: bool, touching
     if raw in "*·" and not after_value:
         before = text[max(0, start - 20) : start].rstrip(" ")
         return ("operator", "*") if before[-1:].isalnum() and spaced else ("", "")
+    if (
+        raw in "-+"
+        and text[end : end + 1] == " "
+        and not text[text.rfind("\n", 0, start) + 1 : start][-40:].strip(" ")
+    ):
+        return "separator", "-"  # a bullet
     if raw == "-" and spaced and re.match(r"\s[^\W\d_]{2}", text[end : end + 3]):
         return "separator", "-"  # a dash before words
     return "operator", _OPERATORS[raw]
+
+
+_BREAKS = frozenset("because since so then and which that where as is are but or therefore thus hence with".split())
 
 
 class Piece(NamedTuple):
@@ -242,10 +295,14 @@ def pieces(line: list[Token], first: int, last: int) -> list[Piece]:
                 spoiled = True  # 5 + tax
             elif begun is None:
                 stuck = False
+            elif token.text in _BREAKS:
+                end(index)
         elif kind in ("number", "symbol", "function", "open"):
             after_word = before is not None and before.kind == "word"
             applied = kind == "open" and touching and before is not None and before.kind in ("word", "symbol")
-            if value and after_word and not applied and kind != "symbol":
+            listed = before is not None and before.kind == "close" and not touching and kind == "number"
+            remark = kind == "open" and _remark(line, index, last, touching)
+            if value and (after_word or listed or remark) and not applied and kind != "symbol":
                 end(index)
                 spoiled = False
             elif value and kind == "number" and not _mixed(line, index, last):
@@ -253,7 +310,7 @@ def pieces(line: list[Token], first: int, last: int) -> list[Piece]:
                 spoiled = True
             if begun is None:
                 begun = index
-                spoiled = spoiled or stuck or (applied and before is not None)
+                spoiled = spoiled or (stuck and touching) or applied
             elif applied:
                 spoiled = True
             stuck = False
@@ -272,13 +329,22 @@ def pieces(line: list[Token], first: int, last: int) -> list[Piece]:
             spoiled = spoiled or not value
         elif kind == "operator":
             if not value:
-                if token.text not in "+-" or stuck:
+                touches_next = index + 1 < last and line[index + 1].start == token.end
+                after_word = before is not None and before.kind == "word" and begun is None
+                if token.text not in "+-" or stuck or (after_word and (touching or not touches_next)):
                     spoiled = True
                 if begun is None:
                     begun = index
             value, stuck = False, False
     end(last)
     return found
+
+
+def _remark(line: list[Token], index: int, last: int, touching: bool) -> bool:
+    """Whether the bracket at ``index`` holds a remark, as in 12（个） and 7 (b), and no factor."""
+    if index + 2 >= last or line[index + 2].kind != "close":
+        return False
+    return line[index + 1].kind == "word" or (line[index + 1].kind == "symbol" and not touching)
 
 
 def _mixed(line: list[Token], index: int, last: int) -> bool:
@@ -292,132 +358,3 @@ def _mixed(line: list[Token], index: int, last: int) -> bool:
         return False
     over = line[index + 2].text
     return part.text.isdigit() and over.isdigit() and int(part.text) < int(over) and part.start - whole.end == 1
-
-
-# ---------------------------------------------------------------- trees
-
-Tree = tuple[Any, ...]  # ("number", Fraction, decimals or None) | ("symbol", name) | (operation, Tree[, Tree or text])
-_BINDING = {"+": 10, "-": 10, "*": 20, "/": 20}
-_PREFIX, _IMPLICIT, _POWER = 25, 30, 40
-
-
-def parse(line: list[Token], piece: Piece) -> Tree:
-    """The tree of a piece, by precedence climbing.
-
-    Raises:
-        Unreadable: more than ``MOST_TOKENS`` tokens, deeper than ``MOST_NESTING``, or no expression.
-    """
-    if piece.last - piece.first > MOST_TOKENS:
-        raise Unreadable("too long")
-    parser = _Parser(line, piece)
-    tree = parser.expression(0, 0)
-    if parser.at != piece.last:
-        raise Unreadable("no expression")
-    return tree
-
-
-class _Parser:
-    def __init__(self, line: list[Token], piece: Piece) -> None:
-        self.line, self.at, self.last = line, piece.first, piece.last
-
-    def peek(self) -> Token | None:
-        return self.line[self.at] if self.at < self.last else None
-
-    def take(self, kind: str = "", text: str = "") -> Token:
-        token = self.peek()
-        if token is None or (kind and token.kind != kind) or (text and token.text != text):
-            raise Unreadable("no expression")
-        self.at += 1
-        return token
-
-    def expression(self, binding: int, depth: int) -> Tree:
-        if depth > MOST_NESTING:
-            raise Unreadable("too deep")
-        left = self.units(self.operand(depth), depth)
-        while (token := self.peek()) is not None:
-            if token.kind == "operator":
-                power = token.text == "^"
-                strength = _POWER if power else _BINDING[token.text]
-                if strength < binding or (strength == binding and not power):
-                    break
-                self.take()
-                following = self.peek()
-                if token.text == "/" and following is not None and following.kind == "word":
-                    left = ("unit", left, self.take().text, -1)
-                    continue
-                right = self.expression(strength, depth + 1)
-                left = self.units((token.text, left, right), depth) if power else (token.text, left, right)
-            elif token.kind in ("open", "function", "symbol"):
-                if binding >= _IMPLICIT:
-                    break
-                if left[0] == "/" or (binding == _BINDING["/"] and self._after_division):
-                    raise Unreadable("6/2(3) has two readings")
-                left = ("*", left, self.expression(_IMPLICIT, depth + 1))
-            else:
-                break
-        return left
-
-    @property
-    def _after_division(self) -> bool:
-        position = self.at - 1
-        while position >= 0 and self.line[position].kind in ("number", "postfix", "symbol"):
-            position -= 1
-        return position >= 0 and self.line[position].text == "/"
-
-    def operand(self, depth: int) -> Tree:
-        token = self.take()
-        if token.kind == "operator" and token.text in "+-":
-            inner = self.expression(_PREFIX, depth + 1)
-            return ("negative", inner) if token.text == "-" else inner
-        if token.kind == "number":
-            following = self.peek()
-            if following is not None and following.kind == "number":  # a mixed number
-                part: Tree = _number(self.take())
-                if (slash := self.peek()) is not None and slash.text == "/" and part[2] is None:
-                    self.take()
-                    part = ("/", part, _number(self.take("number")))
-                return ("+", _number(token), part)
-            return _number(token)
-        if token.kind == "symbol":
-            return ("symbol", token.text)
-        if token.kind == "open":
-            return self.closed(token, depth)
-        if token.kind == "function" and token.text == "frac":
-            over, under = self.argument(depth), self.argument(depth)
-            return ("+", ("number", Fraction(0), None), ("/", over, under))  # a sum: no second reading, as in (1/2)(3)
-        if token.kind == "function":
-            index: Tree | None = None
-            if (bracket := self.peek()) is not None and bracket.text == "[":
-                index = self.closed(self.take(), depth)
-            inside = self.argument(depth)
-            return ("sqrt", inside) if index is None else ("root", inside, index)
-        raise Unreadable("no operand")
-
-    def argument(self, depth: int) -> Tree:
-        token = self.take()
-        if token.kind == "open":
-            return self.closed(token, depth)
-        if token.kind == "number":
-            return _number(token)
-        if token.kind == "symbol":
-            return ("symbol", token.text)
-        raise Unreadable("no argument")
-
-    def closed(self, bracket: Token, depth: int) -> Tree:
-        inside = self.expression(0, depth + 1)
-        self.take("close", {"(": ")", "[": "]", "{": "}"}[bracket.text])
-        return ("group", inside)
-
-    def units(self, tree: Tree, depth: int) -> Tree:
-        while (token := self.peek()) is not None and token.kind in ("postfix", "word"):
-            self.take()
-            if token.kind == "word":
-                tree = ("unit", tree, token.text, 1)
-            else:
-                tree = ("percent" if token.text == "%" else "factorial", tree)
-        return tree
-
-
-def _number(token: Token) -> Tree:
-    decimals = len(token.text.partition(".")[2]) if "." in token.text else None
-    return ("number", Fraction(token.text), decimals)

@@ -8,8 +8,8 @@ What is a word is decided by script, from the code points alone, so the count is
     Han                                                            1.6 characters (jieba's words measure 1.63)
     kana; Thai, Lao, Khmer, Myanmar                                2.5; 4 characters (our choice: no spaces to go by)
 
-No word: mathematics, LaTeX, code, URLs, tags, digits, names with an underscore, single letters (identifiers), and
-function names such as ``sin`` and ``log``.
+No word: mathematics, LaTeX, code, URLs, tags, hidden text, digits, names with an underscore, single letters
+(identifiers), and function names such as ``sin`` and ``log``.
 
 Departure: the paper does not say how words are told apart. Two languages of one script (English and French) are not:
 every word of the script counts as the target's.
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from trl_r1.rewards.text import THINK, reply, thought_bounds
+from trl_r1.rewards.text import THINK, reply, shown, thought_bounds
 
 
 HAN_PER_WORD = 1.6  # characters
@@ -175,6 +175,7 @@ def prose(text: str, allowed: Iterable[str] = ()) -> str:
     Args:
         allowed: terms that are at home in any language ("GPU", "Fibonacci"), left out whole and in any case.
     """
+    text = shown(text)
     for opening, closing in _ENVIRONMENTS:
         if opening in text:
             text = _blank_between(text, opening, closing)

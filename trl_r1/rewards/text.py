@@ -5,6 +5,7 @@ Every function is linear in the length of the text: tags are found with ``str.fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -119,13 +120,62 @@ def after_thought(text: str, tags: tuple[str, str] = THINK, prefilled: bool = Fa
     return text[after:] if reopened < 0 else text[after:reopened]
 
 
+_COVER = re.compile(
+    r"(?P<comment><!--)"
+    r"|<(?P<element>[A-Za-z]{1,20})\s(?=[^<>]{0,200}"
+    r"(?:display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0|font-size\s*:\s*0|color\s*:\s*(?:white|transparent)))"
+    r"[^<>]{0,300}>"
+    r"|(?P<braces>\\[hv]?phantom\s{0,5}\{|\\textcolor\s{0,5}\{\s{0,5}white\s{0,5}\}\s{0,5}\{)"
+    r"|(?P<switch>\\color\s{0,5}\{\s{0,5}white\s{0,5}\}|\\tiny(?![A-Za-z]))"
+)
+_HINTS = ("<!--", "phantom", "white", "\\tiny", "display", "visibility", "opacity", "font-size", "transparent")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
+def shown(text: str) -> str:
+    r"""The text with what a rendered page would not show replaced by spaces; offsets stay what they were.
+
+    Hidden are HTML comments, elements styled away (``display:none``, size 0, white), ``\phantom``, white and ``\tiny``
+    LaTeX. What is never closed hides the rest. Linear: every scan for an end goes on where the last one stopped.
+
+    >>> shown(r"it is \boxed{4} <!-- \boxed{5} -->").rstrip()
+    'it is \\boxed{4}'
+    """
+    if not any(hint in text for hint in _HINTS):
+        return text
+    parts: list[str] = []
+    position = 0
+    while (cover := _COVER.search(text, position)) is not None:
+        start, end = cover.start(), cover.end()
+        if cover["comment"]:
+            close = text.find("-->", end)
+            end = close + 3 if close >= 0 else len(text)
+        elif cover["element"]:
+            closing = f"</{cover['element']}>"
+            close = text.find(closing, end)
+            end = close + len(closing) if close >= 0 else len(text)
+        else:
+            depth = 1  # of the braces of the command, or of the group that the switch stands in
+            for brace in _BRACE.finditer(text, end):
+                depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+                if depth == 0:
+                    end = brace.end() if cover["braces"] else brace.start()
+                    break
+            else:
+                end = len(text)
+        parts += text[position:start], " " * (end - start)
+        position = end
+    return "".join(parts) + text[position:]
+
+
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols that are drawn as nothing
 
 
 def visible(text: str) -> bool:
-    """Whether a reader would see anything: some character that is no space, control, format or filler character.
+    """Whether a reader would see anything: some character that is no space, control, format or filler character, and
+    that is not hidden (``shown``).
 
     >>> visible("\\u200b \\n")
     False
     """
-    return any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in text)
+    return any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in shown(text))

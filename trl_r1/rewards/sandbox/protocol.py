@@ -36,6 +36,9 @@ class Limits:
                 raise ValueError(f"The limit {field.name} is {value!r}. Give a positive, finite number.")
 
 
+DEFAULT_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of one run. Text that is not UTF-8 has replacement characters in it."""
@@ -53,7 +56,7 @@ class Outcome:
 class Sandbox(Protocol):
     """Runs untrusted Python. Callable from any thread, several at once; uses no signal handler of this process."""
 
-    def run(self, code: str, stdin: str = "", limits: Limits = Limits()) -> Outcome:
+    def run(self, code: str, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Outcome:
         """Run ``code`` as ``__main__`` with ``stdin`` on its standard input. Never raises for what the code does."""
         ...
 

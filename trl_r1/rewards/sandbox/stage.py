@@ -29,7 +29,7 @@ def stage(arguments):  # type: ignore[no-untyped-def]
             copy.write(stdin.read())
             stdin.seek(0)
     main = type(sys)("__main__")
-    main.__file__, main.__builtins__ = "program.py", builtins
+    main.__dict__.update(__file__="program.py", __builtins__=builtins)
     sys.modules["__main__"] = main
 
     def limit(which, soft, hard=None):  # type: ignore[no-untyped-def]

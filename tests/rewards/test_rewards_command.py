@@ -1,0 +1,103 @@
+"""`trl-r1 rewards list` and `try`: every reward in one line; a score, and all that led to it."""
+
+import io
+import json
+
+import pytest
+
+from trl_r1.rewards import catalogue
+from trl_r1.rewards.accuracy import Accuracy
+from trl_r1.rewards.explain import explain
+from trl_r1.rewards.format import Format
+from trl_r1.rewards.language import LanguageConsistency
+from trl_r1.rewards_command import headline, main
+
+
+def test_list_names_every_reward_with_one_line(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in printed if line and not line.startswith("Try")}
+    assert set(listed) == set(catalogue.installed())
+    assert listed["accuracy"].startswith("1.0 if the answer after the thought equals the row's gold answer")
+    assert all(len(said) > 20 for said in listed.values())
+
+
+def test_a_headline_needs_no_import():
+    assert headline("trl.rewards.format_rewards:think_format_reward").startswith("Reward function that checks")
+    assert headline("no_such_package.module:thing") == "(no source of no_such_package.module here)"
+
+
+def test_what_accuracy_saw_and_what_its_options_did():
+    found = explain(Accuracy(sources=("boxed",)), r"<think>hm</think>So \boxed{17\cdot 23}.", gold="#### 391")
+    assert found.score == 0.0
+    assert found.logged == {
+        "accuracy_answer": r"17\cdot 23",
+        "accuracy_gold": "391",
+        "accuracy_verdict": "different",
+    }
+    assert found.reply[found.thought[0] : found.thought[1]] == "hm"
+    options = {option.name: option for option in found.options}
+    assert (options["require_simplified"].other, options["require_simplified"].other_score) == (False, 1.0)
+    assert options["sources"].tried  # changed, so its default was tried
+    assert not options["seconds"].tried
+
+
+def test_spans_are_shown_and_sum_to_the_score():
+    found = explain(Format(graded=True), "<think>a</think>")
+    assert found.score == sum(points for _, _, points in found.spans) == 0.5
+    found = explain(LanguageConsistency(), "<think>let us 我们计算 this</think>5", prompt="How many?")
+    assert found.logged == {"language_consistency_target": "en"}
+    # three Latin words, four Han characters: 3 / (3 + 4 / 1.6) = 0.545...
+    assert found.score == pytest.approx(3 / 5.5, abs=1e-12)
+    assert sum(points for _, _, points in found.spans) == pytest.approx(found.score, abs=1e-12)
+
+
+def test_a_plain_function_and_messages_are_explained_too():
+    found = explain(lambda completions, solution, **columns: [None], [{"role": "assistant", "content": "x"}], gold="1")
+    assert (found.score, found.reply, found.spans, found.options) == (None, "x", None, [])
+    with pytest.raises(ValueError, match="should be a list of one score"):
+        explain(lambda completions, **columns: 1.0, "x")
+
+
+def test_try_reads_an_argument_a_file_messages_or_standard_input(tmp_path, monkeypatch, capsys):
+    text, messages = tmp_path / "reply.txt", tmp_path / "reply.json"
+    text.write_text(r"\boxed{4}")
+    messages.write_text(json.dumps([{"role": "assistant", "content": r"\boxed{4}"}]))
+    monkeypatch.setattr("sys.stdin", io.StringIO(r"\boxed{4}"))
+    for source in (["--completion", r"\boxed{4}"], ["--file", str(text)], ["--file", str(messages)], []):
+        assert main(["try", "accuracy", "--gold", "4", *source]) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("score     1\n")
+        assert "gold      integer, read as '4': usable" in printed
+
+
+def test_try_takes_options_and_columns(capsys):
+    assert main(["try", "format", "--completion", "<think>a</think>", "--options", '{"graded": true}']) == 0
+    printed = capsys.readouterr().out
+    assert "score     0.5" in printed
+    assert "graded=True  Pay each right tag its share" in printed
+    assert "with False the score is 0" in printed
+    columns = '{"language": "zh"}'
+    assert main(["try", "language_consistency", "--completion", "<think>one two</think>", "--columns", columns]) == 0
+    assert "language_consistency_target  'zh'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["formt"], "Did you mean 'format'?"),
+        (["format", "--options", "{"], "--options is not JSON"),
+        (["format", "--options", "[1]"], "--options is [1]; give dict"),
+        (["format", "--options", '{"x": 1}'], "has no option 'x'"),
+        (["accuracy"], "accuracy needs a column 'solution'"),
+        (["format", "--file", "/nowhere"], "No such file"),
+        (["trl_r1.rewards.format:LAYOUTS"], "cannot be called"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(arguments, message, capsys):
+    source = [] if "--file" in arguments else ["--completion", "x"]
+    assert main(["try", *arguments, *source]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("trl-r1 rewards: ")
+    assert message in error
+    assert error.count("\n") == 1

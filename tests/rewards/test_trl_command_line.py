@@ -1,0 +1,28 @@
+"""A stock `trl grpo` command line with our rewards: no line of ours but their names."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+def test_trl_grpo_takes_our_rewards_by_dotted_path(tiny, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [{"prompt": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(8)]
+    (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = ["accuracy_reward", "format_reward", "language_consistency_reward"]
+    command = [
+        sys.executable, "-m", "trl.cli.main", "grpo", "--model_name_or_path", tiny, "--dataset_name", str(data),
+        "--reward_funcs", *[f"trl_r1.rewards.{name}" for name in names], "--output_dir", str(tmp_path / "out"),
+        "--use_cpu", "true", "--bf16", "false", "--max_steps", "2", "--num_generations", "4", "--logging_steps", "1",
+        "--per_device_train_batch_size", "8", "--max_completion_length", "8", "--report_to", "none",
+        "--gradient_checkpointing", "false",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    history = json.loads((tmp_path / "out" / "checkpoint-2" / "trainer_state.json").read_text())["log_history"]
+    for name in ("accuracy", "format", "language_consistency"):
+        assert f"rewards/{name}/mean" in history[0], name

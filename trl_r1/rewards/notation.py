@@ -1,0 +1,109 @@
+r"""How answers are written: boxes found, one spelling for many, LaTeX for math-verify."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+
+LONGEST_ANSWER = 1000  # characters; a longer answer is wrong, unless the gold is as long
+FUNCTION_NAMES = frozenset(
+    "pi sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp lim max min mod gcd lcm sqrt det inf "
+    "infty infinity alpha beta gamma delta epsilon theta lambda sigma omega phi psi rho tau and or cup cap".split()
+)
+_NO_FUNCTION = rf"(?<![\\A-Za-z])(?!(?:{'|'.join(sorted(FUNCTION_NAMES))})(?![A-Za-z]))"
+WORD_OR_NAME = re.compile(rf"{_NO_FUNCTION}[A-Za-z]{{2,}}|[\u4e00-\u9fff]")  # no function, no LaTeX command
+NOUN = re.compile(rf"{_NO_FUNCTION}[A-Za-z]{{3,}}|[\u4e00-\u9fff]")
+NUMERAL = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?|\.\d+"
+_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{|\\.|[{}]", re.DOTALL)
+
+
+def boxes(text: str) -> tuple[list[tuple[int, int, int, int]], int]:
+    r"""All closed ``\boxed{...}`` as (start, end, content start, content end), in order of their ends, and the start
+    of the last one never closed (-1: none). Braces may nest; one pass."""
+    closed: list[tuple[int, int, int, int]] = []
+    open_braces: list[tuple[int, int]] = []  # (start of the box, start of its content); (-1, -1) for a plain brace
+    for token in _BOX_TOKEN.finditer(text):
+        kind = token.group()
+        if kind == "}":
+            if open_braces:
+                start, content = open_braces.pop()
+                if start >= 0:
+                    closed.append((start, token.end(), content, token.start()))
+        elif kind == "{":
+            open_braces.append((-1, -1))
+        elif kind[-1] == "{" and len(kind) > 2:
+            open_braces.append((token.start(), token.end()))
+    return closed, max((start for start, _ in open_braces), default=-1)
+
+
+_TRANSLATE: dict[int, str | None] = {ord(full): chr(ord(full) - 0xFEE0) for full in map(chr, range(0xFF01, 0xFF5F))}
+_TRANSLATE |= {0x3000: " ", 0xA0: " ", 0x2009: " ", 0x202F: " ", 0x2212: "-", 0x2013: "-", 0x2010: "-", 0x2011: "-"}
+_TRANSLATE |= {ord("、"): ",", ord("。"): ".", ord("×"): r"\times ", ord("÷"): r"\div ", ord("·"): r"\cdot "}
+_TRANSLATE |= {ord("π"): r"\pi ", ord("∞"): r"\infty ", ord("≤"): r"\le ", ord("≥"): r"\ge ", ord("≠"): r"\ne "}
+_TRANSLATE |= {ord("°"): " degrees ", ord("²"): "^2", ord("³"): "^3", ord("√"): r"\sqrt ", ord("∪"): r"\cup "}
+_TRANSLATE |= {ord("±"): r"\pm ", ord("≈"): r"\approx ", ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4"}
+_TRANSLATE |= {ord("∈"): r"\in ", ord("\u200b"): None, ord("\u2060"): None, ord("\ufeff"): None}
+
+_SPACING = re.compile(
+    r"\\(?:left|right|displaystyle|quad|qquad|limits|big|Big|bigg|Bigg)(?![A-Za-z])|(?<!\\)\\[,;: >]|~"
+)
+_STYLED = re.compile(
+    r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}"
+)
+_DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![a-z])")
+_FRACTION = re.compile(rf"\\frac\s*\{{\s*([-+]?(?:{NUMERAL}))\s*\}}\s*\{{\s*([-+]?(?:{NUMERAL}))\s*\}}", re.ASCII)
+_SHORT_FRACTION = re.compile(
+    r"\\frac\s*(\d)\s*(\d)(?!\d)|\\frac\s*(\d)\s*\{\s*(\d+)\s*\}|\\frac\s*\{\s*(\d+)\s*\}\s*(\d)", re.ASCII
+)
+_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
+
+
+@lru_cache(maxsize=16384)
+def canonical(text: str) -> str:
+    r"""One spelling for many: delimiters, spacing commands, styles and Unicode look-alikes go, fractions get a slash.
+
+    >>> canonical(r"$\left(\dfrac{1}{2},\, \text{3 cm}\right)$.")
+    '( 1/2 , 3 cm )'
+    """
+    text = text.translate(_TRANSLATE).strip()
+    before = None
+    while before != text:
+        before = text
+        text = text.strip().rstrip(".,;").strip() if not text.endswith("\\.") else text.strip()
+        for opening, closing in _DELIMITERS:
+            inner = text[len(opening) : -len(closing)]
+            if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
+                if closing not in inner and not inner.endswith("\\"):
+                    text = inner.strip()
+        if text.startswith(("\\boxed", "\\fbox")):
+            closed, _ = boxes(text)
+            if closed and closed[-1][:2] == (0, len(text)):
+                text = text[closed[-1][2] : closed[-1][3]]
+    text = text.replace("{,}", ",").replace("\\!", "").replace("\\$", "$").replace("\\%", "%").replace("\\#", "#")
+    text = text.replace("\\{", "⦃").replace("\\}", "⦄").replace("\\lbrace", "⦃").replace("\\rbrace", "⦄")
+    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
+    text = _DEGREES.sub(" degrees ", _SPACING.sub(" ", text))
+    text = _STYLED.sub(r" \1 ", text)
+    if "\\frac" in text:
+        text = _FRACTION.sub(r" \1/\2 ", text)
+        text = _SHORT_FRACTION.sub(lambda m: " " + "/".join(filter(None, m.groups())) + " ", text)
+    text = " ".join(text.split())
+    while len(text) > 2 and text[0] == "{" and text[-1] == "}" and "{" not in text[1:] and "}" not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text
+
+
+_FUNCTION = re.compile(
+    r"(?<![\\A-Za-z])(sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|infty)(?![A-Za-z])"
+)
+_INFINITY = re.compile(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])")
+
+
+def latex(text: str) -> str:
+    r"""A canonical answer as LaTeX for math-verify: plain-text functions and operators get their commands."""
+    text = text.replace("⦃", "\\{").replace("⦄", "\\}").replace("$", "").replace("%", "\\%").replace("\n", " ")
+    text = text.replace("**", "^").replace("*", " \\cdot ").replace("<=", "\\le ").replace(">=", "\\ge ")
+    text = text.replace("!=", "\\ne ")
+    text = _FUNCTION.sub(r"\\\1 ", _INFINITY.sub(r"\\infty ", text))
+    return re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", re.sub(r"\\sqrt\s+(\w)", r"\\sqrt{\1}", text))

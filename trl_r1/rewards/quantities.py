@@ -1,0 +1,216 @@
+"""Quantities: a number as written in an answer, with its unit, percent and magnitude words, read exactly."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+
+class Quantity(NamedTuple):
+    """A number as written in an answer. ``value`` has percent and magnitude words worked in; ``unit`` may be ""."""
+
+    value: Fraction
+    unit: str
+    decimals: int | None  # digits after the point when written as a decimal, else None
+
+
+_INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?: \d{3})+(?!\d)|\d+)"
+_QUANTITY = re.compile(
+    r"(?P<currency>(?:[$€£¥]|USD|US\$|RMB)\s*)?(?P<sign>[-+]?)\s*(?P<inner>[$€£¥]\s*)?"
+    r"(?:(?P<whole>\d+)\s+(?P<over>\d+)/(?P<under>\d+)"
+    rf"|(?P<top>[-+]?{_INTEGER}(?:\.\d+)?)\s*/\s*(?P<bottom>-?{_INTEGER}(?:\.\d+)?)"
+    rf"|10\s*\^\s*\{{?\s*(?P<ten>-?\d{{1,3}})\s*\}}?"
+    rf"|(?P<number>{_INTEGER}(?:\.(?P<decimals>\d*))?|\.(?P<only>\d+))"
+    r"(?:[eE](?P<e>[-+]?\d{1,3})|\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*(?P<power>[-+]?\d{1,3})\s*\}?)?)"
+    r"(?P<rest>(?![\d./^!*]).*)",
+    re.ASCII | re.DOTALL,
+)
+_PERCENT = re.compile(r"\s*(?:%|percent(?:age)?\b|per cent\b|pct\b)", re.IGNORECASE)
+_MAGNITUDES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MAGNITUDES |= {"dozen": 12, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
+_MAGNITUDE = re.compile(rf"\s*({'|'.join(_MAGNITUDES)})(?![a-z克米瓦])", re.IGNORECASE)
+
+UNITS: dict[str, tuple[str, Fraction]] = {}  # unit -> (what it measures, size)
+for _dimension, _sizes in {
+    "length": "mm 1/1000, millimeter 1/1000, 毫米 1/1000, cm 1/100, centimeter 1/100, 厘米 1/100, dm 1/10, 分米 1/10, "
+    "m 1, meter 1, metre 1, 米 1, km 1000, kilometer 1000, kilometre 1000, 千米 1000, 公里 1000, "
+    "inch 254/10000, inches 254/10000, in 254/10000, foot 3048/10000, feet 3048/10000, ft 3048/10000, yard 9144/10000, "
+    "yd 9144/10000, mile 1609344/1000, mi 1609344/1000",
+    "mass": "mg 1/1000000, milligram 1/1000000, g 1/1000, gram 1/1000, 克 1/1000, kg 1, kilogram 1, 千克 1, 公斤 1, "
+    "ton 1000, tonne 1000, 吨 1000, lb 45359237/100000000, lbs 45359237/100000000, oz 45359237/1600000000, "
+    "ounce 45359237/1600000000",
+    "time": "s 1, sec 1, second 1, 秒 1, min 60, minute 60, 分钟 60, h 3600, hr 3600, hour 3600, 小时 3600, day 86400, "
+    "天 86400, week 604800, 周 604800",
+    "volume": "ml 1/1000, milliliter 1/1000, 毫升 1/1000, l 1, liter 1, litre 1, 升 1",
+    "angle": "degree 1",
+    "force": "n 1, kn 1000",
+    "energy": "j 1, kj 1000, kwh 3600000, ev 1",
+    "power": "w 1, kw 1000",
+    "voltage": "v 1",
+    "pressure": "pa 1, kpa 1000",
+    "frequency": "hz 1, khz 1000",
+    "radian": "rad 1, radian 1",
+    "dollar": "$ 1, usd 1, us$ 1, dollar 1, buck 1, cent 1/100",
+    "euro": "€ 1, eur 1, euro 1",
+    "pound": "£ 1, gbp 1",
+    "yuan": "¥ 1, rmb 1, cny 1, yuan 1, 元 1, 块 1, 角 1/10",
+    "forenoon": "am 1, a.m 1",
+    "afternoon": "pm 1, p.m 1",
+}.items():
+    for _entry in _sizes.split(", "):
+        _unit, _size = _entry.split(" ")
+        UNITS[_unit] = (_dimension, Fraction(_size))
+_NO_UNIT = frozenset(  # words that change a number instead of naming what it counts
+    "pi sqrt sin cos tan log ln exp and or not to plus minus times over squared cubed mod modulo choose factorial base "
+    "root half third quarter halves thirds quarters infinity infty inf nan more less than either between divided "
+    "multiplied by power point if but isn't negative hundred thousand million billion trillion dozen percent".split()
+)
+_UNIT_WORD = re.compile(r"[^\W\d_]+\.?(?:\^\{?-?\d\}?)?")
+
+
+def quantity(text: str) -> Quantity | None:
+    r"""A canonical answer as an exact number with its unit; None if it is anything more than a literal.
+
+    >>> quantity(canonical(r"\$1{,}250.50"))
+    Quantity(value=Fraction(2501, 2), unit='$', decimals=2)
+    """
+    if len(text) > 400:
+        return None
+    while len(text) > 2 and text[0] == "(" and text[-1] == ")" and "(" not in text[1:] and ")" not in text[1:-1]:
+        text = text[1:-1].strip()
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        return None
+    group = match.groupdict()
+    decimals = None
+    if group["whole"] is not None:
+        if int(group["under"]) == 0:
+            return None
+        value = int(group["whole"]) + Fraction(int(group["over"]), int(group["under"]))
+    elif group["top"] is not None:
+        bottom = _literal(group["bottom"])
+        if bottom == 0:
+            return None
+        value = _literal(group["top"]) / bottom
+    elif group["ten"] is not None:
+        value = Fraction(10) ** int(group["ten"])
+    else:
+        value = _literal(group["number"])
+        exponent = int(group["e"] or group["power"] or 0)
+        value *= Fraction(10) ** exponent
+        places = group["decimals"] if group["decimals"] is not None else group["only"]
+        decimals = len(places) - exponent if places is not None else None
+    if group["sign"] == "-":
+        value = -value
+    rest = group["rest"]
+    percent = _PERCENT.match(rest)
+    if percent:
+        value, rest = value / 100, rest[percent.end() :]
+        decimals = decimals + 2 if decimals is not None else None
+    magnitude = _MAGNITUDE.match(rest)
+    if magnitude:
+        value, rest = value * _MAGNITUDES[magnitude.group(1).lower()], rest[magnitude.end() :]
+    unit = unit_name(rest)
+    if unit is None:
+        return None
+    currency = (group["currency"] or group["inner"] or "").strip().lower()
+    if currency and unit and UNITS.get(unit, ("",))[0] != UNITS[currency][0]:
+        unit = f"{currency} {unit}"  # "$5 per hour"
+    return Quantity(value, unit or currency, decimals)
+
+
+def _literal(digits: str) -> Fraction:
+    return Fraction(digits.replace(",", "").replace(" ", "").rstrip("."))
+
+
+@lru_cache(maxsize=8192)
+def unit_name(text: str) -> str | None:
+    """What stands behind a number, if it is a unit or a noun: "" for nothing, None for anything that is neither.
+
+    >>> unit_name(" square meters"), unit_name(" apples"), unit_name("x"), unit_name(" or 6")
+    ('meter^2', 'apple', None, None)
+    """
+    spaced = text[:1].isspace()
+    text = text.strip().strip(".").lower()
+    if not text:
+        return ""
+    if len(text) > 60:
+        return None
+    power = ""
+    found = re.search(r"\s*\^\s*\{?\s*([23])\s*\}?$", text)
+    if found:
+        text, power = text[: found.start()], f"^{found.group(1)}"
+    found = re.match(r"(?:(square|sq\.?)|(cubic|cu\.?))\s+", text)
+    if found:
+        text, power = text[found.end() :], "^2" if found.group(1) else "^3"
+    found = re.match(r"(平方|立方)", text)
+    if found:
+        text, power = text[2:], "^2" if found.group(1) == "平方" else "^3"
+    words = re.split(r"\s+|(/)", text)
+    words = [word for word in words if word]
+    if not words or len(words) > 6:
+        return None
+    names = []
+    for word in words:
+        if word == "/":
+            names.append("per")
+            continue
+        if word in _NO_UNIT:
+            return None
+        if word in UNITS:
+            if len(word) == 1 and word.isascii() and word.isalpha() and not (spaced or "per" in names):
+                return None  # 5m may be five times m
+            names.append(word)
+            continue
+        short = word.isascii() and len(word.strip(".")) < 3 and word not in ("of", "a", "an", "in", "on")
+        if short or not _UNIT_WORD.fullmatch(word):
+            return None
+        word = word.strip(".")
+        if word.isascii() and word.endswith("s") and not word.endswith("ss"):
+            word = word[:-1]
+        names.append(word)
+    return " ".join(names) + power
+
+
+def units_agree(a: Quantity, b: Quantity) -> bool:
+    """Whether two quantities are equal, units considered: a unit on one side only is taken as understood."""
+    left, right = a.value, b.value
+    if a.unit and b.unit and a.unit != b.unit:
+        known_a, known_b = _known(a.unit), _known(b.unit)
+        if known_a is None and known_b is None:  # "3 red apples", "3 apples"
+            words_a, words_b = a.unit.split(" "), b.unit.split(" ")
+            return _same_number(a, b) and (words_a[0] == words_b[0] or words_a[-1] == words_b[-1])
+        if known_a is None or known_b is None or known_a[0] != known_b[0]:
+            return False
+        return left * known_a[1] == right * known_b[1]
+    return _same_number(a, b)
+
+
+def _known(unit: str) -> tuple[str, Fraction] | None:
+    base, _, power = unit.partition("^")
+    found = UNITS.get(base) or UNITS.get(base.rstrip("s"))
+    if found is None:
+        return None
+    exponent = int(power or 1)
+    return f"{found[0]}^{exponent}", found[1] ** exponent
+
+
+def _same_number(a: Quantity, b: Quantity) -> bool:
+    if a.value == b.value:
+        return True
+    for decimal, fraction in ((a, b), (b, a)):  # 0.333333 for 1/3: a fraction that no decimal can write exactly
+        places = decimal.decimals
+        if places is not None and 6 <= places <= 400 and fraction.decimals is None:
+            if _non_terminating(fraction.value) and abs(decimal.value - fraction.value) <= Fraction(1, 2 * 10**places):
+                return True
+    return False
+
+
+def _non_terminating(value: Fraction) -> bool:
+    bottom = value.denominator
+    for prime in (2, 5):
+        while bottom % prime == 0:
+            bottom //= prime
+    return bottom != 1
