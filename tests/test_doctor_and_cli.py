@@ -64,9 +64,9 @@ def test_a_trainer_is_not_built_on_a_missing_seam(tiny, tmp_path, monkeypatch):
     from trl_r1.trainer import R1GRPOTrainer
 
     monkeypatch.setattr(compat, "SEAMS", {**compat.SEAMS, "_no_such_method": ("self",)})
-    with pytest.raises(RuntimeError, match="no longer defines GRPOTrainer._no_such_method"):
-        from trl_r1 import R1GRPOConfig
+    from trl_r1 import R1GRPOConfig
 
+    with pytest.raises(RuntimeError, match="no longer defines GRPOTrainer._no_such_method"):
         run(R1GRPOTrainer, R1GRPOConfig, tiny, tmp_path, {})
 
 
@@ -99,7 +99,9 @@ def test_a_stage_lists_its_options(capsys):
 
 @pytest.mark.slow
 def test_a_stage_started_by_name_fails_with_one_sentence(tmp_path):
-    done = call("-m", "trl_r1.cli", "zero", "--config", "mini/zero", "--beta", "-1", "--output_dir", str(tmp_path / "x"))
+    done = call(
+        "-m", "trl_r1.cli", "zero", "--config", "mini/zero", "--beta", "-1", "--output_dir", str(tmp_path / "x")
+    )
     assert done.returncode == 1  # accelerate's launcher passes any failure on as 1
     assert "beta=-1.0 would reward distance" in done.stderr
     assert "Traceback" not in done.stderr

@@ -46,7 +46,8 @@ def environment(tmp_path_factory):
         "\n".join({sysconfig.get_path("purelib"), *[p for p in site.getsitepackages() if "site-packages" in p]})
     )
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)], check=True
+        [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)],
+        check=True,
     )
     return folder, wheel, python.parent
 

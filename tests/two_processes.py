@@ -1,4 +1,7 @@
-"""Not a test: what test_two_processes.py starts under torch.distributed.run, once per rank. Any failed assertion is an exit code."""
+"""Not a test: what test_two_processes.py starts under torch.distributed.run, once per rank.
+
+Any failed assertion is an exit code.
+"""
 
 import sys
 import warnings

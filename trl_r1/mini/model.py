@@ -225,7 +225,8 @@ def batches(
     rng = random.Random(f"batches {seed}")
     for start in range(0, len(rows), BUCKET):
         bucket = sorted(rows[start : start + BUCKET], key=lambda row: len(row[0]) + len(row[1]))
-        groups, group = [], []
+        groups: list[list[tuple[list[int], list[int]]]] = []
+        group: list[tuple[list[int], list[int]]] = []
         for row in bucket:
             if group and (len(group) + 1) * (len(row[0]) + len(row[1])) > step_tokens:
                 groups.append(group)

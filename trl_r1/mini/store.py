@@ -90,5 +90,5 @@ def recipe_version() -> str:
     """Eight hex digits that change with the text of the modules a model is made by."""
     digest = hashlib.sha256()
     for module in (world, corpus, model):
-        digest.update(Path(module.__file__).read_bytes())
+        digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:8]

@@ -18,22 +18,55 @@ if TYPE_CHECKING:
     from trl_r1.rewards.accuracy import accuracy_reward as accuracy_reward
     from trl_r1.rewards.catalogue import load_reward as load_reward
     from trl_r1.rewards.catalogue import load_rewards as load_rewards
+    from trl_r1.rewards.code import code_reward as code_reward
     from trl_r1.rewards.format import format_reward as format_reward
+    from trl_r1.rewards.geometry import geometry_reward as geometry_reward
     from trl_r1.rewards.language import language_consistency_reward as language_consistency_reward
+    from trl_r1.rewards.layered import layered_reward as layered_reward
+    from trl_r1.rewards.logic import logic_reward as logic_reward
+    from trl_r1.rewards.preference import harmlessness_reward as harmlessness_reward
+    from trl_r1.rewards.preference import helpfulness_reward as helpfulness_reward
+    from trl_r1.rewards.semantic import semantic_reward as semantic_reward
+    from trl_r1.rewards.shaping import cosine_length_reward as cosine_length_reward
+    from trl_r1.rewards.shaping import overlong_reward as overlong_reward
+    from trl_r1.rewards.shaping import repetition_reward as repetition_reward
+    from trl_r1.rewards.symbolic import symbolic_reward as symbolic_reward
 
 _HOME = {  # exported name -> module it lives in
     "accuracy_reward": "trl_r1.rewards.accuracy",
     "format_reward": "trl_r1.rewards.format",
     "language_consistency_reward": "trl_r1.rewards.language",
+    "logic_reward": "trl_r1.rewards.logic",
+    "geometry_reward": "trl_r1.rewards.geometry",
+    "overlong_reward": "trl_r1.rewards.shaping",
+    "cosine_length_reward": "trl_r1.rewards.shaping",
+    "repetition_reward": "trl_r1.rewards.shaping",
+    "code_reward": "trl_r1.rewards.code",
+    "symbolic_reward": "trl_r1.rewards.symbolic",
+    "semantic_reward": "trl_r1.rewards.semantic",
+    "layered_reward": "trl_r1.rewards.layered",
+    "helpfulness_reward": "trl_r1.rewards.preference",
+    "harmlessness_reward": "trl_r1.rewards.preference",
     "load_reward": "trl_r1.rewards.catalogue",
     "load_rewards": "trl_r1.rewards.catalogue",
 }
 __all__ = [
     "accuracy_reward",
+    "code_reward",
+    "cosine_length_reward",
     "format_reward",
+    "geometry_reward",
+    "harmlessness_reward",
+    "helpfulness_reward",
     "language_consistency_reward",
+    "layered_reward",
     "load_reward",
     "load_rewards",
+    "logic_reward",
+    "overlong_reward",
+    "repetition_reward",
+    "semantic_reward",
+    "symbolic_reward",
 ]
 
 

@@ -23,6 +23,18 @@ BUILT_IN: dict[str, str] = {
     "accuracy": "trl_r1.rewards.accuracy:Accuracy",
     "format": "trl_r1.rewards.format:Format",
     "language_consistency": "trl_r1.rewards.language:LanguageConsistency",
+    "logic": "trl_r1.rewards.logic:Logic",
+    "geometry": "trl_r1.rewards.geometry:Geometry",
+    "overlong": "trl_r1.rewards.shaping:Overlong",
+    "cosine_length": "trl_r1.rewards.shaping:CosineLength",
+    "repetition": "trl_r1.rewards.shaping:Repetition",
+    "code": "trl_r1.rewards.code:Code",
+    "symbolic": "trl_r1.rewards.symbolic:Symbolic",
+    "semantic": "trl_r1.rewards.semantic:Semantic",
+    "layered": "trl_r1.rewards.layered:Layered",
+    "preference": "trl_r1.rewards.preference:Preference",
+    "helpfulness": "trl_r1.rewards.preference:helpfulness_reward",
+    "harmlessness": "trl_r1.rewards.preference:harmlessness_reward",
 }
 
 
