@@ -26,7 +26,7 @@ from trl_r1 import manifest
 from trl_r1.checkpoints import newest_complete, resolve_resume
 from trl_r1.config import R1GRPOConfig
 from trl_r1.data.columns import load_rows, looks_like_path, to_prompts
-from trl_r1.evaluation.benchmark import Evaluation, evaluate
+from trl_r1.evaluation.benchmark import Evaluation, default_graders, evaluate
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
@@ -258,6 +258,7 @@ def evaluate_shared(
         batch_size=options.evaluation_batch_size,
         seed=config.seed + 1000 * state.process_index,
         progress=state.is_main_process and not config.disable_tqdm and samples is None,
+        graders=default_graders(trainer.reward_funcs),
     )
     if state.num_processes == 1:
         return result

@@ -171,3 +171,21 @@ def test_the_packages_own_rewards_are_the_default_graders():
     assert right.consistency[0] == 1.0
     assert right.consensus == pytest.approx(1 / 3)  # 7, "eight" and 8 tie
     assert benchmark.METRICS["pass@1"](right) == pytest.approx(1 / 3)
+
+
+def test_an_evaluation_asks_for_the_answer_where_the_reward_does():
+    from trl_r1.rewards.accuracy import Accuracy
+    from trl_r1.rewards.catalogue import CalledAs
+
+    said = "so it is 7."
+    assert default_graders().extract(said) == "7"
+    strict = default_graders([CalledAs(Accuracy(sources=("boxed", "answer")), "right")])
+    assert strict.extract(said) is None
+    assert strict.extract("<answer>7</answer>") == "7"
+    assert strict.answer_from == ("boxed", "answer")
+
+
+def test_regrading_keeps_to_where_the_answer_was_asked_for():
+    stored = Evaluation([Problem("Q", "7", None, ["so it is 7."], [4], [False])], {"answer_from": ["answer"]})
+    assert stored.regrade()["pass@1"] == 0.0
+    assert Evaluation(stored.problems, {}).regrade()["pass@1"] == 1.0

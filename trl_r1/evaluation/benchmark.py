@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,18 +39,36 @@ class Graders:
     same_answer: Callable[[str, str], bool]  # do two answers mean the same? (the majority vote)
     well_formed: Callable[[list[str]], list[float | None]]  # texts -> format scores in [0, 1]
     consistency: Callable[[str, str], float | None]  # (text, language) -> share in [0, 1]
+    answer_from: tuple[str, ...] = ()  # where `extract` looks, for the record
 
 
-def default_graders() -> Graders:
-    """The graders that are also the rewards: an evaluation then asks for what training was paid for."""
+def default_graders(rewards: Iterable[Any] = ()) -> Graders:
+    """The graders that are also the rewards: an evaluation then asks for what training was paid for.
+
+    Args:
+        rewards: reward functions of a run; options of an Accuracy and a Format among them (where the answer has to
+            stand, the tags) hold for the evaluation too. Without them, the defaults do.
+    """
     from trl_r1.rewards import accuracy, format, language
 
+    given = [getattr(reward, "reward", reward) for reward in rewards]  # under another metric name: what is behind it
+    exact = next((reward for reward in given if isinstance(reward, accuracy.Accuracy)), accuracy.Accuracy())
+    layout = next((reward for reward in given if isinstance(reward, format.Format)), format.Format())
     return Graders(
-        extract=accuracy.extract,
-        verify=accuracy.verify,
+        extract=partial(
+            accuracy.extract, sources=exact.sources, prefilled_think=exact.prefilled_think, think=exact.think
+        ),
+        verify=partial(
+            accuracy.verify,
+            require_simplified=exact.require_simplified,
+            math_verify=exact.math_verify,
+            seconds=exact.seconds,
+            megabytes=exact.megabytes,
+        ),
         same_answer=accuracy.same_answer,
-        well_formed=format.Format(),
+        well_formed=layout,
         consistency=language.consistency,
+        answer_from=tuple(exact.sources),
     )
 
 
@@ -193,8 +211,15 @@ class Evaluation:
         return cls(problems, content["summary"]["settings"], content["summary"]["level"])
 
     def regrade(self, graders: Graders | None = None) -> "Evaluation":
-        """The same texts, judged again (by default with today's graders); nothing is generated."""
-        graders = default_graders() if graders is None else graders
+        """The same texts, judged again; nothing is generated.
+
+        Args:
+            graders: default: today's, looking for the answer where these were looked for.
+        """
+        if graders is None:
+            from trl_r1.rewards.accuracy import SOURCES, Accuracy
+
+            graders = default_graders([Accuracy(sources=tuple(self.settings.get("answer_from") or SOURCES))])
         fresh = [
             Problem(p.prompt, p.solution, p.language, list(p.texts), list(p.lengths), list(p.clipped)).grade(graders)
             for p in self.problems
@@ -305,5 +330,6 @@ def evaluate(
         "seed": seed,
         "seconds": round(drawn.seconds, 1),
         "tokens": drawn.tokens,
+        "answer_from": list(graders.answer_from),
     }
     return Evaluation(graded, settings)

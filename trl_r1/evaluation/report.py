@@ -354,8 +354,8 @@ def evaluation_section(before: Evaluation | None, after: Evaluation | None) -> s
         )
     for name, run in known:
         drawn = ", ".join(
-            f"{key.replace('_', ' ')} {run.settings[key]}"
-            for key in ("temperature", "top_p", "max_new_tokens", "seed")
+            f"{key.replace('_', ' ')} {plainly(run.settings[key])}"
+            for key in ("temperature", "top_p", "max_new_tokens", "seed", "answer_from")
             if key in run.settings
         )
         unjudged = sum(not problem.judged for problem in run.problems)
@@ -364,6 +364,10 @@ def evaluation_section(before: Evaluation | None, after: Evaluation | None) -> s
         )
         lines[-1] += f", {unjudged} with a gold answer that cannot be read and does not count." if unjudged else "."
     return "\n".join(lines)
+
+
+def plainly(value: Any) -> str:
+    return " or ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def percent(share: float) -> str:
