@@ -8,6 +8,7 @@ bit-identical.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -44,9 +45,14 @@ def devices() -> list[str]:
 
 
 def extras() -> list[str]:
-    """One line per optional dependency."""
+    """One line per optional dependency that the installed package declares; all, when it runs uninstalled."""
+    try:
+        declared = importlib.metadata.metadata("trl-r1").get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        declared = list(EXTRAS)
     lines = []
-    for extra, (module, purpose) in EXTRAS.items():
+    for extra in [name for name in EXTRAS if name in declared]:
+        module, purpose = EXTRAS[extra]
         there = importlib.util.find_spec(module) is not None
         lines.append(f"{extra:<8} {'installed' if there else 'missing  '}  {purpose}")
     return lines
