@@ -1,28 +1,37 @@
-"""Fuzz: every reward that needs no model, on texts that no one would write.
+"""Fuzz: every reward, on texts that no one would write.
 
-    python benchmarks/fuzz_rewards.py --count 200000 --seed 7
+    python benchmarks/fuzz_rewards.py --count 200000 --seed 7          the rewards without a model
+    python benchmarks/fuzz_rewards.py --count 1000 --models            those with one, a small random classifier
 
 All scripts, random bytes, nested and broken tags, LaTeX, code, claims, lone surrogates; lengths log-uniform from 1 to
-200,000 characters, one in a hundred at the top. Each reward sees all of them with its default options, and a quarter
-with others. Every call must return one score per completion, None or a finite number in the reward's documented range,
-and raise nothing. The seed is printed; a failure is printed with its text's seed, so that it can be made again. Exit
-code 1 after a failure.
+200,000 characters, one in a hundred at the top. Each reward sees all of them with its default options, and a tenth
+with others; ``code``, which starts a sandbox per program, sees one batch in fifty. Every call must return one score per
+completion, None or a finite number in the reward's documented range, and raise nothing; what a reward says about where
+(``spans``) must lie in the reply and sum to the score. The seed is printed; a failure is printed with its text's seed,
+so that it can be made again. Exit code 1 after a failure.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import json
 import math
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 
 LONGEST = 200_000  # characters
 BATCH = 20
-VARIANTS = 4  # a reward with other options sees every fourth batch
+VARIANTS = 10  # a reward with other options sees every tenth batch
+SPANNED = 20  # the places a reward names are examined in every twentieth batch
+SHOWN = 20  # failures that are printed
+SANDBOXED = 50  # the reward code sees every fiftieth batch
 
 # reward -> (lowest, highest) documented score
 RANGES: dict[str, tuple[float, float]] = {
@@ -35,12 +44,32 @@ RANGES: dict[str, tuple[float, float]] = {
     "overlong": (-1.0, 0.0),
     "cosine_length": (0.0, 1.0),
     "repetition": (-1.0, 0.0),
+    "code": (0.0, 1.0),
 }
-LEFT_OUT = frozenset("semantic layered preference helpfulness harmlessness code".split())  # a model, or a sandbox
+MODEL_RANGES: dict[str, tuple[float, float]] = {  # those that ask a model
+    "semantic": (0.0, 1.0),
+    "layered": (0.0, 1.0),
+    "preference": (-math.inf, math.inf),
+    "helpfulness": (-math.inf, math.inf),
+    "harmlessness": (-math.inf, math.inf),
+}
 OPTIONS: dict[str, list[dict[str, Any]]] = {  # further instances of a reward, by their options
-    "accuracy": [{"math_verify": False}],
+    "accuracy": [{"math_verify": False}, {"sources": ("boxed",), "prefilled_think": True}],
     "format": [{"graded": True}, {"layout": "summary"}, {"layout": "cold_start", "graded": True}],
     "language_consistency": [{"language": "zh"}, {"language": "ja", "minimum_words": 10, "allowed": ("GPU",)}],
+    "logic": [{"linear": True, "propositional": True, "seconds": 2.0, "minimum_claims": 2}],
+    "symbolic": [{"answer_type": "decimal:2", "prefilled_think": True}],
+    "overlong": [{"inner": "format", "longest": 100, "soft": 50}],
+    "cosine_length": [{"inner": {"name": "format", "options": {"graded": True}}, "longest": 100}],
+    "repetition": [{"inner": "format", "tokens": 3}],
+    "code": [{"partial": True, "tolerance": 1e-6}],
+}
+MODEL_OPTIONS: dict[str, list[tuple[dict[str, Any], tuple[float, float]]]] = {
+    "preference": [
+        ({"normalize": "softmax", "sign": -1, "scope": "response"}, (0.0, 1.0)),
+        ({"normalize": "sigmoid", "empty_score": 0.0}, (0.0, 1.0)),
+        ({"normalize": "zscore", "clip": 3.0}, (-3.0, 3.0)),
+    ]
 }
 GOLDS = ("72", "#### 1,072", r"\frac{1}{2}", "12%", "B", "yes", "(1, 2)", r"x^2 + 1", "Paris", r"(2, \infty)")
 SCRIPTS = (
@@ -89,9 +118,11 @@ def text_of(seed: int) -> str:
 
 
 def completion_of(seed: int) -> Any:
-    """The text as TRL may hand it over: plain, a message, messages with tool calls."""
+    """The text as TRL may hand it over: plain, a message, parts of one, messages with tool calls; rarely nothing."""
     text = text_of(seed)
-    shape = seed % 4
+    shape = seed % 5
+    if seed % 97 == 0:
+        return (None, [], "", [{"role": "assistant", "content": None}])[seed % 4]
     if shape == 0:
         return text
     if shape == 1:
@@ -99,42 +130,131 @@ def completion_of(seed: int) -> Any:
     if shape == 2:
         return [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool", "content": text[:100]},
                 {"role": "assistant", "content": text}]  # fmt: skip
+    if shape == 3:
+        return [{"role": "assistant", "content": [{"type": "text", "text": text}, {"type": "image"}]}]
     return [{"role": "assistant", "reasoning_content": text[: len(text) // 2], "content": text[len(text) // 2 :]}]
 
 
-def rewards() -> Iterator[tuple[str, str, Callable[..., Any]]]:
-    """(name, label, reward) of every built-in reward that needs no model."""
-    from trl_r1.rewards.catalogue import BUILT_IN, load_reward
+def columns_of(seeds: list[int]) -> dict[str, Any]:
+    """What the rows of a batch hold beside the completions."""
+    tests = (json.dumps({"inputs": ["3 4\n"], "outputs": ["7\n"]}), "[", json.dumps([{"input": "1", "output": "1"}]))
+    return {
+        "solution": [GOLDS[one % len(GOLDS)] for one in seeds],
+        "prompts": ["What is 3 + 4? A(0, 0), B = (3, 4)." if one % 2 else "三加四是多少？" for one in seeds],
+        "completion_ids": [list(range(one % 50)) for one in seeds],
+        "verification_info": [tests[one % 3] for one in seeds],
+        "reward_for": [("helpfulness", "harmlessness", None)[one % 3] for one in seeds],
+    }
 
-    for name in BUILT_IN:
-        if name in RANGES:
-            yield name, name, load_reward(name)
-            for options in OPTIONS.get(name, []):
-                yield name, f"{name} {options}", load_reward(name, **options)
+
+class Subject(NamedTuple):
+    """A reward under test. ``every``: it sees one batch in so many."""
+
+    label: str
+    reward: Callable[..., Any]
+    bounds: tuple[float, float]
+    every: int = 1
 
 
-def fuzz(count: int, seed: int, progress: Callable[[int], None] | None = None) -> tuple[list[str], dict[str, float]]:
-    """(failures, CPU seconds per reward) of ``count`` completions through every reward."""
-    chosen = list(rewards())
+def rewards() -> Iterator[Subject]:
+    """Every built-in reward that needs no model; ``code`` only where this machine has a sandbox."""
+    from trl_r1.rewards.catalogue import load_reward
+
+    for name, bounds in RANGES.items():
+        every = SANDBOXED if name == "code" else 1
+        if name == "code" and not has_sandbox():
+            continue
+        yield Subject(name, load_reward(name), bounds, every)
+        for options in OPTIONS.get(name, []):
+            yield Subject(f"{name} {options}", load_reward(name, **options), bounds, every * VARIANTS)
+
+
+def has_sandbox() -> bool:
+    """Whether programs can be isolated here."""
+    from trl_r1.rewards.sandbox import NoSandbox, open_sandbox
+
+    try:
+        open_sandbox()
+    except NoSandbox:
+        return False
+    return True
+
+
+def model_rewards(model: str) -> Iterator[Subject]:
+    """Every built-in reward that asks a model, with the classifier ``model`` (labels ``damaged`` and ``coherent``)."""
+    from trl_r1.rewards.catalogue import load_reward
+
+    layers = [
+        {"name": "symbolic", "weight": 0.4},
+        {"name": "logic", "weight": 0.3},
+        {"name": "semantic", "weight": 0.3, "options": {"model": model}},
+    ]
+    for name, bounds in MODEL_RANGES.items():
+        bound: dict[str, Any] = {"layers": layers} if name == "layered" else {"model": model, "label": "coherent"}
+        yield Subject(name, load_reward(name, **bound), bounds)
+        for options, narrower in MODEL_OPTIONS.get(name, []):
+            yield Subject(f"{name} {options}", load_reward(name, **bound, **options), narrower, VARIANTS)
+
+
+def random_classifier(folder: Path) -> str:
+    """Saves a small classifier with random weights and returns its path."""
+    from trl_r1.rewards.semantic_training import untrained
+
+    classifier = untrained(seed=0, hidden=16, layers=1)
+    classifier.model.save_pretrained(folder)
+    classifier.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def fuzz(
+    count: int,
+    seed: int,
+    subjects: list[Subject] | None = None,
+    progress: Callable[[int, list[str]], None] | None = None,
+) -> tuple[list[str], dict[str, float]]:
+    """(failures, CPU seconds per reward) of ``count`` completions; through ``rewards()`` unless others are given.
+
+    ``progress`` is called after every batch, with the completions done and the failures so far.
+    """
+    chosen = list(rewards()) if subjects is None else subjects
     failures: list[str] = []
-    spent = dict.fromkeys((label for _, label, _ in chosen), 0.0)
+    spent = {subject.label: 0.0 for subject in chosen}
     for start in range(0, count, BATCH):
         seeds = [seed * 1_000_003 + number for number in range(start, min(start + BATCH, count))]
         completions = [completion_of(one) for one in seeds]
-        columns = {
-            "solution": [GOLDS[one % len(GOLDS)] for one in seeds],
-            "prompts": ["What is 3 + 4?" if one % 2 else "三加四是多少？" for one in seeds],
-            "completion_ids": [list(range(one % 50)) for one in seeds],
-        }
-        for name, label, reward in chosen:
-            if label != name and start // BATCH % VARIANTS:
+        columns = columns_of(seeds)
+        batch = start // BATCH
+        for subject in chosen:
+            if batch % subject.every:
                 continue
             started = time.process_time()
-            failures += check(label, reward, RANGES[name], seeds, completions, columns)
-            spent[label] += time.process_time() - started
+            failures += check(subject.label, subject.reward, subject.bounds, seeds, completions, columns)
+            if batch % SPANNED == 0:
+                failures += check_spans(subject, seeds, completions)
+            spent[subject.label] += time.process_time() - started
         if progress is not None:
-            progress(start + len(seeds))
+            progress(start + len(seeds), failures)
     return failures, spent
+
+
+def check_spans(subject: Subject, seeds: list[int], completions: list[Any]) -> list[str]:
+    """What is wrong with the places that a reward names: they lie in the reply, and sum to the score."""
+    from trl_r1.rewards.text import reply
+
+    reward: Any = subject.reward
+    if not hasattr(reward, "spans"):
+        return []
+    target = {"language": "en"} if "language" in inspect.signature(reward.spans).parameters else {}
+    found = []
+    for one, completion in zip(seeds, completions, strict=True):
+        text, score = reply(completion), reward.score(completion, **target)
+        spans = reward.spans(completion, **target)
+        total = sum(share for *_, share in spans)
+        if not math.isclose(total, score or 0.0, abs_tol=1e-9):
+            found.append(f"{subject.label}: text_of({one}): spans sum to {total!r}, the score is {score!r}")
+        if any(not 0 <= start <= end <= len(text) for start, end, _ in spans):
+            found.append(f"{subject.label}: text_of({one}): a span lies outside the reply")
+    return found
 
 
 def check(
@@ -166,24 +286,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200_000, help="completions (default: 200,000)")
     parser.add_argument("--seed", type=int, default=None, help="a number; chosen by the clock without")
+    parser.add_argument("--models", action="store_true", help="the rewards with a model instead of those without")
     chosen = parser.parse_args()
     seed = time.time_ns() % 1_000_000 if chosen.seed is None else chosen.seed
-    from trl_r1.rewards.catalogue import BUILT_IN
+    with tempfile.TemporaryDirectory() as folder:
+        model = random_classifier(Path(folder)) if chosen.models else ""
+        subjects = list(model_rewards(model) if chosen.models else rewards())
+        told = ", ".join(subject.label for subject in subjects if " " not in subject.label)
+        print(f"seed {seed}, {chosen.count} completions through {told}", flush=True)
+        if not chosen.models and "code" not in told:
+            print("code is left out: no sandbox works on this machine", flush=True)
+        started = time.monotonic()
+        shown = 0
 
-    print(f"seed {seed}, {chosen.count} completions; left out: "
-          f"{', '.join(name for name in BUILT_IN if name not in RANGES) or 'none'}", flush=True)  # fmt: skip
-    started = time.monotonic()
+        def progress(done: int, failures: list[str]) -> None:
+            nonlocal shown
+            for failure in failures[shown:SHOWN]:
+                print(f"FAILED {failure}", flush=True)
+            shown = len(failures)
+            if done % 2000 == 0:
+                rate = done / (time.monotonic() - started)
+                print(f"{done} of {chosen.count}, {rate:.0f} per second", file=sys.stderr, flush=True)
 
-    def progress(done: int) -> None:
-        if done % 2000 == 0:
-            rate = done / (time.monotonic() - started)
-            print(f"{done} of {chosen.count}, {rate:.0f} per second", file=sys.stderr, flush=True)
-
-    failures, spent = fuzz(chosen.count, seed, progress)
+        failures, spent = fuzz(chosen.count, seed, subjects, progress)
     for label, seconds in spent.items():
         print(f"{seconds:9.1f} CPU s  {label}")
-    for failure in failures[:20]:
-        print(f"FAILED {failure}")
     print(f"{len(failures)} failures in {chosen.count} completions, seed {seed}, {time.monotonic() - started:.0f} s")
     return int(bool(failures))
 

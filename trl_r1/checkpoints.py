@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import TrainerState
 
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,22 @@ def resolve_resume(resume_from_checkpoint: str | bool | None, folder: str | os.P
             f"Cannot resume: {folder} holds no complete checkpoint. Start without resume_from_checkpoint."
         )
     return found
+
+
+def train(trainer: Trainer, resume: str | None) -> None:
+    """``trainer.train(resume_from_checkpoint=resume)``; a checkpoint of the last step is loaded and not trained further.
+
+    The Trainer compares with ``max_steps`` only after a step (transformers 5.23), so a run that was killed between its
+    last step and its end, say in the evaluation, would take one step too many and end with other weights.
+    DeepSpeed and FSDP load their weights inside the training loop: there that step is still taken.
+    """
+    if resume is not None and 0 < trainer.args.max_steps and not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+        state = TrainerState.load_from_json(os.path.join(resume, "trainer_state.json"))
+        if state.global_step >= trainer.args.max_steps:
+            trainer._load_from_checkpoint(resume)
+            trainer.state = state
+            return
+    trainer.train(resume_from_checkpoint=resume)
 
 
 class SaveAtBoundary(TrainerCallback):

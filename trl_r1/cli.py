@@ -8,8 +8,22 @@ import sys
 
 STAGES = {  # started under `accelerate launch`
     "zero": "reinforcement learning on a base model (DeepSeek-R1-Zero)",
+    "cold-start": "gather readable long reasoning and fine-tune a base on it",
+    "reasoning-rl": "reinforcement learning with accuracy, format and language",
+    "rejection-sampling": "many answers of a checkpoint; the right and readable ones are kept",
+    "sft": "supervised fine-tuning, from the base again",
+    "reward-model": "learn what is helpful and what is harmful",
+    "all-scenario-rl": "rules where an answer is checkable, preference elsewhere",
+    "distill": "a smaller student learns from a teacher",
+    "evaluate": "pass@1, pass@k, cons@k, format and language on any problems",
 }
 COMMANDS = {  # run in this process
+    "run": ("trl_r1.pipeline_command", "run all stages of a pipeline file, resumable: trl-r1 run mini/pipeline"),
+    "why": ("trl_r1.why_command", "walk from a model's answer back to rows, checkpoints and rewards"),
+    "preset": (
+        "trl_r1.preset_command",
+        "a stage's published numbers as a recipe for a card: trl-r1 preset zero --gpu 24GB",
+    ),
     "demo": ("trl_r1.mini.demo", "train a small model on this machine's CPU and show what it learnt"),
     "doctor": ("trl_r1.doctor", "check versions, devices and that training equals stock TRL"),
     "recipes": ("trl_r1.recipes_command", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),
@@ -23,7 +37,8 @@ def usage() -> str:
     from trl_r1 import __version__
 
     rows = {**{name: text for name, (_, text) in COMMANDS.items()}, **STAGES}
-    lines = [f"  {name:<10} {text}" for name, text in rows.items()]
+    width = max(map(len, rows))
+    lines = [f"  {name:<{width}} {text}" for name, text in rows.items()]
     return "\n".join(
         [
             f"trl-r1 {__version__}",
@@ -59,12 +74,12 @@ def launch_defaults() -> list[str]:
             "--dynamo_backend", "no", *(["--multi_gpu"] if processes > 1 else [])]  # fmt: skip
 
 
-def launch(stage: str, arguments: list[str]) -> int:
-    """Hands `trl_r1.stages.<stage>` to `accelerate launch` and returns its exit code."""
+def launch(stage: str, arguments: list[str], modules: str = "trl_r1.stages") -> int:
+    """Hands `<modules>.<stage>` to `accelerate launch` and returns its exit code."""
     from accelerate.commands.launch import launch_command, launch_command_parser
 
     chosen, options = split_at_double_dash(arguments)
-    module = f"trl_r1.stages.{stage.replace('-', '_')}"
+    module = f"{modules}.{stage.replace('-', '_')}"
     if "--help" in options or "-h" in options:
         sys.argv = [f"trl-r1 {stage}", "--help"]
         importlib.import_module(module).main(["--help"])

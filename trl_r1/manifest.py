@@ -72,8 +72,10 @@ def belongs(output_dir: str | Path, stage: str, settings: dict[str, Any], explic
         return True
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir {folder} is a file; give a folder that does not exist yet or is empty.")
-    if folder.is_dir() and any(folder.iterdir()):
-        first = sorted(entry.name for entry in folder.iterdir())[0]
+    # a run killed while it wrote its first file leaves a nameless half of it, which is nobody's
+    there = sorted(p.name for p in folder.iterdir() if not p.match(f".{FILE_NAME}.*.tmp")) if folder.is_dir() else []
+    if there:
+        first = there[0]
         raise ValueError(
             f"output_dir {folder} is not empty ({first}, ...) and holds no {FILE_NAME}, so it is not a run of this "
             "package. Choose another output_dir; nothing was changed."

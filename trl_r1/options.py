@@ -16,6 +16,8 @@ from trl import TrlParser
 from trl_r1 import recipes
 
 
+ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # environment variable
+
 @dataclass
 class DataOptions:
     """Where problems come from and how they are put to the model."""
@@ -37,7 +39,7 @@ class DataOptions:
     template: str = field(
         default="r1_zero",
         metadata={
-            "help": "Prompt template: r1_zero, mini, chat, chat_think, or a text with {question}. See docs/data.md."
+            "help": "Prompt template: r1_zero, mini, plain, chat, chat_think, or a text with {question}. See docs/data.md."
         },
     )
     drop_empty: bool = field(
@@ -93,6 +95,55 @@ class RLOptions(DataOptions, EvaluationOptions):
         self.reward_list = read_rewards(self.rewards)
 
 
+@dataclass
+class SFTOptions(DataOptions, EvaluationOptions):
+    """Everything a supervised stage reads besides the trainer's and the model's own fields.
+
+    The rows of `dataset_name` hold what is to be imitated; the question, solution and template fields say how the
+    problems of an evaluation are put (and, where the rows bring no prompt, how their questions are).
+    """
+
+    prompt_column: str | None = field(
+        default="prompt",
+        metadata={
+            "help": "Column with the whole prompt, text or messages. Where the rows have none, question_column is put "
+            "into the template instead; so it is with null."
+        },
+    )
+    completion_column: str = field(
+        default="completion", metadata={"help": "Column with the text or the messages to imitate."}
+    )
+    messages_column: str | None = field(
+        default=None,
+        metadata={"help": "Column with whole conversations, instead of both: the last assistant message is imitated."},
+    )
+    overlong: str = field(
+        default="drop",
+        metadata={
+            "help": "What becomes of a row longer than max_length: drop, or cut (a cut row teaches never to end)."
+        },
+    )
+    rewards: str = field(
+        default='[{"name": "accuracy"}, {"name": "format"}]',
+        metadata={
+            "help": "Rewards whose options the evaluation reads answers by (where the answer stands, which layout); "
+            "nothing is trained on them."
+        },
+    )
+    merge_adapter: bool = field(
+        default=False,
+        metadata={
+            "help": "With LoRA or QLoRA: also leave the whole model in output_dir/merged. A later stage of this "
+            "package that is given an adapter merges it there by itself."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        self.reward_list = read_rewards(self.rewards)
+        if self.overlong not in ("drop", "cut"):
+            raise ValueError(f"overlong={self.overlong!r} is unknown. Choose one of: drop, cut.")
+
+
 def read_rewards(given: Any) -> list[dict[str, Any]]:
     """The `rewards` entry as a list of mappings with `name`, `weight` and `options`.
 
@@ -138,7 +189,15 @@ def parse(dataclasses: tuple[type, ...], argv: list[str] | None) -> tuple[Any, .
         path = recipes.find(arguments[position])
         arguments[position] = str(path)
         _check_keys(path, {action.dest for action in parser._actions})
-    return parser.parse_args_and_config(arguments)
+    parsed = parser.parse_args_and_config(arguments)
+    if only_parsing():
+        raise SystemExit(0)
+    return parsed
+
+
+def only_parsing() -> bool:
+    """Whether a pipeline asks if a recipe is accepted, and nothing more: what earlier stages leave is not there yet."""
+    return os.environ.get(ONLY_PARSE) == "1"
 
 
 def _split_config(argument: str) -> list[str]:

@@ -1,14 +1,18 @@
-"""`trl-r1 rewards`: list the rewards, try one on a completion, audit one against exploits."""
+"""`trl-r1 rewards`: list the rewards, try one on a completion, audit one against exploits, train the model of one."""
 
 from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import importlib.util
 import json
 import sys
 from pathlib import Path
 from typing import Any
+
+
+TRAINERS = {"semantic": "trl_r1.rewards.semantic_training"}  # reward -> module whose main trains its model
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     auditing.add_argument("--seconds", type=float, default=10.0, help="time one call may take (default: 10)")
     auditing.add_argument("--margin", type=float, default=0.1, help="share of the honest gain that is no payment yet")
     auditing.add_argument("--worker-thread", action="store_true", help="call it as TRL's asynchronous trainer does")
+
+    training = commands.add_parser(
+        "train", help=f"train the model of a reward ({', '.join(TRAINERS)}); `train semantic --help` lists the options"
+    )
+    training.add_argument("reward", choices=TRAINERS, help="whose model")
+    training.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="options of that training")
     chosen = parser.parse_args(argv)
+    if chosen.command == "train":
+        return int(importlib.import_module(TRAINERS[chosen.reward]).main(chosen.arguments))
     try:
         if chosen.command == "try":
             return try_reward(chosen)
@@ -67,7 +79,8 @@ def list_rewards() -> int:
 
 
 def headline(path: str) -> str:
-    """The first sentence of the docstring of ``module:object``, found without importing the module."""
+    """The first sentence said about ``module:object``, found without importing the module: the docstring of a class or
+    function, the string below an assignment; without one, the module's."""
     module, _, name = path.partition(":")
     try:
         spec = importlib.util.find_spec(module)
@@ -76,10 +89,18 @@ def headline(path: str) -> str:
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return f"(no source of {module} here)"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    documented = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = [node for node in tree.body if isinstance(node, documented) and node.name == name]
-    said = (ast.get_docstring(nodes[0]) if nodes else None) or ast.get_docstring(tree) or ""
-    return " ".join(said.split("\n\n")[0].split()) or path
+    said = _said_of(name, tree.body) or ast.get_docstring(tree) or ""
+    return " ".join(said.split("\n\n")[0].split()).replace("``", "`") or path
+
+
+def _said_of(name: str, body: list[ast.stmt]) -> str | None:
+    for node, below in zip(body, [*body[1:], None]):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
+            return ast.get_docstring(node)
+        assigned = isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+        if assigned and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            return str(below.value.value)
+    return None
 
 
 def try_reward(chosen: argparse.Namespace) -> int:

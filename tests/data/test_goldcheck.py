@@ -26,15 +26,15 @@ GOLDS = [
     ("0.5", "decimal", r"\frac{2}{4}", "1.5", "0.5"),
     ("12%", "percent", "0.12", "13.0%", r"$12\%$"),
     ("12 percent", "percent", "0.12", "13.0%", r"$12\%$"),
-    ("B", "choice letter", "(B)", "C", "B"),
-    ("yes", "yes/no", "Yes.", "No", "yes"),
-    ("12:30", "clock or base", "12 : 30", "02:30", "12:30"),
-    ("1101_2", "clock or base", "1101_{2}", "0101_2", "1101_2"),
+    ("B", "choice", "(B)", "C", "B"),
+    ("yes", "yes_no", "Yes.", "No", "yes"),
+    ("12:30", "clock", "12 : 30", "02:30", "12:30"),
+    ("1101_2", "clock", "1101_{2}", "0101_2", "1101_2"),
     (r"(2,\infty)", "interval", r"\left(\frac{4}{2}, \infty\right)", r"(3, \infty)", r"$(2,\infty)$"),
     ("[0,1)", "interval", r"\left[\frac{0}{2}, \frac{2}{2}\right)", "[0, 2)", "$[0,1)$"),
-    ("(1, 2)", "set or tuple", r"\left(\frac{2}{2}, \frac{4}{2}\right)", "(1, 3)", "$(1, 2)$"),
-    (r"\{1,2\}", "set or tuple", r"\left\{\frac{4}{2}, \frac{2}{2}\right\}", r"\{1, 3\}", r"$\{1,2\}$"),
-    ("2 and 3", "set or tuple", r"\frac{6}{2}, \frac{4}{2}", "2, 4", "$2, 3$"),
+    ("(1, 2)", "list", r"\left(\frac{2}{2}, \frac{4}{2}\right)", "(1, 3)", "$(1, 2)$"),
+    (r"\{1,2\}", "list", r"\left\{\frac{4}{2}, \frac{2}{2}\right\}", r"\{1, 3\}", r"$\{1,2\}$"),
+    ("2 and 3", "list", r"\frac{6}{2}, \frac{4}{2}", "2, 4", "$2, 3$"),
     ("2^{10}", "expression", r"\frac{2(2^{10})}{2}", "2^{10}+1", "$2^{10}$"),
     ("x^2+1", "expression", r"\frac{2(x^2+1)}{2}", "x^2+1+1", "$x^2+1$"),
     (r"\sqrt{2}", "expression", r"\frac{2(\sqrt{2})}{2}", r"\sqrt{2}+1", r"$\sqrt{2}$"),
@@ -57,7 +57,7 @@ def test_every_gold_is_read_as_its_type_and_usable():
     assert [check.type for check in checks] == [kind for _, kind, *_ in GOLDS]
     assert [check.second_form for check in checks] == [again for _, _, again, _, _ in GOLDS]
     assert [wrong_form(check.answer) for check in checks] == [wrong for _, _, _, wrong, _ in GOLDS]
-    assert {check.type for check in checks} == set(TYPES)
+    assert {check.type for check in checks} == set(TYPES) - {"number"}
 
 
 def test_repaired_golds_look_as_they_should_and_are_still_equal():
@@ -92,7 +92,7 @@ def test_unusable_golds_say_why(gold, why):
 def test_golds_of_other_types_than_text():
     checks = check_golds([72, 0.5, True, False])
     assert [(check.answer, check.type) for check in checks] == [
-        ("72", "integer"), ("0.5", "decimal"), ("True", "yes/no"), ("False", "yes/no"),
+        ("72", "integer"), ("0.5", "decimal"), ("True", "yes_no"), ("False", "yes_no"),
     ]  # fmt: skip
     assert all(check.usable for check in checks)
 

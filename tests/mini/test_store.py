@@ -1,8 +1,10 @@
 """Names in recipes: what ``mini:...`` resolves to."""
 
+import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from trl_r1.mini import model, store
 from trl_r1.mini.store import load_split, resolve_model
@@ -56,12 +58,47 @@ def test_train_and_test_rows_share_no_digits():
     assert not dev & test
 
 
+def test_general_splits_have_the_columns_of_what_they_are_for():
+    common = ["question", "solution", "language", "domain", "reward_for", "id"]
+    more = {"preferences": ["reply_a", "reply_b", "scores_a", "scores_b"], "safety": ["completion", "label"]}
+    for name, count in store.GENERAL_ROWS["tiny"].items():
+        rows = load_split(f"mini:{name}-tiny", seed=2)
+        extra = more.get(name, ["completion"] if name in store.labels.DOMAINS else [])
+        assert (rows.column_names, len(rows)) == (common + extra, count)
+        assert rows.to_list() == load_split(f"mini:{name}-tiny", seed=2).to_list()
+        assert rows.to_list() != load_split(f"mini:{name}-tiny", seed=3).to_list()
+        for row in rows:
+            assert row["reward_for"] == ("harmlessness" if row["domain"] == "unsafe" else "helpfulness")
+
+
+def test_more_models_are_built_from_the_base_of_their_seed_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRL_R1_CACHE", str(tmp_path))
+    folders = [Path(resolve_model(f"mini:{kind}-tiny", seed=1)) for kind in ("student", "base-general", "base")]
+    student, general, base = (
+        sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(folder).parameters()) for folder in folders
+    )
+    assert student < base < general  # the general base has more words, the student is half as wide
+    for folder in folders:
+        assert json.loads((folder / "mini.json").read_text())["seed"] == 1
+    monkeypatch.setattr(store.wider, "build_once", lambda path, make: path)  # nothing is made a second time
+    assert [Path(resolve_model(f"mini:{kind}-tiny", seed=1)) for kind in ("base-general", "student")] == folders[1::-1]
+
+
+def test_a_base_that_reads_on_is_the_same_for_a_seed(tmp_path):
+    base = model.build_base(tmp_path / "base", seed=2, scale="tiny")
+    first, again = (store.wider.build_general(tmp_path / name, base, 2, "tiny") for name in ("first", "again"))
+    other = store.wider.build_general(tmp_path / "other", base, 3, "tiny")
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (first, again, other)]
+    assert weights[0] == weights[1] != weights[2]
+
+
 @pytest.mark.parametrize("name", ["mini:bse", "mini:base-large", "mini:base-", "base", "mini:train"])
 def test_an_unknown_model_is_named_with_the_choices(name):
-    with pytest.raises(ValueError, match=f"'{name}' is unknown here. Choose one of: mini:base, mini:base-tiny."):
+    choices = "mini:base, mini:base-general, mini:student, mini:base-tiny, mini:base-general-tiny, mini:student-tiny."
+    with pytest.raises(ValueError, match=f"'{name}' is unknown here. Choose one of: {choices}"):
         resolve_model(name)
 
 
 def test_an_unknown_split_is_named_with_the_choices():
-    with pytest.raises(ValueError, match="Choose one of: mini:train, mini:dev, mini:test, mini:train-tiny"):
+    with pytest.raises(ValueError, match="Choose one of: mini:train, mini:dev, mini:test, mini:writing"):
         load_split("mini:valid")

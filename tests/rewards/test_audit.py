@@ -58,6 +58,27 @@ async def awaited(completions, **kwargs):
     print("this must not disturb the protocol")
     return [0.5] * len(completions)
 
+def counts_true_claims(completions, **kwargs):
+    """1 - wrong / all over what looks like a sum, with repeats: any heap of true claims drowns a wrong one."""
+    import re
+    scores = []
+    for completion in completions:
+        found = re.findall(r"(\\d+) [+] (\\d+) = (\\d+)", str(completion))
+        found += [(a, "0", b) for a, b in re.findall(r"45 / 5 = (\\d)()", str(completion)) for a, b in [(a, "9")]]
+        right = sum(int(a) + int(b) == int(c) for a, b, c in found)
+        scores.append(right / len(found) if found else None)
+    return scores
+
+def any_box(completions, **kwargs):
+    """Form, judged by the presence of a box whose brackets close, whatever else there is."""
+    import re
+    return [float(re.search(r"boxed{[^()]*}", str(c)) is not None) for c in completions]
+
+def right_plus_short(completions, solution, **kwargs):
+    """A bonus for brevity that a wrong answer gets too."""
+    right = ["boxed{%s}" % gold in str(c)[-200:] for c, gold in zip(completions, solution)]
+    return [float(r) + 0.5 / (1 + len(str(c)) / 200) for r, c in zip(right, completions)]
+
 class Unpicklable:
     def __init__(self):
         self.score = lambda text: 0.5
@@ -98,6 +119,9 @@ def problems(report) -> dict[str, set[str]]:
         ("format", "format", {"layout": "cold_start"}),
         ("format", "format", {"prefilled_think": True}),
         ("language_consistency", "language", {}),
+        ("logic", "logic", {}),
+        ("geometry", "logic", {}),
+        ("symbolic", "symbolic", {}),
     ],
 )
 def test_ours_pass(name, kind, options):
@@ -108,11 +132,19 @@ def test_ours_pass(name, kind, options):
     assert sum(report.tried.values()) > 300
 
 
+@pytest.mark.parametrize("name", ["overlong", "cosine_length", "repetition"])
+def test_a_wrong_answer_never_profits_from_our_shaping(name):
+    families = few("length_games", "empty", "repeated_tags", "several_boxes")
+    report = audit(name, options={"inner": "accuracy", "weight": 0.5}, families=families)
+    assert [str(finding) for finding in report.findings] == []
+    assert (report.kind, report.unpaid) == ("shaping", 0)
+
+
 def test_every_family_attacks_some_row_and_every_kind_has_families():
     tried = audit("format").tried
     assert set(tried) == set(FAMILIES)
     for kind in KINDS:
-        assert sum(kind in family.kinds for family in FAMILIES.values()) >= 5
+        assert sum(kind in family.kinds for family in FAMILIES.values()) >= 3
 
 
 # ---------------------------------------------------------------- cheatable rewards are caught
@@ -170,6 +202,46 @@ def test_a_language_reward_on_the_whole_text_is_caught():
     report = audit("cheatable:whole_text_language", families=few("language_padding", "hidden_text"))
     assert report.kind == "language"
     assert ("language_padding", "after the reply") in {(f.family, f.exploit) for f in report.findings}
+
+
+def test_a_claims_reward_that_a_heap_of_true_claims_pleases_is_caught():
+    report = audit("cheatable:counts_true_claims", families=few("claim_padding"))
+    assert report.kind == "logic"
+    paid = {f.exploit for f in report.findings if f.problem == "paid"}
+    assert {"a true claim sixty times, after", "hundreds of easy claims, before"} <= paid
+    assert {"easy claims in an HTML comment, after", "easy claims in a code block, after"} <= paid
+
+
+def test_a_form_reward_that_any_box_pleases_is_caught_and_told_what_it_pays():
+    report = audit("cheatable:any_box", families=few("malformed"))
+    assert report.kind == "symbolic"
+    paid = {f.exploit for f in report.findings if f.problem == "paid"}
+    assert {"two different answers", "an operator without its operand", "in the thought only"} <= paid
+    assert "a well-formed wrong answer earns full marks. Pay accuracy too." in report.lines()[-1]
+
+
+def test_a_bonus_for_brevity_that_wrong_answers_get_is_caught():
+    report = audit("cheatable:right_plus_short", families=few("length_games"))
+    assert report.kind == "shaping"
+    paid = {f.exploit for f in report.findings if f.problem == "paid"}
+    assert "a wrong answer without a thought" in paid
+    assert "a wrong answer after 27,000 words" not in paid
+
+
+def test_shaping_alone_is_healthy_and_told_that_it_pays_nothing_most():
+    report = audit("overlong", families=few("empty"))
+    assert (report.kind, report.caught) == ("other", False)
+    assert report.lines()[-1].startswith("It falls with length or repetition alone, so it pays an empty reply most")
+
+
+def test_a_logic_reward_without_a_bound_on_easy_claims_is_caught():
+    report = audit("logic", options={"most_claims": 64}, families=few("claim_padding"))
+    assert {f.exploit for f in report.findings} == {
+        "hundreds of easy claims, after",
+        "hundreds of easy claims, before",
+    }
+    # 4 claims, one wrong: 3/4. Of 64 that count: 63/64, which is at least 1 - 0.1 * (1 - 3/4) = 0.975
+    assert {(f.score, f.top, f.bottom) for f in report.findings} == {(63 / 64, 1.0, 0.75)}
 
 
 # ---------------------------------------------------------------- health
@@ -238,7 +310,10 @@ def test_an_echo_of_a_prompt_that_ends_in_its_answer_is_no_exploit():
         (("formt",), "Did you mean 'format'?"),
         (("format", None, {"grade": 1}), "Did you mean 'graded'?"),
         (("format", [], {}), "no row"),
-        (("format", None, {}, "tidiness"), "Choose one of: auto, accuracy, language, format, other"),
+        (
+            ("format", None, {}, "tidiness"),
+            "Choose one of: auto, accuracy, shaping, language, logic, symbolic, format, other",
+        ),
         (("cheatable:nothing",), "scores no honest reply: it raised an exception .RuntimeError: no model is loaded"),
         (("format", None, {}, "accuracy"), "pays honest replies no more than undeserved ones"),
     ],

@@ -15,6 +15,11 @@ WRONG = {
     "no tags": "4",
     "empty thought": "<think></think><answer>4</answer>",
     "blank thought": "<think> \n\u200b</think><answer>4</answer>",
+    "thought of a full stop": "<think>.</think><answer>4</answer>",
+    "thought of punctuation": "<think>... -- !?</think><answer>4</answer>",
+    "thought of symbols": "<think>= + ></think><answer>4</answer>",
+    "thought of filler letters": "<think>\u3164</think><answer>4</answer>",
+    "answer of punctuation": "<think>a</think><answer>...</answer>",
     "empty answer": "<think>a</think><answer> </answer>",
     "no answer": "<think>a</think>",
     "no answer tags": "<think>a</think> 4",
@@ -45,6 +50,11 @@ def test_the_strict_format_pays_one(text):
 def test_anything_else_pays_nothing(name):
     assert format_reward([WRONG[name]]) == [0.0]
     assert Format(graded=True)([WRONG[name]])[0] < 1.0
+
+
+@pytest.mark.parametrize("answer", ["\u2205", "\u221e", "\\infty", "\u662f", "\u2460", "\u0663", "+"])
+def test_an_answer_may_be_a_sign_and_a_thought_any_script(answer):
+    assert format_reward([f"<think>\u6240\u4ee5 \u2460</think><answer>{answer}</answer>"]) == [1.0]
 
 
 def test_trl_pays_what_we_refuse():

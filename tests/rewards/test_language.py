@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from trl_r1.mini import world
 from trl_r1.rewards.language import (
     LANGUAGES,
     LanguageConsistency,
@@ -101,8 +102,34 @@ def test_the_mini_worlds_short_chains_are_judged():
     switching = " <think> a2; b9get11; c4得15；</think> <answer>15</answer>"
     chinese = " <think> a2; b9得11；c4得15；</think> <answer>15</answer>"
     # one word and one Han character: 1 / (1 + 1 / 1.6)
-    scores = language_consistency_reward([english, switching, chinese], language=["en", "en", "zh"])
+    reward = LanguageConsistency(minimum_words=1)
+    scores = reward([english, switching, chinese], language=["en", "en", "zh"])
     assert scores == [1.0, pytest.approx(1.6 / 2.6, abs=1e-12), 1.0]
+    assert language_consistency_reward([english], language=["en"]) == [None]
+
+
+@pytest.mark.parametrize("length", world.TERM_COUNTS)
+@pytest.mark.parametrize("language", world.LANGUAGES)
+def test_the_evaluation_measures_every_gold_chain_of_the_mini_world(language, length):
+    from trl_r1.evaluation.benchmark import default_graders
+
+    reply = world.gold_reply(world.Problem((7,) * length, language))
+    assert default_graders().consistency(reply, language) == 1.0
+    other = "zh" if language == "en" else "en"
+    assert default_graders().consistency(reply, other) == 0.0
+
+
+@pytest.mark.parametrize("thought", ["okay", "Okay!", "hm, okay", "好的", "<br> yes $x$"])
+def test_a_thought_of_a_word_or_two_is_not_paid(thought):
+    reply = f"<think>{thought}</think> <answer>4</answer>"
+    assert language_consistency_reward([reply], language=["zh" if thought == "好的" else "en"]) == [None]
+
+
+def test_three_words_are_judged_exactly():
+    assert language_consistency_reward(["<think>we add them</think>"], language=["en"]) == [1.0]
+    # 2 words and 3 Han characters are 2 + 3 / 1.6 = 3.875 words
+    score = language_consistency_reward(["<think>we add 再加上</think>"], language=["en"])[0]
+    assert score == pytest.approx(2 / 3.875, abs=1e-12)
 
 
 def test_only_the_thought_is_counted():
@@ -171,7 +198,7 @@ def test_pickles_and_logs():
     reward = LanguageConsistency(language="en", allowed=["GPU"], name="tongue")
     assert pickle.loads(pickle.dumps(reward)) == reward
     seen: dict[str, object] = {}
-    reward(["<think>we add</think>"], log_extra=seen.__setitem__, log_metric=seen.__setitem__)
+    reward(["<think>we add them</think>"], log_extra=seen.__setitem__, log_metric=seen.__setitem__)
     assert seen == {"tongue_target": ["en"], "tongue/judged": 1.0}
     assert language_consistency_reward.__name__ == "language_consistency"
 

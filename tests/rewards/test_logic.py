@@ -202,7 +202,7 @@ def test_spamming_does_not_pay():
     same = ["7 + 8 = 15.", "8 + 7 = 15.", "15 = 7 + 8.", "(7) + 8 = 15.", "7 + 8 + 0 = 15.", "7.0 + 8 = 15."]
     assert logic_reward([wrong + " ".join(same * 50)]) == [0.5]  # one right claim, however it is written
     heap = " ".join(f"{n} + 5 = {n + 5}." for n in range(2, 1000))
-    assert logic_reward([wrong + heap]) == [1 - 1 / 64]
+    assert logic_reward([wrong + heap]) == [1 - 1 / 16]
     assert Logic(most_claims=10)([wrong + heap]) == [0.9]
     assert sum(share for *_, share in Logic(most_claims=10).spans(wrong + heap)) == pytest.approx(0.9)
 

@@ -2,13 +2,17 @@
 
 import io
 import json
+import sys
+import types
 
 import pytest
 
+from trl_r1 import rewards_command
 from trl_r1.rewards import catalogue
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.explain import explain
 from trl_r1.rewards.format import Format
+from trl_r1.rewards.geometry import Geometry
 from trl_r1.rewards.language import LanguageConsistency
 from trl_r1.rewards_command import headline, main
 
@@ -20,6 +24,9 @@ def test_list_names_every_reward_with_one_line(capsys):
     assert set(listed) == set(catalogue.installed())
     assert listed["accuracy"].startswith("1.0 if the answer after the thought equals the row's gold answer")
     assert all(len(said) > 20 for said in listed.values())
+    assert len(set(listed.values())) == len(listed)
+    assert listed["harmlessness"].startswith("How harmless the whole response is")
+    assert "``" not in "".join(printed)
 
 
 def test_a_headline_needs_no_import():
@@ -50,6 +57,28 @@ def test_spans_are_shown_and_sum_to_the_score():
     # three Latin words, four Han characters: 3 / (3 + 4 / 1.6) = 0.545...
     assert found.score == pytest.approx(3 / 5.5, abs=1e-12)
     assert sum(points for _, _, points in found.spans) == pytest.approx(found.score, abs=1e-12)
+    found = explain(Geometry(), "AB = 5, and the midpoint of AB is (2, 2).", prompt="A(0, 0) and B(3, 4).")
+    assert found.spans == [(0, 6, 0.5), (16, 40, 0.0)]  # the middle is (3/2, 2); the prompt knows where A and B are
+
+
+def test_train_hands_over_to_the_reward_that_is_trained(tmp_path, monkeypatch, capsys):
+    given = []
+    module = types.SimpleNamespace(main=lambda arguments: given.append(arguments) or 3)
+    monkeypatch.setitem(sys.modules, "a_training", module)
+    monkeypatch.setitem(rewards_command.TRAINERS, "semantic", "a_training")
+    assert main(["train", "semantic", "--data", "x", "--help"]) == 3
+    assert given == [["--data", "x", "--help"]]
+    with pytest.raises(SystemExit):
+        main(["train", "accuracy"])
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_train_semantic_is_that_command(tmp_path, capsys):
+    assert main(["train", "semantic", "--data", "/nowhere", "--model", "x", "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("trl-r1 rewards train semantic: [Errno 2] No such file")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "train the model of a reward (semantic)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_plain_function_and_messages_are_explained_too():

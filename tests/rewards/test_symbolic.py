@@ -35,7 +35,9 @@ def parts_of(text: str, *ask) -> Form:
         ("x^2 +", "expression", False), (r"\frac{1}", "expression", False), (r"\frac{}{2}", "expression", False),
         ("(x + 1", "expression", False), ("x + 1]", "expression", False), ("2 ** * 3", "expression", False),
         ("(1, 2)", "list", True), ("1, 2", "list", True), (r"\{1, 2\}", "list", True), ("1", "list", False),
-        ("(1, )", "list", False), ("Evelyn", "text", True), ("word " * 60, "text", False),
+        ("50\\%", "percent", True), ("50", "percent", False), ("12:30", "clock", True), ("12", "clock", False),
+        ("[0, 1)", "interval", True), ("x > 2", "interval", True), ("0 < x", "interval", False),
+        ("5", "interval", False), ("(1, )", "list", False), ("Evelyn", "text", True), ("word " * 60, "text", False),
     ],
 )  # fmt: skip
 def test_the_type(answer, kind, right):
@@ -131,7 +133,8 @@ def test_what_a_question_asks_for(question, expected):
     ("gold", "kind"),
     [("5", "integer"), ("#### 72", "integer"), ("1/2", "number"), ("0.5", "number"), ("12%", "number"), ("B", "choice"),
      ("True", "yes_no"), ("x+1", "expression"), (r"$\sqrt{2}$", "expression"), ("(1,2)", "list"), ("Evelyn", "text"),
-     ("", ""), (None, ""), (float("nan"), ""), (72, "integer"), ("12 cm", "integer")],
+     ("", ""), (None, ""), (float("nan"), ""), (72, "integer"), ("12 cm", "integer"),
+     ("100%", "number"), ("12:30", "clock"), (r"[0, \infty)", "interval")],
 )  # fmt: skip
 def test_the_type_of_a_gold(gold, kind):
     assert asked(gold=gold) == Asked(kind)
@@ -142,7 +145,8 @@ def test_a_column_wins_over_the_question_and_the_question_over_the_gold():
     assert asked("fraction", None, question, "3").answer_type == "fraction"
     assert asked(None, None, question, "3").answer_type == "decimal:2"
     assert asked("Choice letter", "cm").answer_type == "choice"  # as the gold doctor calls it
-    with pytest.raises(ValueError, match="'intger' is unknown. Choose from: integer"):
+    assert asked("percent").answer_type == "percent"
+    with pytest.raises(ValueError, match="'intger' is unknown. Did you mean 'integer'. Choose from: integer"):
         asked("intger")
     with pytest.raises(ValueError, match="is unknown"):
         Symbolic(answer_type="decimal:x")

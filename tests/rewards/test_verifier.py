@@ -106,11 +106,36 @@ def test_a_judge_that_ignores_signals_fills_memory_dies_or_fails_is_replaced():
 
 
 def test_a_judge_that_cannot_be_imported_is_an_error_not_a_verdict():
-    with pytest.raises(ImportError, match="not_there"):
+    with pytest.raises(ImportError) as caught:
         verifier.run("not_there:judge", [()])
+    assert str(caught.value) == "Judging with 'not_there:judge' is not possible here: No module named 'not_there'."
     with pytest.raises(ImportError, match="is no function"):
         verifier.run(ours("nothing"), [()])
     assert verifier.run("math_verify", [("x", "x")])[0].value == "equal"
+
+
+@pytest.mark.parametrize(
+    ("judge", "module", "advice"),
+    [
+        ("math_verify", "math_verify", "Try: pip install math-verify"),
+        ("math_verify", "latex2sympy2_extended", "Try: pip install math-verify"),
+        ("trl_r1.rewards.solver:judge", "z3", 'Try: pip install "trl-r1[logic]"'),
+    ],
+)
+def test_what_is_missing_is_named_with_its_own_cure(judge, module, advice, tmp_path, monkeypatch):
+    (tmp_path / module).mkdir()
+    broken = f"raise ModuleNotFoundError(\"No module named '{module}'\", name='{module}')"
+    (tmp_path / module / "__init__.py").write_text(broken)
+    verifier.close()  # the next keeper looks for modules where this process does now
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        with pytest.raises(ImportError) as caught:
+            verifier.run(judge, [("x", "x")])
+    finally:
+        monkeypatch.undo()
+        verifier.close()
+    assert str(caught.value) == f"Judging with {judge!r} is not possible here: No module named '{module}'. {advice}"
+    assert caught.value.name == module
 
 
 def test_a_killed_keeper_is_replaced_and_its_item_judged_again():
@@ -166,6 +191,13 @@ def test_a_daemonic_child_gets_its_own_pool_and_leaves_ours_alone(method):
     assert verifier._shared_pool().processes() == before
 
 
+def children_of(pid):
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:  # it ended while we looked
+        return []
+
+
 @pytest.mark.parametrize("end", ["kill -9", "exit", "close"])
 def test_no_orphan_is_left(end, tmp_path):
     script = tmp_path / "trainer.py"
@@ -191,9 +223,7 @@ def test_no_orphan_is_left(end, tmp_path):
     try:
         keepers = [int(pid) for pid in trainer.stdout.readline().split()]
         assert keepers
-        pids = keepers + [
-            c.pid for k in keepers if psutil.pid_exists(k) for c in psutil.Process(k).children(recursive=True)
-        ]
+        pids = keepers + [child for keeper in keepers for child in children_of(keeper)]
         if end == "kill -9":
             assert len(pids) >= 2, "a judge should be busy"
             trainer.kill()

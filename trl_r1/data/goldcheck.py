@@ -131,10 +131,10 @@ def repair(answer: str) -> str:
         )
     if number is not None and not number.unit and kind in ("integer", "decimal"):
         return text.replace(",", "").lstrip("+") if re.fullmatch(r"[-+]?[\d,]+(?:\.\d+)?", text) else answer
-    if kind in ("text", "choice letter", "yes/no", "clock or base") or (number is not None and number.unit):
+    if kind in ("text", "choice", "yes_no", "clock") or (number is not None and number.unit):
         return answer.strip()
     brackets, items = parts(text)
-    if kind == "set or tuple" and not brackets:
+    if kind == "list" and not brackets:
         return f"${', '.join(map(latex, items))}$"
     bare = answer.strip()
     if bare.startswith(("$", "\\(", "\\[", "\\begin")):

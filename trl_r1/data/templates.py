@@ -26,6 +26,7 @@ R1_ZERO = (
 TEMPLATES: dict[str, Template] = {
     "r1_zero": R1_ZERO,  # base models: instruction, question, open turn
     "mini": "User: {question} Assistant:",  # the miniature world: short, because the model is small
+    "plain": "User: {question}\n\nAssistant:\n",  # asks for no tags; ends where a token ends, whatever the reply begins with
     "chat": [{"role": "user", "content": "{question}"}],  # models with a chat template; the question alone
     "chat_think": [  # the same, asking for the tags; in the user's turn, as some chat templates take no system turn
         {

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trl_r1.evaluation import followed
 from trl_r1.evaluation.benchmark import METRICS, Evaluation, Problem, compare, pair
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.files import read_json_lines, replace_file
@@ -67,7 +68,7 @@ def write_report(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = read_metrics(folder / "metrics.jsonl")
+    rows = sorted([*read_metrics(folder / "metrics.jsonl"), *followed.as_metrics(folder)], key=lambda row: row["step"])
     pictures = draw_curves(folder, rows, before, after)
     parts = [
         f"# {inline(title)}",
@@ -76,6 +77,7 @@ def write_report(
         evaluation_section(before, after),
         curves_section(pictures),
         training_section(rows),
+        followed.section(folder),
         samples_section(before, after),
         settings_section(settings or {}),
         environment_section(),
@@ -215,6 +217,12 @@ def draw_pass_at_1(axes: "Axes", rows: Rows, before: Evaluation | None, after: E
     if len(steps):
         axes.plot(steps, values, "-o", color=BLUE, linewidth=1.9, markersize=4, label="held-out probe")
         drawn = True
+    others = sorted({match[1] for row in rows for key in row if (match := re.fullmatch(r"followed/(.+)/pass@1", key))})
+    for number, part in enumerate(others):
+        steps, values = series(rows, f"followed/{part}/pass@1")
+        colour = (GREEN, PINK, ORANGE)[number % 3]
+        axes.plot(steps, values, "-s", color=colour, linewidth=1.9, markersize=4, label=f"followed: {part}")
+        drawn = True
     last = max((row["step"] for row in rows), default=1)
     label: str | None = "evaluation, with interval"
     for step, evaluation in ((0, before), (last, after)):
@@ -230,10 +238,26 @@ def draw_pass_at_1(axes: "Axes", rows: Rows, before: Evaluation | None, after: E
     return drawn
 
 
+def draw_imitation(axes: "Axes", rows: Rows) -> bool:
+    """Supervised tuning: the loss, and beside it how often the next token is guessed."""
+    if not len(series(rows, "mean_token_accuracy")[0]):
+        return False  # the loss of reinforcement learning is no measure of anything
+    axes.set_ylabel("nats per token")
+    drawn = line(axes, rows, "loss", "loss on the completions", BLUE)
+    beside = axes.twinx()
+    line(beside, rows, "mean_token_accuracy", "tokens guessed (right)", ORANGE)
+    beside.set_ylabel("share of tokens", color=BLACK)
+    beside.spines[["top", "right", "left"]].set_visible(False)
+    beside.spines["bottom"].set_color("#B0B0B0")
+    beside.tick_params(length=0, labelcolor=BLACK, labelsize=10)
+    return drawn
+
+
 def curves(before: Evaluation | None, after: Evaluation | None) -> list[Curve]:
     """The pictures of a report, in their order."""
     return [
         Curve("pass_at_1.png", "pass@1", lambda axes, rows: draw_pass_at_1(axes, rows, before, after)),
+        Curve("imitation.png", "Imitation", draw_imitation),
         Curve("reward.png", "Reward by part", draw_reward),
         Curve("length.png", "Completion length", draw_length),
         Curve("entropy.png", "Entropy", draw_entropy),
@@ -403,7 +427,7 @@ def curves_section(pictures: Sequence[Curve]) -> str:
 
 SHOWN = (
     "reward", "rewards/", "heldout/", "completions/mean_length", "completions/clipped_ratio", "entropy", "kl", "beta",
-    "entropy_coef", "frac_reward_zero_std", "loss", "grad_norm", "learning_rate", "step_time",
+    "entropy_coef", "frac_reward_zero_std", "loss", "mean_token_accuracy", "grad_norm", "learning_rate", "step_time",
 )  # fmt: skip
 
 

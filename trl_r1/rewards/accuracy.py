@@ -16,8 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trl_r1.rewards.answer_types import type_name
+from trl_r1.rewards.declared import decide_as
 from trl_r1.rewards.equality import Pending, decide
 from trl_r1.rewards.extraction import SOURCES, extract, gold_answer
+from trl_r1.rewards.forms import TYPES
 from trl_r1.rewards.notation import LONGEST_ANSWER, boxes, canonical, latex
 from trl_r1.rewards.text import THINK, reply
 
@@ -75,20 +78,28 @@ def judge(
     math_verify: bool = True,
     seconds: float = SECONDS,
     megabytes: int = MEGABYTES,
+    types: Sequence[str] | None = None,
 ) -> list[str]:
     """One outcome per answer: "equal", "different", "no answer", "no gold", "unreadable gold" or "gave up".
 
     What ``decide`` leaves open goes to math-verify in one batch; without ``math_verify`` it counts as "different".
+
+    Args:
+        types: the declared type of every gold, as ``type_name`` returns it ("" for none); a gold that is not of its
+            type is an "unreadable gold". The others as in ``verify``.
     """
     verdicts: list[str | Pending] = []
-    for answer, gold in zip(answers, golds, strict=True):
+    for answer, gold, kind in zip(answers, golds, types or [""] * len(golds), strict=True):
         if gold is None or not canonical(gold):
             verdicts.append("no gold")
         elif answer is None or not answer.strip():
             verdicts.append("no answer")
         else:
-            verdict = decide(answer, gold, require_simplified)
-            verdicts.append(verdict if isinstance(verdict, Pending) else "equal" if verdict else "different")
+            verdict = decide_as(kind, answer, gold, require_simplified)
+            if verdict is None:
+                verdicts.append("unreadable gold")
+            else:
+                verdicts.append(verdict if isinstance(verdict, Pending) else "equal" if verdict else "different")
     pairs = {pair for verdict in verdicts if isinstance(verdict, Pending) for pair in verdict.pairs}
     outcomes = _ask(pairs, seconds, megabytes) if pairs and math_verify else dict.fromkeys(pairs, "different")
     return [_worst([outcomes[p] for p in v.pairs]) if isinstance(v, Pending) else v for v in verdicts]
@@ -107,6 +118,7 @@ def verify(
     seconds: float = SECONDS,
     megabytes: int = MEGABYTES,
     on_timeout: bool | None = False,
+    answer_type: str | None = None,
 ) -> bool | None:
     r"""Whether an extracted answer equals the gold answer; None if the gold is empty or cannot be read.
 
@@ -122,8 +134,11 @@ def verify(
         math_verify: also ask math-verify, in another process; otherwise what ``decide`` leaves open is False.
         seconds: wall time math-verify may take. megabytes: memory it may take.
         on_timeout: the verdict when it takes more.
+        answer_type: one of ``TYPES``: how the gold is to be read and compared (``trl_r1.rewards.declared``); without,
+            its own form tells.
     """
-    outcome = judge([answer], [gold_answer(gold)], require_simplified, math_verify, seconds, megabytes)[0]
+    types = [type_name(answer_type)]
+    outcome = judge([answer], [gold_answer(gold)], require_simplified, math_verify, seconds, megabytes, types)[0]
     if outcome == "gave up":
         return on_timeout
     return None if outcome in ("no gold", "unreadable gold") else outcome == "equal"
@@ -150,12 +165,19 @@ class Accuracy:
     Works in any ``GRPOTrainer``. An answer only inside the thought earns nothing. See ``extract`` for where an answer
     is looked for and ``verify`` for what equals what. Same verdict on every thread and rank.
 
+    A declared type (the row's ``type_column``, else ``answer_type``) says how a gold is to be read: "No" as a name and
+    not as a denial, 12 as 12%. A gold that is not of its type is None, and counted as unreadable.
+
     Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.2. Departures: the paper demands a box; here ``<answer>``, ``####``
     and a last sentence also count (``sources``). A restated task is refused (``require_simplified``).
     """
 
     solution_column: str = field(default="solution", metadata={"help": "Dataset column with the gold answer."})
     sources: tuple[str, ...] = field(default=tuple(SOURCES), metadata={"help": f"Any of: {', '.join(SOURCES)}."})
+    answer_type: str | None = field(default=None, metadata={"help": f"For rows that name none: {', '.join(TYPES)}."})
+    type_column: str | None = field(
+        default="answer_type", metadata={"help": "Dataset column with the type of the gold; None: do not look."}
+    )
     require_simplified: bool = field(default=True, metadata={"help": "Refuse expressions left to be evaluated."})
     prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
     think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
@@ -176,6 +198,7 @@ class Accuracy:
             )
         if self.on_timeout is not None and not math.isfinite(self.on_timeout):
             raise ValueError(f"on_timeout={self.on_timeout} is not a score. Give a finite number or None.")
+        object.__setattr__(self, "answer_type", type_name(self.answer_type) or None)
         object.__setattr__(self, "sources", sources)
         object.__setattr__(self, "think", tuple(self.think))
 
@@ -199,15 +222,26 @@ class Accuracy:
             )
         answers = [extract(reply(c), self.sources, self.prefilled_think, self.think) for c in completions]
         wanted = [gold_answer(gold) for gold in golds]
-        outcomes = judge(answers, wanted, self.require_simplified, self.math_verify, self.seconds, self.megabytes)
+        limits = (self.require_simplified, self.math_verify, self.seconds, self.megabytes)
+        outcomes = judge(answers, wanted, *limits, self._types(columns, len(wanted)))
         if log_extra is not None:
             log_extra(f"{self.name}_answer", [answer or "" for answer in answers])
             log_extra(f"{self.name}_gold", [gold or "" for gold in wanted])
             log_extra(f"{self.name}_verdict", outcomes)
-        if log_metric is not None and outcomes:
+        if log_metric is not None:
             for outcome, metric in _METRICS.items():
-                log_metric(f"{self.name}/{metric}", outcomes.count(outcome) / len(outcomes))
+                log_metric(f"{self.name}/{metric}", outcomes.count(outcome) / max(1, len(outcomes)))
         return [self._score(outcome) for outcome in outcomes]
+
+    def _types(self, columns: dict[str, Any], rows: int) -> list[str]:
+        named = columns.get(self.type_column) if self.type_column else None
+        declared = self.answer_type or ""
+        if named is None:
+            return [declared] * rows
+        try:
+            return [type_name(value) or declared for value in named]
+        except ValueError as error:
+            raise ValueError(f"Column {self.type_column!r}: {error} With type_column null it is not read.") from None
 
     def _score(self, outcome: str) -> float | None:
         if outcome == "gave up":

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import re
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from trl_r1.rewards.equality import decide, parts
+from trl_r1.rewards.equality import decide
 from trl_r1.rewards.extraction import gold_answer
+from trl_r1.rewards.forms import TYPES
+from trl_r1.rewards.forms import answer_type as type_of
 from trl_r1.rewards.notation import canonical
-from trl_r1.rewards.quantities import quantity, unit_name
-
-
-TYPES: dict[str, str] = {
-    "integer": "a whole number without decimal point or slash",
-    "decimal": "a number with a decimal point; decimal:2 has exactly two digits behind it",
-    "fraction": "a quotient of two whole numbers (a whole number is one too); lowest terms are not demanded",
-    "number": "any number literal: integer, decimal, fraction, percentage",
-    "choice": "one letter A to J; choice:ABCD names the letters there are",
-    "yes_no": "yes or no, true or false, 是 or 否",
-    "expression": "a mathematical expression, equation or interval",
-    "list": "several items, or items in brackets",
-    "text": "words; only that there is one answer and that it is no page of prose",
-}
+from trl_r1.rewards.quantities import unit_name
 
 
 class Asked(NamedTuple):
@@ -68,10 +60,7 @@ def asked(answer_type: Any = None, unit: Any = None, question: str = "", gold: A
     >>> asked(question="How long is it? Round to two decimal places.", gold="3.14")
     Asked(answer_type='decimal:2', unit='', unit_required=False)
     """
-    kind = str(answer_type).strip().lower() if answer_type else ""
-    kind = _ALIASES.get(kind, kind)
-    if kind:
-        check_type(kind)
+    kind = type_name(answer_type)
     named = str(unit).strip() if unit else ""
     question = question[-4000:]
     kind = kind or _type_in_question(question) or _type_of_gold(gold)
@@ -84,23 +73,49 @@ def asked(answer_type: Any = None, unit: Any = None, question: str = "", gold: A
     return Asked(kind, inferred, bool(inferred) and _WITH_UNIT.search(question) is not None)
 
 
-_ALIASES = {  # as the gold doctor names them (trl_r1.rewards.forms)
-    "yes/no": "yes_no",
-    "choice letter": "choice",
-    "interval": "list",
-    "set or tuple": "list",
-    "percent": "number",
-    "clock or base": "expression",
+_ALIASES = {  # other words in use: those of data sets, and of Python
+    **dict.fromkeys(("int", "whole number"), "integer"),
+    **dict.fromkeys(("float", "real"), "decimal"),
+    **dict.fromkeys(("numerical", "numeric"), "number"),
+    **dict.fromkeys(("percentage", "%"), "percent"),
+    **dict.fromkeys(("letter", "choice letter", "option", "multiple choice", "multiple_choice", "mcq"), "choice"),
+    **dict.fromkeys(("yes/no", "yes or no", "bool", "boolean", "true/false", "truth"), "yes_no"),
+    **dict.fromkeys(("clock or base", "time", "ratio", "base"), "clock"),
+    **dict.fromkeys(("inequality",), "interval"),
+    **dict.fromkeys(("set or tuple", "set", "tuple", "pair", "list of integer", "list of float"), "list"),
+    **dict.fromkeys(("formula", "equation", "symbolic"), "expression"),
+    **dict.fromkeys(("string", "str", "words", "word", "name"), "text"),
 }
 
 
-def check_type(kind: str) -> None:
+@lru_cache(maxsize=1024)
+def _named(name: str) -> str:
+    kind = " ".join(name.lower().split())
+    kind = _ALIASES.get(kind, kind)
     base, _, detail = kind.partition(":")
     fine = not detail or (base == "decimal" and detail.isdecimal()) or (base == "choice" and detail.isalpha())
     if base not in TYPES or not fine:
+        near = difflib.get_close_matches(base, [*TYPES, *_ALIASES], n=1)
         raise ValueError(
-            f"The answer type {kind!r} is unknown. Choose from: {', '.join(TYPES)}; decimal:2 and choice:ABCD say more."
+            f"The answer type {name!r} is unknown."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+            + f" Choose from: {', '.join(TYPES)}; decimal:2 and choice:ABCD say more."
         )
+    return kind
+
+
+def type_name(value: Any) -> str:
+    """A type of ``TYPES`` as an option or a row's column names it, in any case and by its other names; "" for none.
+
+    Raises:
+        ValueError: no type is called that.
+
+    >>> type_name("Integer"), type_name("bool"), type_name("choice:ABCD"), type_name(None)
+    ('integer', 'yes_no', 'choice:abcd', '')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
+        return ""
+    return _named(str(value))
 
 
 def _type_in_question(question: str) -> str:
@@ -126,20 +141,10 @@ def _type_in_question(question: str) -> str:
 
 def _type_of_gold(gold: Any) -> str:
     answer = gold_answer(gold)
-    text = canonical(answer) if answer else ""
-    if not text:
+    if not answer or not canonical(answer):
         return ""
-    number = quantity(text)
-    if number is not None:
-        return "integer" if number.value.denominator == 1 and not number.decimals and "/" not in text else "number"
-    if is_truth(text):
-        return "yes_no"
-    if letter_of(text):
-        return "choice"
-    brackets, items = parts(text)
-    if brackets or len(items) > 1:
-        return "list"
-    return "expression" if MATHEMATICAL.search(text) or len(text) < 3 else "text"
+    kind = type_of(answer)
+    return "number" if kind in ("fraction", "decimal", "percent") else kind
 
 
 MATHEMATICAL = re.compile(r"[\d\\^_=+*/<>|()\[\]{}⦃⦄]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])")

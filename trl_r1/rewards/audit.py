@@ -5,15 +5,20 @@
 First honest replies are scored, in every layout, as text and as messages; the layout the reward likes best is the one
 the exploits use. For every row two marks come out of it:
 
-    top        what the honest reply earns: thought in the prompt's language, right answer, in that layout
-    bottom     accuracy: the same with a plain wrong answer; language: with the thought in another language;
-               format: the same words without a layout
+    top        what the honest reply earns: thought in the prompt's language, right answer, in that layout; for logic
+               the thought makes claims about numbers and points, all of them right
+    bottom     accuracy: the same with a plain wrong answer; language: with the thought in another language; logic: with
+               wrong claims among the right ones; symbolic: with an answer that breaks off; format: the same words
+               without a layout
 
-The kind is the first (in the order accuracy, language, format) whose top is above its bottom on average and on a fifth
-of the rows; with none it is "other", and only the reward's health is examined. With ``margin`` m (default 0.1):
+The kind is the first (in the order accuracy, language, logic, symbolic, format) whose top is above its bottom on average
+and on a fifth of the rows; an accuracy reward that pays a long, repetitive right answer less is called shaping. With
+none it is "other", and only the reward's health is examined. With ``margin`` m (default 0.1):
 
-    accuracy   an exploit is paid when it scores more than  bottom + m * (top - bottom)      (a bit more than wrong)
-    others     an exploit is paid when it scores at least   top - m * (top - bottom)         (as much as honest)
+    accuracy, shaping   an exploit is paid when it scores more than  bottom + m * (top - bottom)   (a bit more than wrong)
+    others              an exploit is paid when it scores at least   top - m * (top - bottom)      (as much as honest)
+
+So a shaping reward passes if nothing about its length makes a wrong answer worth more than a plain wrong answer.
 
 ``None`` counts as 0, which is what TRL's weighted sum makes of it: abstaining from a penalty is a payment too. A row
 whose top is not above its bottom cannot be judged and is counted as ``unpaid``. Findings of health, for any kind: a
@@ -87,6 +92,7 @@ class Report:
     unpaid: int = 0  # rows whose honest reply earns no more than what does not deserve it
     tried: Counter[str] = field(default_factory=Counter)  # family -> completions
     slowest: dict[str, float] = field(default_factory=dict)  # family -> seconds of its slowest call
+    note: str = ""  # what else there is to know about a reward of this kind
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -122,8 +128,10 @@ class Report:
         else:
             found.append(
                 f"{self.name} is healthy: it survived {sum(self.tried.values())} exploits. It pays neither answer, "
-                "language nor layout, so what it pays was not judged."
+                "language, claims, form nor layout, so what it pays was not judged."
             )
+        if self.note:
+            found.append(self.note)
         return found
 
 
@@ -143,7 +151,7 @@ def audit(
     Args:
         name: as for ``load_reward``: ``accuracy``, ``my.module:reward``. It is imported in another process only.
         rows: see ``rows_of``; the ``EXAMPLES`` without.
-        options: the reward's own. kind: "accuracy", "format", "language", "other", or "auto" to find out.
+        options: the reward's own. kind: a key of ``KINDS``, "other", or "auto" to find out.
         families: which; all of ``FAMILIES`` without.
         seconds: wall time of one call, above which it hangs. margin: see the module's first lines.
         worker_thread: call the reward off the main thread, as TRL's asynchronous trainer does.
@@ -188,7 +196,7 @@ def _attack(
         if name == "echo" and _concludes(row):
             continue
         kind = report.kind if report.kind in family.kinds else "accuracy" if "accuracy" in family.kinds else "format"
-        for exploit, text in family.make(row, layout, kind):
+        for exploit, text in family.make(row, layout, "accuracy" if kind == "shaping" else kind):
             if text is None and report.shape == "text":
                 continue
             outcome = _score(subject, [text], [row], report.shape, seconds)
@@ -217,9 +225,11 @@ def _calibrate(
     subject: Subject, name: str, rows: Sequence[Row], kind: str, seconds: float
 ) -> tuple[Report, dict[int, tuple[float, float]], Layout]:
     """The reward's kind, the layout and shape it likes, and (top, bottom) of every row that can be judged."""
+    kinds = {name: found for name, found in KINDS.items() if kind == name or (kind == "auto" and name != "shaping")}
     replies: dict[str, Callable[[Row, Layout], str]] = {
         "honest": lambda row, layout: layout.write(row.thought, row.right),
-        **{name: found.bottom for name, found in KINDS.items() if kind in ("auto", name)},
+        **{name: found.bottom for name, found in kinds.items()},
+        **{f"{name} top": found.top for name, found in kinds.items() if found.top is not None},
     }
     points: dict[tuple[str, str, str], list[float]] = {}
     problems: Counter[str] = Counter()
@@ -238,8 +248,11 @@ def _calibrate(
     if not points:
         raise ValueError(f"{name!r} scores no honest reply: {problems.most_common(1)[0][0]}.")
 
+    def tops(kind: str, shape: str, layout_name: str) -> list[float] | None:
+        return points.get((shape, layout_name, "honest" if KINDS[kind].top is None else f"{kind} top"))
+
     def gap(kind: str, shape: str, layout_name: str) -> list[float]:
-        top, bottom = points.get((shape, layout_name, "honest")), points.get((shape, layout_name, kind))
+        top, bottom = tops(kind, shape, layout_name), points.get((shape, layout_name, kind))
         return [] if top is None or bottom is None else [t - b for t, b in zip(top, bottom, strict=True)]
 
     def best(kind: str) -> tuple[float, float, int, str, str]:
@@ -250,12 +263,12 @@ def _calibrate(
             for layout_name, layout in LAYOUTS.items():
                 gaps = gap(kind, shape, layout_name)
                 if gaps:
-                    top = sum(points[shape, layout_name, "honest"]) / len(rows)
+                    top = sum(tops(kind, shape, layout_name) or ()) / len(rows)
                     found.append((sum(gaps) / len(rows), top, -layout.tags * (kind == "format"), shape, layout_name))
         return max(found, key=lambda candidate: candidate[:3], default=(0.0, 0.0, 0, "", ""))
 
     if kind == "auto":
-        for candidate in KINDS:
+        for candidate in kinds:
             mean_gap, _, _, shape, layout_name = best(candidate)
             gaining = sum(g > 1e-9 for g in gap(candidate, shape, layout_name))
             if mean_gap > 0 and gaining >= ENOUGH_ROWS * len(rows):
@@ -265,18 +278,43 @@ def _calibrate(
             kind = "other"
     if kind not in KINDS:
         shape, layout_name, _ = next(iter(points))
-        return Report(name, kind, layout_name, shape, len(rows)), {}, LAYOUTS[layout_name]
+        report = Report(name, kind, layout_name, shape, len(rows))
+        if kind == "other" and _loses_by_length(subject, rows, shape, LAYOUTS[layout_name], seconds):
+            report.note = _ALONE
+        return report, {}, LAYOUTS[layout_name]
     mean_gap, _, _, shape, layout_name = best(kind)
     if mean_gap <= 0:
         raise ValueError(
             f"{name!r} pays honest replies no more than undeserved ones in any layout, so it cannot be audited as "
             f"{kind}. Check the gold column and options, or choose another kind."
         )
-    gaps = gap(kind, shape, layout_name)
-    tops = points[shape, layout_name, "honest"]
-    marks = {row.number: (top, top - g) for row, top, g in zip(rows, tops, gaps, strict=True) if g > 1e-9}
-    report = Report(name, kind, layout_name, shape, len(rows), unpaid=len(rows) - len(marks))
+    gaps, honest = gap(kind, shape, layout_name), tops(kind, shape, layout_name) or []
+    marks = {row.number: (top, top - g) for row, top, g in zip(rows, honest, gaps, strict=True) if g > 1e-9}
+    if kind == "accuracy" and _loses_by_length(subject, rows, shape, LAYOUTS[layout_name], seconds):
+        kind = "shaping"
+    report = Report(
+        name, kind, layout_name, shape, len(rows), unpaid=len(rows) - len(marks), note=_NOTES.get(kind, "")
+    )
     return report, marks, LAYOUTS[layout_name]
+
+
+_NOTES = {
+    "symbolic": "It pays an answer's form, not its value: a well-formed wrong answer earns full marks. Pay accuracy too.",
+    "logic": "It pays that nothing checkable is wrong, not that it matters: one easy claim is enough. Pay accuracy too.",
+}
+_ALONE = "It falls with length or repetition alone, so it pays an empty reply most: wrap it around a reward (inner)."
+
+
+def _loses_by_length(subject: Subject, rows: Sequence[Row], shape: str, layout: Layout, seconds: float) -> bool:
+    """Whether an honest reply of 27,000 repetitive words earns less than one of 45 words."""
+    found = []
+    for times in (1, 600):
+        texts = [layout.write(" ".join([row.thought] * times), row.right) for row in rows[:2]]
+        outcome = _score(subject, texts, rows[:2], shape, seconds * 2)
+        if outcome.problem:
+            return False  # the attacks will tell
+        found.append([score or 0.0 for score in outcome.scores])
+    return any(long < short - 1e-9 for short, long in zip(*found, strict=True))
 
 
 def _score(subject: Subject, texts: Sequence[str | None], rows: Sequence[Row], shape: str, seconds: float) -> Outcome:

@@ -17,6 +17,7 @@ from trl_r1.rewards.arithmetic import evaluate, kinds, leaves_of, literal, plain
 from trl_r1.rewards.expressions import Piece, Token, pieces, tokens
 from trl_r1.rewards.measures import FACTORS
 from trl_r1.rewards.surds import sign
+from trl_r1.rewards.text import shown
 from trl_r1.rewards.trees import Tree, Unreadable, parse
 
 
@@ -70,7 +71,9 @@ def links(line: list[Token]) -> Iterator[Link]:
 
 def _side(line: list[Token], first: int, stop: int, last: bool) -> tuple[Tree | None, Piece | None]:
     """The expression that ends (``last``) or begins right at a relation, and where it stands."""
-    found = pieces(line, first, stop)
+    if last:  # a separator ends whatever stands before it
+        first = next((at + 1 for at in range(stop - 1, first - 1, -1) if line[at].kind == "separator"), first)
+    found = pieces(line, first, stop, None if last else 1)
     if not found:
         return None, None
     piece = found[-1] if last else found[0]
@@ -123,6 +126,16 @@ _REFUTED = re.compile(
 )
 _INTRODUCES = frozenset("so then thus hence therefore and but is get gives have that because since".split())
 _INTRODUCES |= {"所以", "因此", "则", "有", "得"}
+
+
+_FENCE = re.compile(r"```[^`]*(?:`{1,2}[^`]+)*```")
+
+
+def stated(text: str) -> str:
+    """The text with what it does not say to a reader replaced by spaces: code between ``` fences, and hidden text
+    (``text.shown``); offsets stay what they were."""
+    text = shown(text)
+    return _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text) if "```" in text else text
 
 
 def asserted(text: str, start: int, end: int) -> bool:

@@ -76,6 +76,8 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
         from trl_r1.rewards.semantic_training import resolve_mini
 
         folder = resolve_mini(name)
+    if os.path.isfile(os.path.join(folder, "adapter_config.json")):
+        return _with_adapter(folder)
     model, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
     missing = sorted(info["missing_keys"])
     if missing:
@@ -85,6 +87,22 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
             "Give one that was saved as a sequence-classification model, or train it: trl-r1 rewards train semantic."
         )
     return model, AutoTokenizer.from_pretrained(folder)
+
+
+def _with_adapter(folder: str) -> tuple[Any, Any]:
+    """What a LoRA or QLoRA stage leaves: base and adapter merged in memory; the head is saved with the adapter."""
+    from peft import PeftConfig, PeftModel
+    from safetensors import safe_open
+
+    with safe_open(os.path.join(folder, "adapter_model.safetensors"), framework="pt") as weights:
+        heads = [weights.get_slice(name).get_shape() for name in weights.keys() if name.endswith("score.weight")]
+    if not heads:
+        raise ValueError(
+            f"The adapter in {folder!r} has no trained head; train it with the stage reward_model, which saves one."
+        )
+    base = PeftConfig.from_pretrained(folder).base_model_name_or_path
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=int(heads[0][0]))
+    return PeftModel.from_pretrained(model, folder).merge_and_unload(), AutoTokenizer.from_pretrained(folder)
 
 
 class Classifier:

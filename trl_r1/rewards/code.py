@@ -247,7 +247,7 @@ class Code:
             log_extra(f"{self.name}_program", [program or "" for program in programs])
             log_extra(f"{self.name}_verdict", [r.verdict for r in reports])
             log_extra(f"{self.name}_tests", [f"{r.passed}/{r.tests}" for r in reports])
-        if log_metric is not None and reports:
+        if log_metric is not None:
             for verdict in (
                 "no program",
                 "error",
@@ -257,7 +257,7 @@ class Code:
                 "infrastructure",
                 "unreadable tests",
             ):
-                share = sum(r.verdict == verdict for r in reports) / len(reports)
+                share = sum(r.verdict == verdict for r in reports) / max(1, len(reports))
                 log_metric(f"{self.name}/{verdict.replace(' ', '_')}", share)
         return [self._score(report) for report in reports]
 

@@ -92,13 +92,11 @@ def explain(
     text = reply(completion)
     spans = None
     if callable(getattr(reward, "spans", None)):
-        # a target that the call finds in the row or the prompt has to be named to spans
+        # what the call finds in the row (a target language, the prompt's points) has to be named to spans
         target = logged.get(f"{getattr(reward, '__name__', '')}_target")
-        takes_language = "language" in inspect.signature(reward.spans).parameters
-        if takes_language:
-            spans = reward.spans(completion, language=target) if target is not None else []
-        else:
-            spans = reward.spans(completion)
+        takes = inspect.signature(reward.spans).parameters
+        named = {name: value for name, value in (("language", target), ("prompt", prompt)) if name in takes}
+        spans = [] if "language" in takes and target is None else reward.spans(completion, **named)
     think, prefilled = getattr(reward, "think", None), getattr(reward, "prefilled_think", False)
     bounds = thought_bounds(text, think, prefilled) if isinstance(think, tuple) else thought_bounds(text)
     options = _options(reward, lambda other: _score(other, completion, prompt, row, {}, {}))

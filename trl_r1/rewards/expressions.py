@@ -48,6 +48,7 @@ _SCAN = re.compile(
 _WIDE = str.maketrans(
     "０１２３４５６７８９＋－＝（）＜＞％／＊．｛｝", "0123456789+-=()<>%/*.{}"
 )  # one character for one
+_ANY_WIDE = re.compile(f"[{''.join(map(chr, _WIDE))}]")
 _OPERATORS = {**dict.fromkeys("*×·⋅∙✕✖", "*"), **dict.fromkeys("/÷∕⁄", "/"), **dict.fromkeys("-−–", "-"), "+": "+"}
 _WORD_OPERATORS = {
     **{"times": "*", "multiplied by": "*", "divided by": "/", "plus": "+", "minus": "-"},
@@ -95,43 +96,81 @@ _OPAQUE_WORDS = frozenset("mod modulo choose log ln sin cos tan gcd lcm max min 
 VALUE_ENDS = frozenset({"number", "close", "postfix", "symbol"})
 
 
-_RELATES = re.compile(r"[=<>≤≥≠≈≃≅~⩽⩾≦≧]|\\(?:approx|simeq|doteq|le|ge|lt|gt|ne)|equals|等于")
+_RELATES = re.compile(r"[=<>≤≥≠≈≃≅~⩽⩾≦≧]|\\(?:approx|simeq|doteq|le|ge|lt|gt|ne)|(?i:equals)|等于")
+_ENDS = (
+    re.compile(  # a character that separates wherever it is read; what is left out has a meaning beside some others
+        r"(?<!\\)(?:[^\w\s<>=≤≥≠≈≃≅~⩽⩾≦≧+*/÷×·⋅∙✕✖∕⁄−!√–^%°º\\()\[\]{}$€£¥￥₹`&\u200b.…,:_'’⁰¹²³⁴⁵⁶⁷⁸⁹½⅓⅔¼¾⅕⅛∓±≡∑∏∫-]"
+        r"|(?<!\.)\.(?![.0-9])|,(?![0-9}])|:(?![0-9=]))"
+    )
+)
+_LAST_END = re.compile(rf".*{_ENDS.pattern}", re.DOTALL)
+_OPEN_LABEL = re.compile(r"\\(?:text|mathrm|mbox|textrm|operatorname) ?\{[^{}\n0-9=<>]{0,60}\Z")
+_LONGEST_LABEL = 80  # characters
 
 
 def tokens(text: str) -> list[Token]:
-    """The tokens of a text, but for lines that neither hold a relation nor stand beside one that does.
+    """The tokens of a text that stand beside a relation: all that is between two relations, or up to what surely ends
+    an expression there, such as a comma before a space. Separators stand for what is left out.
 
     Characters that only decorate (spaces, dollar signs, LaTeX spacing) give no token.
     """
-    text = text.translate(_WIDE)
+    text = _narrow(text)
     found: list[Token] = []
     lines = text.split("\n")
     relates = [False, *(_RELATES.search(line) is not None for line in lines), False]
-    position = 0
-    for number, line in enumerate(lines):
-        end = position + len(line) + (number + 1 < len(lines))
-        if any(relates[number : number + 3]):
-            _read(text, position, end, found)
-        elif found and found[-1].text != ";":
-            found.append(Token("separator", ";", position, position))
-        position = end
+    position = begun = 0
+    reading = False
+    for number, line in enumerate(lines):  # a line that neither holds a relation nor stands beside one is not read
+        if any(relates[number : number + 3]) != reading:
+            if reading:
+                _read_clauses(text, begun, position, found)
+            elif found and found[-1].text != ";":
+                found.append(Token("separator", ";", position, position))
+            begun, reading = position, not reading
+        position += len(line) + (number + 1 < len(lines))
+    if reading:
+        _read_clauses(text, begun, position, found)
     return found
+
+
+def _read_clauses(text: str, position: int, stop: int, found: list[Token]) -> None:
+    """Appends the tokens of ``text[position:stop]`` that share a clause with a relation."""
+    for relation in _RELATES.finditer(text, position, stop):
+        if relation.start() < position:
+            continue
+        before = _LAST_END.match(text, position, relation.start() + 1)
+        if before is not None and not _OPEN_LABEL.search(text, max(0, before.end() - _LONGEST_LABEL), before.end()):
+            position = before.end()
+            found.append(Token("separator", text[position - 1], position - 1, position))
+        end = relation.end()
+        while position != end:  # a tag or a label may hold what ends a clause elsewhere, and reach beyond
+            after = _ENDS.search(text, max(position, end), stop)
+            end = stop if after is None else after.end()
+            position = _read(text, position, end, found)
+
+
+def _narrow(text: str) -> str:
+    return text if text.isascii() else _ANY_WIDE.sub(lambda match: match.group().translate(_WIDE), text)
 
 
 def every_token(text: str) -> list[Token]:
     """The tokens of a short text, whether or not it holds a relation."""
     found: list[Token] = []
-    text = text.translate(_WIDE)
+    text = _narrow(text)
     _read(text, 0, len(text), found)
     return found
 
 
-def _read(text: str, position: int, stop: int, found: list[Token]) -> None:
-    """Appends the tokens of ``text[position:stop]``."""
+def _read(text: str, position: int, stop: int, found: list[Token]) -> int:
+    """Appends the tokens of ``text[position:stop]``; returns where the last one ends, which may be behind ``stop``."""
     while position < stop:
         match = _SCAN.match(text, position)
         assert match is not None  # "other" matches anything
         group, raw, start, end = match.lastgroup, match.group(), match.start(), match.end()
+        if group == "other" and raw not in ",:_'∓±≡∑∏∫\n":
+            found.append(Token("separator", raw, start, end))
+            position = end
+            continue
         last = found[-1] if found else None
         after_value = last is not None and last.kind in VALUE_ENDS
         touching = last is not None and last.end == start
@@ -194,6 +233,7 @@ def _read(text: str, position: int, stop: int, found: list[Token]) -> None:
         if not (raw == "\n" and broken):
             found.append(Token(kind, normal, start, end))
         position = end
+    return position
 
 
 def _word(
@@ -259,8 +299,8 @@ class Piece(NamedTuple):
     closed: bool
 
 
-def pieces(line: list[Token], first: int, last: int) -> list[Piece]:
-    """The candidate expressions among the tokens between two relations, in order."""
+def pieces(line: list[Token], first: int, last: int, most: int | None = None) -> list[Piece]:
+    """The candidate expressions among the tokens between two relations, in order; only the first ``most``, if given."""
     found: list[Piece] = []
     begun: int | None = None
     value = spoiled = stuck = False  # value: an operand has just ended. stuck: what came before runs on
@@ -276,6 +316,8 @@ def pieces(line: list[Token], first: int, last: int) -> list[Piece]:
         opened.clear()
 
     for index in range(first, last):
+        if len(found) == most:
+            return found
         token = line[index]
         before = line[index - 1] if index > first else None
         touching = before is not None and before.end == token.start

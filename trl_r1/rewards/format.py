@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_r1.rewards.text import ANSWER, THINK, reply, visible
+from trl_r1.rewards.text import ANSWER, THINK, reply, says, visible
 
 
 LAYOUTS: dict[str, str] = {
@@ -42,8 +42,9 @@ def marks(
     """Every tag the layout demands, in order. The format is strictly right when all of them are.
 
     A tag is right when it occurs exactly once, at its place (only whitespace before the first and after the last,
-    and between ``</think>`` and ``<answer>``), and when the block that it closes shows something: spaces and
-    zero-width characters are not a thought. A tag that is missing has zero width.
+    and between ``</think>`` and ``<answer>``), and when the block that it closes says something: a thought has a
+    letter or a digit, an answer or a summary a letter, a digit or a symbol; spaces, full stops and zero-width
+    characters are neither. A tag that is missing has zero width.
 
     Args:
         layout: one of ``LAYOUTS``.
@@ -74,13 +75,14 @@ def marks(
         if start < 0:
             result.append(Mark(len(text), len(text), False))
             continue
-        shows = visible(text[position:start])
-        fits = shows if role == "closes" else not shows
+        between = text[position:start]
+        fits = says(between, symbols=tag == answer[1]) if role == "closes" else not visible(between)
         result.append(Mark(start, start + len(tag), fits and found[tag] == wanted[tag]))
         position = start + len(tag)
     if stray:
         result[0] = Mark(result[0].start, result[0].end, False)
-    if visible(text[position:]) == (layout == "answer"):  # nothing after an answer; something after a thought
+    rest = text[position:]  # nothing after an answer; something after a thought
+    if visible(rest) if layout == "answer" else not says(rest, symbols=True):
         result[-1] = Mark(result[-1].start, result[-1].end, False)
     return result
 
@@ -100,9 +102,9 @@ def well_formed(text: str, **options: Any) -> bool:
 class Format:
     """1.0 for a reply in the strict layout, else 0.0; ``graded`` pays each demanded tag its equal share, in [0, 1].
 
-    Text outside the blocks, a second block, an empty block, a missing or misplaced tag: not the format. Whitespace
-    around and between blocks is free. Graded or not, 1.0 means strictly right, and piling up tags never pays: a tag
-    that occurs twice earns nothing.
+    Text outside the blocks, a second block, a block that says nothing (``<think>.</think>``), a missing or misplaced
+    tag: not the format. Whitespace around and between blocks is free. Graded or not, 1.0 means strictly right, and
+    piling up tags never pays: a tag that occurs twice earns nothing.
 
     Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.2 and Table 1; cold-start layout Sec. 2.3.1.
     Departure: the paper names tags and gives no rule for repeated, empty or trailing text; we refuse them all.

@@ -14,18 +14,19 @@ from trl_r1.rewards.notation import canonical
 from trl_r1.rewards.quantities import quantity
 
 
-TYPES: dict[str, str] = {
-    "integer": "72, 1,072, 72 apples",
-    "fraction": r"1/2, \frac{3}{4}, 1 1/2",
-    "decimal": "0.5, 3.14 cm",
-    "percent": r"12%, 12\%",
-    "choice letter": "B, (C)",
-    "yes/no": "yes, True",
-    "clock or base": "12:30, 1101_2",
-    "interval": r"(2, \infty), [0, 1)",
-    "set or tuple": r"(1, 2), \{1, 2\}, 2 and 3",
-    "expression": r"x^2 + 1, \sqrt{2}, y = 2x",
-    "text": "Paris, a hyperbola",
+TYPES: dict[str, str] = {  # the one table of answer types, for golds that are read and for answers that are asked for
+    "integer": "a whole number without decimal point or slash: 72, 1,072, 72 apples",
+    "fraction": r"a quotient of two whole numbers: 1/2, \frac{3}{4}, 1 1/2; lowest terms are not demanded",
+    "decimal": "a number with a decimal point: 0.5, 3.14 cm; decimal:2 has exactly two digits behind it",
+    "percent": r"a percentage: 12%, 12\%, 12 percent",
+    "number": "any number literal: integer, fraction, decimal or percentage",
+    "choice": "one letter A to J: B, (C); choice:ABCD names the letters there are",
+    "yes_no": "yes or no, true or false, 是 or 否",
+    "clock": "a time, a ratio or a number in a base: 12:30, 3:2, 1101_2",
+    "interval": r"an interval, a union of them, or an inequality: (2, \infty), [0, 1), 0 \le x < 1",
+    "list": r"several items, or items in brackets: (1, 2), \{1, 2\}, 2 and 3",
+    "expression": r"a mathematical expression or equation: x^2 + 1, \sqrt{2}, y = 2x",
+    "text": "words: Paris, a hyperbola",
 }
 
 _RELATION = re.compile(r"^([^<>=]+?)\s*(<=|>=|<|>|\\leq?(?![a-z])|\\geq?(?![a-z]))\s*([^<>=\\]+)$")
@@ -45,10 +46,10 @@ _NO_ARITHMETIC = re.compile(
 
 
 def answer_type(answer: str) -> str:
-    r"""Which of ``TYPES`` an answer is.
+    r"""Which of ``TYPES`` an answer is; never "number", which says less than its neighbours.
 
     >>> answer_type("1,072"), answer_type(r"12\%"), answer_type("(B)"), answer_type(r"[0, \infty)")
-    ('integer', 'percent', 'choice letter', 'interval')
+    ('integer', 'percent', 'choice', 'interval')
     """
     text = canonical(answer)
     number = quantity(text)
@@ -59,18 +60,18 @@ def answer_type(answer: str) -> str:
             return "decimal"
         return "fraction" if re.search(r"\d\s*/\s*-?\d", text) else "integer"
     if text.lower() in TRUTH:
-        return "yes/no"
+        return "yes_no"
     if CHOICE_GOLD.fullmatch(text):
-        return "choice letter"
+        return "choice"
     if BASED.fullmatch(text) or COLON.fullmatch(text):
-        return "clock or base"
+        return "clock"
     if plain_words(text) is not None and "," not in text:
         return "text"
     brackets, items = parts(text)
     if "\\cup" in text or brackets in ("(]", "[)") or (len(items) == 2 and brackets and "\\infty" in text):
         return "interval"
     if len(items) > 1 or brackets == "⦃⦄":
-        return "set or tuple"
+        return "list"
     return "expression"
 
 
@@ -84,15 +85,15 @@ def equal_form(answer: str) -> str | None:
     number = quantity(text)
     if number is not None:
         return _as_decimal(number.value) if kind == "percent" else _as_fraction(number.value)
-    if kind == "yes/no":
+    if kind == "yes_no":
         return f"{text[:1].swapcase()}{text[1:]}."
-    if kind == "choice letter":
+    if kind == "choice":
         return f"({text.strip('().: ')})"
     if kind == "text":
         return rf"\text{{{text.upper()}}}" if text.isascii() else f"$\\text{{{text}}}$"
-    if kind == "clock or base":
+    if kind == "clock":
         return re.sub(r"_\s*\{?(\w+)\}?$", r"_{\1}", text) if "_" in text else re.sub(r"\s*:\s*", " : ", text)
-    if kind in ("interval", "set or tuple") and "\\cup" not in text:
+    if kind in ("interval", "list") and "\\cup" not in text:
         return _list_again(text)
     relation = _RELATION.match(text)
     if relation:
@@ -120,17 +121,17 @@ def wrong_form(answer: str) -> str:
             return f"{_as_decimal(number.value * 100 + 1) or _as_fraction(number.value * 100 + 1)}%"
         value = number.value + 1
         return str(value) if kind != "decimal" else _as_decimal(value) or str(value)
-    if kind == "yes/no":
+    if kind == "yes_no":
         return "No" if TRUTH[text.lower()] else "Yes"
-    if kind == "choice letter":
+    if kind == "choice":
         letter = text.strip("().: ")
         return chr(ord(letter) + 1) if letter < "D" else "A"
     if kind == "text":
         return "neither of these" if text.casefold() != "neither of these" else "Paris"
-    if kind == "clock or base":
+    if kind == "clock":
         return re.sub(r"\d", lambda m: "1" if m.group() == "0" else "0", text, count=1)
     brackets, items = parts(text)
-    if kind == "set or tuple" and all(items):
+    if kind == "list" and all(items):
         return _bracketed(brackets, [*items[:-1], wrong_form(items[-1])])
     if kind == "interval" and brackets and len(items) == 2:
         spot = 1 if "\\infty" not in items[1] else 0

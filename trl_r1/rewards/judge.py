@@ -121,15 +121,15 @@ class Judge:
             return Failure("slow" if slow else "unreachable"), True
         if body is None:
             return Failure("too long"), False
-        score = verdict(body)
+        score = self._verdict(body)
         return (Failure("no verdict"), True) if score is None else (score, False)
 
     def _request(self, prompt: str, reply: str) -> urllib.request.Request:
-        material = {"prompt": _ends(prompt), "reply": _ends(reply)}
+        material = self._material(prompt, reply)
         payload: dict[str, Any] = {
             "model": self.model,
             "messages": [
-                {"role": "system", "content": _TASK.format(criterion=self._criterion(), best=BEST)},
+                {"role": "system", "content": self._task()},
                 {"role": "user", "content": json.dumps(material)},  # ASCII: half a character cannot break it
             ],
             "temperature": 0,
@@ -145,6 +145,16 @@ class Judge:
             headers["Authorization"] = f"Bearer {key}"
         url = f"{self.endpoint.rstrip('/')}/chat/completions"
         return urllib.request.Request(url, json.dumps(payload).encode(), headers, method="POST")
+
+    def _task(self) -> str:
+        return _TASK.format(criterion=self._criterion(), best=BEST)
+
+    def _material(self, prompt: str, reply: Any) -> dict[str, str]:
+        """What is graded; a judge of something else than one reply (``data.pair_judge``) says it here."""
+        return {"prompt": _ends(prompt), "reply": _ends(reply)}
+
+    def _verdict(self, body: bytes) -> float | None:
+        return verdict(body)
 
     def _criterion(self) -> str:
         return CRITERIA.get(self.criterion, self.criterion)

@@ -147,10 +147,10 @@ class Layered:
             label = f"{self.name}/{metric_name(function)}"
             if log_extra is not None:
                 log_extra(label.replace("/", "_"), scores)
-            if log_metric is not None and scores:
+            if log_metric is not None:
                 judged = [score for score in scores if score is not None]
                 log_metric(label, sum(judged) / len(judged) if judged else math.nan)  # on every rank
-                log_metric(f"{label}_judged", len(judged) / len(scores))
+                log_metric(f"{label}_judged", len(judged) / max(1, len(scores)))
                 log_metric(f"{label}_weight", weight)
         return [weighted_mean(row, weights) for row in zip(*by_layer, strict=True)]
 

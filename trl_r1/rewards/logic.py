@@ -13,18 +13,14 @@ Departures: no language model formalises anything; only what is already written 
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.rewards.claims import Claim, arithmetic_claims
+from trl_r1.rewards.claims import Claim, arithmetic_claims, stated
 from trl_r1.rewards.expressions import tokens
 from trl_r1.rewards.statements import Statement, linear_statements, propositional_statements
 from trl_r1.rewards.text import reply
-
-
-_FENCE = re.compile(r"```[^`]*(?:`{1,2}[^`]+)*```")
 
 
 def claims(
@@ -33,7 +29,7 @@ def claims(
     """Every claim found in a text, in order of place, with its span and verdict: right, wrong, or not judged.
 
     Repeats of a claim come back as not judged (``why`` "repeated"), premises as not judged (``why`` "premise").
-    Code between ``` fences is not read.
+    Code between ``` fences and hidden text are not read.
 
     Args:
         linear, propositional: judge such statements against the ones before them, in a process that can be killed.
@@ -56,7 +52,7 @@ def claims_of(
     found: list[list[Claim]] = []
     waiting: list[tuple[int, list[Statement]]] = []
     for row, raw in enumerate(texts):
-        text = _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), raw) if "```" in raw else raw
+        text = stated(raw)
         line = tokens(text)
         found.append(arithmetic_claims(text, line))
         batches = [linear_statements(text, line)] if linear else []
@@ -176,9 +172,10 @@ class ClaimReward:
         scores = [score_of(row, self.minimum_claims, self.most_claims) for row in rows]
         if log_extra is not None:
             log_extra(f"{self.name}_claims", [_told(text, row) for text, row in zip(texts, rows, strict=True)])
-        if log_metric is not None and scores:
-            log_metric(f"{self.name}/judged", sum(score is not None for score in scores) / len(scores))
-            log_metric(f"{self.name}/claims", sum(c.right is not None for row in rows for c in row) / len(rows))
+        if log_metric is not None:
+            log_metric(f"{self.name}/judged", sum(score is not None for score in scores) / max(1, len(scores)))
+            judged = sum(claim.right is not None for row in rows for claim in row)
+            log_metric(f"{self.name}/claims", judged / max(1, len(rows)))
         return scores
 
 
@@ -201,8 +198,10 @@ class Logic(ClaimReward):
     """``1 - wrong / checked`` over the claims of a reply that can be checked, in [0, 1]; None below ``minimum_claims``.
 
     Checked are closed arithmetic claims and, where asked for, linear and propositional statements. Trivial claims
-    (``5 = 5``) and repeats count for nothing, and beyond ``most_claims`` more right ones do not either. The whole
-    reply is read: the thought, and what follows it.
+    (``5 = 5``), repeats, hidden text and code count for nothing. Beyond ``most_claims`` right ones do not either, so a
+    wrong claim always costs at least 1/16; easy claims around it soften it that far. The whole reply is read: the
+    thought, and what follows it. What is paid is that nothing checkable is wrong, not that it matters: use it beside
+    accuracy.
 
     ``linear`` and ``propositional`` ask whether a statement contradicts the ones before it. That is a wrong step more
     often than not, but also a proof by contradiction told without a "suppose"; so they are off by default, and best
@@ -215,7 +214,7 @@ class Logic(ClaimReward):
     linear: bool = field(default=False, metadata={"help": "Judge linear statements over variables (Z3)."})
     propositional: bool = field(default=False, metadata={"help": "Judge propositional formulas (Z3)."})
     minimum_claims: int = field(default=1, metadata={"help": "Checkable claims it takes to judge a reply."})
-    most_claims: int = field(default=64, metadata={"help": "Beyond that many, right claims buy nothing."})
+    most_claims: int = field(default=16, metadata={"help": "Beyond that many, right claims buy nothing."})
     seconds: float = field(default=5.0, metadata={"help": "Solver time per reply."})
     megabytes: int = field(default=1024, metadata={"help": "Solver memory, in MiB."})
     name: str = field(default="logic", metadata={"help": "The metric is logged as rewards/<name>/mean."})

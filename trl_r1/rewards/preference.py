@@ -206,9 +206,9 @@ class Preference:
         if log_extra is not None:
             shown = dict(zip(asked, raw, strict=True))
             log_extra(f"{self.name}_raw", [shown.get(row) for row in range(len(completions))])
-        if log_metric is not None and scores:
+        if log_metric is not None:
             log_metric(f"{self.name}/active", float(active))
-            log_metric(f"{self.name}/routed", len(rows) / len(scores))
+            log_metric(f"{self.name}/routed", len(rows) / max(1, len(scores)))
             known = [value for value in raw if value is not None]
             moments = Moments()
             moments.add(known)  # NaN below: nothing to tell, but every rank has to log the same names
@@ -310,6 +310,8 @@ def _told(prompt: Any) -> str:
 helpfulness_reward = Preference(
     scope="summary", model_variable=HELPFULNESS_VARIABLE, route="helpfulness", criterion="helpful", name="helpfulness"
 )
+"""How helpful the summary alone is, for rows routed to "helpfulness", by a reward model or a judge; unbounded."""
+
 harmlessness_reward = Preference(
     scope="response",
     model_variable=HARMLESSNESS_VARIABLE,
@@ -317,3 +319,4 @@ harmlessness_reward = Preference(
     criterion="harmless",
     name="harmlessness",
 )
+"""How harmless the whole response is, for rows routed to "harmlessness", by a reward model or a judge; unbounded."""

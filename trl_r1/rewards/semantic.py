@@ -139,8 +139,8 @@ class Semantic:
             scores[row] = score
         if log_extra is not None:
             log_extra(f"{self.name}_chain_characters", [len(chain) for chain in chains])
-        if log_metric is not None and scores:
-            log_metric(f"{self.name}/no_chain", 1.0 - len(shown) / len(scores))
+        if log_metric is not None:
+            log_metric(f"{self.name}/no_chain", 1.0 - len(shown) / max(1, len(scores)))
         return scores
 
     def _questions(self, count: int, prompts: Sequence[Any] | None, columns: dict[str, Any]) -> list[str]:

@@ -147,8 +147,8 @@ class _Shaped:
         )
         faults = [self.fault(completion, row) for completion, row in zip(completions, ids, strict=True)]
         log_metric: Callable[[str, float], None] | None = columns.get("log_metric")
-        if log_metric is not None and faults:
-            log_metric(f"{self.__name__}/fault", sum(faults) / len(faults))
+        if log_metric is not None:
+            log_metric(f"{self.__name__}/fault", sum(faults) / max(1, len(faults)))
         if self.inner is None:
             return [self._alone(fault) for fault in faults]
         if completion_ids is not None:

@@ -109,3 +109,93 @@ def _proposition(tree: list[Any], context: Any, names: set[str]) -> Any:
         "iff": lambda: parts[0] == parts[1],
         "same": lambda: parts[0] == parts[1],
     }[tree[0]]()
+
+
+# ---------------------------------------------------------------- formulas over real numbers (trl_r1.rewards.algebra)
+
+
+def decide(claims: list[Any], givens: list[Any], seconds: float) -> list[str]:
+    """Per claim "right" (it holds wherever the givens do and its roots and quotients exist), "wrong" (it holds nowhere
+    there), or "open" (here and there, or not decided within the limits).
+
+    Args:
+        claims: formulas of ``trl_r1.rewards.algebra``. givens: formulas that may be relied on.
+        seconds: what is not judged by then is "open".
+    """
+    deadline = time.monotonic() + seconds
+    verdicts: list[str] = []
+    for formula in claims:
+        if time.monotonic() > deadline:
+            verdicts.append("open")
+            continue
+        context = z3.Context()
+        reader = _Reals(context)
+        premises = [reader.formula(given) for given in givens]
+        claim = reader.formula(formula)
+        premises += reader.conditions
+        if _unsatisfiable([*premises, z3.Not(claim)], context):
+            verdicts.append("right" if _check(premises, context) == z3.sat else "open")
+        elif _unsatisfiable([*premises, claim], context):
+            verdicts.append("wrong" if _check(premises, context) == z3.sat else "open")
+        else:
+            verdicts.append("open")
+    return verdicts
+
+
+class _Reals:
+    """Terms and formulas as Z3 has them. A quotient or root is a new number, with the ``conditions`` that define it."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+        self.conditions: list[Any] = []
+
+    def _fresh(self) -> Any:
+        return z3.FreshReal("t", self.context)
+
+    def formula(self, data: Any) -> Any:
+        kind = data[0]
+        if kind == "where":
+            self.conditions += [self.formula(part) for part in data[2:]]
+            return self.formula(data[1])
+        if kind == "and":
+            return z3.And(*map(self.formula, data[1:]))
+        if kind == "not":
+            return z3.Not(self.formula(data[1]))
+        left, right = self.term(data[1]), self.term(data[2])
+        return {
+            "=": lambda: left == right,
+            "!=": lambda: left != right,
+            "<": lambda: left < right,
+            ">": lambda: left > right,
+            "<=": lambda: left <= right,
+            ">=": lambda: left >= right,
+        }[kind]()
+
+    def term(self, data: Any) -> Any:
+        kind = data[0]
+        if kind == "number":
+            return z3.RealVal(data[1], self.context)
+        if kind == "name":
+            return z3.Real(data[1], self.context)
+        first = self.term(data[1])
+        if kind == "negative":
+            return -first
+        if kind == "absolute":
+            return z3.If(first >= 0, first, -first)
+        if kind in ("power", "root"):
+            value = first if kind == "power" else self._fresh()
+            product = value
+            for _ in range(data[2] - 1):
+                product = product * value
+            if kind == "power":
+                return product
+            self.conditions.append(product == first)
+            if data[2] % 2 == 0:
+                self.conditions += [value >= 0, first >= 0]
+            return value
+        second = self.term(data[2])
+        if kind == "/":
+            value = self._fresh()
+            self.conditions += [second != 0, value * second == first]
+            return value
+        return {"+": lambda: first + second, "-": lambda: first - second, "*": lambda: first * second}[kind]()

@@ -36,6 +36,8 @@ class Surd:
         self.terms = terms
 
     def __add__(self, other: Exact | int) -> Exact:
+        if not isinstance(other, _NUMBERS):
+            return NotImplemented  # a symbolic operand decides for itself
         terms = dict(self.terms)
         for radicand, coefficient in _terms(other).items():
             terms[radicand] = terms.get(radicand, Fraction(0)) + coefficient
@@ -53,6 +55,8 @@ class Surd:
         return -self + other
 
     def __mul__(self, other: Exact | int) -> Exact:
+        if not isinstance(other, _NUMBERS):
+            return NotImplemented
         terms: dict[int, Fraction] = {}
         for first, one in self.terms.items():
             for second, two in _terms(other).items():
@@ -64,6 +68,8 @@ class Surd:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Exact | int) -> Exact:
+        if not isinstance(other, _NUMBERS):
+            return NotImplemented
         return self * _inverse(other)
 
     def __rtruediv__(self, other: Exact | int) -> Exact:
@@ -77,6 +83,9 @@ class Surd:
 
     def __repr__(self) -> str:
         return " + ".join(f"{c}*sqrt({r})" for r, c in sorted(self.terms.items()))
+
+
+_NUMBERS = (int, Fraction, Surd)
 
 
 def sign(value: Exact) -> int:

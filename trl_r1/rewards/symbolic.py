@@ -22,9 +22,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from trl_r1.rewards.answer_types import MATHEMATICAL, TYPES, Asked, asked, check_type, is_truth, letter_of
-from trl_r1.rewards.equality import decide, parts
+from trl_r1.rewards.answer_types import MATHEMATICAL, Asked, asked, is_truth, letter_of, type_name
+from trl_r1.rewards.declared import interval
+from trl_r1.rewards.equality import BASED, COLON, decide, parts
 from trl_r1.rewards.extraction import SOURCES, extract
+from trl_r1.rewards.forms import TYPES
 from trl_r1.rewards.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.rewards.quantities import quantity, unit_name
 from trl_r1.rewards.semantic import question_of
@@ -137,10 +139,16 @@ def of_type(text: str, kind: str) -> bool:
         brackets, items = parts(text)
         several = bool(brackets) or len(items) > 1 or "\\pm" in text or "\\cup" in text
         return several and all(items)
+    if base == "interval":
+        return interval(text) is not None
+    if base == "clock":
+        return bool(BASED.fullmatch(text) or COLON.fullmatch(text))
     number = quantity(_value_side(text))
     if number is None:
         return False
     percent = "%" in text or "percent" in text.lower()
+    if base == "percent":
+        return percent
     if base == "integer":
         whole = not number.decimals or (number.decimals == 2 and number.unit.startswith(_CURRENCIES))  # $18.00
         return number.value.denominator == 1 and whole and "/" not in text and not percent
@@ -188,7 +196,7 @@ def form(text: str, ask: Asked, sources: Sequence[str] = tuple(SOURCES), think: 
     if answer is None or not visible(answer):
         return None, None
     read = canonical(answer) if len(answer) <= LONGEST_ANSWER else ""
-    reads = bool(read) and visible(read)
+    reads = bool(read) and visible(read) and "\\boxed" not in read and "\\fbox" not in read  # a box in a box
     if reads:
         reads = _reads(read, ask.answer_type.partition(":")[0])
     right_type = (reads and of_type(read, ask.answer_type)) if ask.answer_type else None
@@ -201,7 +209,7 @@ def _reads(read: str, kind: str) -> bool:
         return len(read) <= LONGEST_TEXT
     if quantity(read) is not None:
         return True
-    if kind in ("", "expression", "list", "number", "integer", "decimal", "fraction") and MATHEMATICAL.search(read):
+    if kind not in ("choice", "yes_no", "clock") and MATHEMATICAL.search(read):
         return well_formed_mathematics(read)
     return len(read) <= LONGEST_TEXT and len(read.split()) <= 12
 
@@ -248,8 +256,7 @@ class Symbolic:
     name: str = field(default="symbolic", metadata={"help": "The metric is logged as rewards/<name>/mean."})
 
     def __post_init__(self) -> None:
-        if self.answer_type:
-            check_type(str(self.answer_type).strip().lower())
+        object.__setattr__(self, "answer_type", type_name(self.answer_type) or None)
         sources = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
         if not sources or set(sources) - set(SOURCES):
             raise ValueError(f"sources={self.sources!r}: choose from {', '.join(SOURCES)}.")

@@ -6,6 +6,7 @@ Every function is linear in the length of the text: tags are found with ``str.fi
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -179,3 +180,14 @@ def visible(text: str) -> bool:
     False
     """
     return any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in shown(text))
+
+
+def says(text: str, symbols: bool = False) -> bool:
+    """Whether a text says something: a visible letter or digit of any script; with ``symbols`` a sign such as the empty
+    set or infinity will do. Punctuation says nothing.
+
+    >>> says("..."), says("\u2205"), says("\u2205", symbols=True), says("\u6240\u4ee5")
+    (False, False, True, True)
+    """
+    wanted = "LNS" if symbols else "LN"
+    return any(unicodedata.category(c)[0] in wanted and c not in _BLANKS for c in shown(text))

@@ -215,10 +215,7 @@ class Pool:
                         continue
                     for message in messages:
                         if "missing" in message:
-                            raise ImportError(
-                                f"Judging with {judge!r} failed to import: {message['missing']}. "
-                                "For math-verify: pip install math-verify"
-                            )
+                            raise _missing(judge, message["missing"], message["error"])
                         if "ready" in message:
                             keeper.ready = True
                         elif keeper.index is not None:
@@ -303,6 +300,21 @@ def default_workers() -> int:
         return int(wanted)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, usable)
+
+
+_PACKAGES = {  # module that may be missing -> how to get it
+    **dict.fromkeys(("math_verify", "latex2sympy2_extended", "antlr4", "sympy"), "math-verify"),
+    "z3": '"trl-r1[logic]"',
+}
+
+
+def _missing(judge: str, module: str, error: str) -> ImportError:
+    """What a judge that cannot be imported lacks, and how to get it where we know."""
+    package = _PACKAGES.get(module.partition(".")[0])
+    advice = f" Try: pip install {package}" if package else ""
+    return ImportError(
+        f"Judging with {judge!r} is not possible here: {error.rstrip('.')}.{advice}", name=module or None
+    )
 
 
 _pool: Pool | None = None

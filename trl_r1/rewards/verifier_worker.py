@@ -50,7 +50,7 @@ def keep(parent: int) -> None:
             try:
                 judges[name] = _load(name)
             except ImportError as error:
-                _write(1, {"missing": str(error)})
+                _write(1, {"missing": error.name or "", "error": str(error)})
                 continue
         if judge is None or judge.mib != mib or judge.judged >= JUDGES_RECYCLED_AFTER:
             if judge is not None:

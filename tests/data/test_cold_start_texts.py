@@ -1,0 +1,158 @@
+"""Cold-start texts: prompts per source, replies taken apart and laid out, and what a screening lets pass."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trl_r1.data.cold_start import (
+    EXAMPLES,
+    Example,
+    Source,
+    as_reply,
+    asking,
+    in_layout,
+    lay_out,
+    read_sources,
+    rewriting,
+    rewritten,
+    take_apart,
+    worked,
+)
+from trl_r1.data.filters import FILTERS, Limits
+from trl_r1.data.screening import screen
+from trl_r1.rewards.accuracy import SOURCES, extract
+from trl_r1.rewards.format import LAYOUTS, well_formed
+from trl_r1.rewards.language import consistency
+
+
+EVERYTHING = list(FILTERS)
+
+
+def verdict(text, layout="summary", filters=EVERYTHING, language="en", solution="4", **more):
+    sample = {"text": text, "clipped": False, "refused": "", "question": "2 + 2?", "solution": solution,
+              "language": language, **more}  # fmt: skip
+    return screen([sample], layout, filters, Limits(), tuple(SOURCES))[0]
+
+
+GOOD = "<think>I add two and two, and that makes four.</think> <answer>4</answer>"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_good_reply_comes_out_in_the_layout(layout):
+    made = verdict(GOOD, layout).completion
+    assert well_formed(made, layout=layout)
+    assert take_apart(made)[0] == "I add two and two, and that makes four."
+    assert ("<answer>" in made) == (layout == "answer")
+
+
+def test_a_reply_in_the_wanted_layout_is_not_touched():
+    text = " <think> I add two and two </think>\n<answer> 4</answer>"
+    assert verdict(text, "answer").completion == text
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "dropped"),
+    [
+        ("   ", {}, "answered"),
+        ("", {"refused": "status 400"}, "answered"),
+        (GOOD, {"clipped": True}, "truncated"),
+        ("<think>I go on and on", {}, "truncated"),
+        (GOOD.replace(">4<", ">5<"), {}, "right"),
+        ("<think>it is \\boxed{4}</think> I do not know the number.", {}, "right"),
+        ("It is 4.", {}, "layout"),
+        ("<think>a</think><think>b</think> <answer>4</answer>", {}, "layout"),
+        ("<think>I add two 再加上二等于四 and two.</think> <answer>4</answer>", {}, "mixed_language"),
+        (GOOD, {"language": "zh"}, "mixed_language"),
+        (f"<think>{'I count the fingers of my hand. ' * 60}</think> <answer>4</answer>", {}, "long_paragraphs"),
+        ("<think>I run it:\n```python\nprint(2 + 2)\n```\nfour</think> <answer>4</answer>", {}, "code_blocks"),
+        ("<think>" + "I count the fingers of my left hand.\n" * 9 + "</think> <answer>4</answer>", {}, "repetition"),
+    ],
+)
+def test_each_filter_drops_what_it_is_for(text, more, dropped):
+    found = verdict(text, **more)
+    assert (found.completion, found.dropped) == (None, dropped)
+    assert found.why
+
+
+def test_the_marks_of_a_layout_count_as_no_language_and_hide_no_answer():
+    chinese = "|special_token|二加二等于四。|special_token|结果是 \\boxed{4}。"
+    assert verdict(chinese, "cold_start", language="zh").completion == chinese
+    only_thought = "|special_token|so \\boxed{4}|special_token|That was it, then."
+    assert verdict(only_thought, "cold_start").dropped == "right"
+
+
+def test_our_examples_are_what_we_ask_for():
+    for language, examples in EXAMPLES.items():
+        for example in examples:
+            text = worked(example)
+            assert well_formed(text, layout="summary")
+            assert "\\boxed{" in example.summary
+            assert extract(text, ("boxed",)) is not None
+            assert consistency(f"{example.reasoning} {example.summary}", language) == 1.0
+
+
+def test_few_shot_shows_examples_in_the_language_of_the_problem_and_ends_where_the_model_goes_on():
+    text = asking(Source("few_shot"), "2 + 2 是多少?", "zh", chat=False)
+    assert text.endswith("题目: 2 + 2 是多少?\n<think>\n")
+    assert EXAMPLES["zh"][0].question in text
+    assert EXAMPLES["en"][0].question not in text
+    own = asking(Source("few_shot"), "2 + 2?", "en", True, [Example("1 + 1?", "one and one", "It is \\boxed{2}.")])
+    assert [message["role"] for message in own] == ["user", "assistant", "user"]
+    assert own[1]["content"] == "<think>\none and one\n</think>\n\nIt is \\boxed{2}."
+
+
+def test_what_a_base_model_invents_after_its_answer_is_cut():
+    source = Source("reflection")
+    prompt = asking(source, "2 + 2?", "en", chat=False)
+    drawn = "I add.\n</think>\n\nIt is \\boxed{4}.\n\nProblem: What is 3 + 3?\n<think>"
+    assert as_reply(source, drawn, prompt, "en") == "<think>\nI add.\n</think>\n\nIt is \\boxed{4}."
+
+
+def test_zero_is_asked_in_its_own_template_and_left_as_it_is():
+    source = Source("zero", template="User: {question} Assistant:")
+    assert asking(source, "2 + 2?", "en", chat=True) == "User: 2 + 2? Assistant:"
+    assert as_reply(source, GOOD, "User: ...", "en") == GOOD
+    opened = Source("zero", template="{question} <think>", prefilled_think=True)
+    assert as_reply(opened, "two</think> <answer>4</answer>", "...", "en") == "<think>two</think> <answer>4</answer>"
+
+
+def test_a_rewritten_reply_is_read_back():
+    prompt = rewriting("2 + 2?", "uh two two four", "4", "en", chat=False)
+    assert prompt.endswith("Problem: 2 + 2?\n\nuh two two four\n\n4\n\n<think>\n")
+    assert rewritten("I add.\n</think>\n\nIt is \\boxed{4}.", chat=False) == lay_out(
+        "I add.", "It is \\boxed{4}.", "summary"
+    )
+    assert rewritten("Sure! Here it is: 4", chat=True) is None
+
+
+WORDS = st.text("abc 12\n.,好", min_size=1, max_size=30).filter(lambda text: any(c.isalnum() for c in text))
+
+
+@given(
+    reasoning=WORDS, summary=WORDS, layout=st.sampled_from(sorted(LAYOUTS)), target=st.sampled_from(sorted(LAYOUTS))
+)
+def test_taking_apart_undoes_laying_out_and_any_layout_becomes_any_other(reasoning, summary, layout, target):
+    text = lay_out(reasoning, summary, layout)
+    assert take_apart(text) == (reasoning.strip(), summary.strip())
+    made = in_layout(text, target)
+    assert well_formed(made, layout=target)
+    assert take_apart(made)[0] == reasoning.strip()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ([{"name": "zeros"}], "there is no source 'zeros'"),
+        ([{"model": "x"}], "needs a name"),
+        ([{"name": "zero", "sample": 3}], "unknown key 'sample'"),
+        ([{"name": "zero", "samples": 0}], "draws nothing"),
+        ([{"name": "rows"}], "rows needs a dataset_name"),
+        ([{"name": "rows", "dataset_name": "x", "reasoning_column": "r"}], "go together"),
+        ([{"name": "zero"}, "zero"], "two of them are called 'zero'"),
+        ([], "must be a list"),
+        ("zero", "must be a list"),
+    ],
+)
+def test_mistakes_in_sources(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_sources(given)

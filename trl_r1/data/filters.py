@@ -1,0 +1,272 @@
+"""Filters: why a sample should not become training data, or nothing if it should.
+
+Each is a pure function of a sample and the limits; it gives None, or half a sentence that says what is wrong. The order
+of `FILTERS` is from what costs nothing and spoils everything to what is finer; the first that objects drops the sample.
+
+    answered          the model wrote something
+    truncated         no token limit cut the text, and its thought ended
+    right             the final answer is the gold one: by rule, else by the judge's verdict (`decide_right`)
+    layout            the tags are where they belong
+    mixed_language    the text keeps to the asker's language
+    long_paragraphs   the thought is no wall of text
+    code_blocks       the thought holds no fenced code
+    repetition        the text does not go round in circles
+
+A sample is a mapping with ``completion`` (text), ``language`` (a code or None), ``clipped``, ``refused`` and ``right``.
+
+Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: only correct samples are kept, and "chain-of-thought with mixed
+        languages, long paragraphs, and code blocks" is filtered out. The limits are ours, the paper gives none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
+from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
+from trl_r1.rewards.forms import answer_type
+from trl_r1.rewards.judge import Failure, Judge
+from trl_r1.rewards.language import consistency
+from trl_r1.rewards.shaping import repetition as repeated_share
+from trl_r1.rewards.text import THINK, thought_bounds
+
+
+Sample = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is still readable. All limits are ours: the paper names the faults, not the numbers."""
+
+    layout: str = field(default="answer", metadata={"help": f"Layout that is asked for: {', '.join(LAYOUTS)}."})
+    prefilled_think: bool = field(default=False, metadata={"help": "The prompt template writes the opening tag."})
+    language_share: float = field(
+        default=0.95, metadata={"help": "Least share of the words in the asker's language, in [0, 1]."}
+    )
+    longest_paragraph: int = field(
+        default=1500, metadata={"help": "Characters a paragraph of the thought may have (about 250 English words)."}
+    )
+    repeated_share: float = field(
+        default=0.3, metadata={"help": "Share of the 32-character pieces that may have occurred before, in [0, 1]."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout={self.layout!r} is unknown. Choose one of: {', '.join(LAYOUTS)}.")
+        for name in ("language_share", "repeated_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}={getattr(self, name)} is not a share in [0, 1].")
+        if self.longest_paragraph < 1:
+            raise ValueError(
+                f"longest_paragraph={self.longest_paragraph} allows no text; give characters, such as 1500."
+            )
+
+
+def parts(text: str, limits: Limits) -> tuple[str, str, bool]:
+    """The thought, what the reader sees, and whether the thought was closed (True where there is none).
+
+    >>> parts("<think>2 + 2</think> 4", Limits())
+    ('2 + 2', ' 4', True)
+    """
+    if limits.layout == "cold_start":
+        pieces = text.split(SPECIAL_TOKEN)
+        if limits.prefilled_think and len(pieces) < 3:
+            pieces = ["", *pieces]
+        return (pieces[1], SPECIAL_TOKEN.join(pieces[2:]), len(pieces) > 2) if len(pieces) > 1 else ("", text, True)
+    start, end, after = thought_bounds(text, THINK, limits.prefilled_think)
+    opened = THINK[0] in text or limits.prefilled_think
+    return text[start:end], text[after:], THINK[1] in text or not opened
+
+
+# --- one fault each
+
+
+def answered(sample: Sample, limits: Limits) -> str | None:
+    """The model wrote something, and the server did not refuse the prompt."""
+    if sample.get("refused"):
+        return f"the server refused: {sample['refused']}"
+    return None if sample["completion"].strip() else "the text is empty"
+
+
+def truncated(sample: Sample, limits: Limits) -> str | None:
+    """The token limit did not cut the text, and a thought that began has ended."""
+    if sample.get("clipped"):
+        return "the token limit cut it off"
+    return None if parts(sample["completion"], limits)[2] else "the thought never ends"
+
+
+def right(sample: Sample, limits: Limits) -> str | None:
+    """What `decide_right` found. A sample that was not judged is not right."""
+    verdict = sample.get("right")
+    if verdict is True:
+        return None
+    return sample.get("verdict") or "nobody judged the answer"
+
+
+def layout(sample: Sample, limits: Limits) -> str | None:
+    """The tags of the layout, each once and in its place, nothing outside (`trl_r1.rewards.format`)."""
+    strict = well_formed(sample["completion"], layout=limits.layout, prefilled_think=limits.prefilled_think)
+    return None if strict else f"not in the layout {limits.layout!r}"
+
+
+def mixed_language(sample: Sample, limits: Limits) -> str | None:
+    """The words of the whole text are in the asker's language; a text without words, or without a language, passes."""
+    share = language_share(sample)
+    if share is None or share >= limits.language_share:
+        return None
+    return f"only {share:.0%} of the words are {sample['language']}"
+
+
+def language_share(sample: Sample) -> float | None:
+    """Share of the words in the asker's language, in [0, 1]; None where there is no word or no language."""
+    return consistency(sample["completion"], sample["language"]) if sample.get("language") else None
+
+
+def long_paragraphs(sample: Sample, limits: Limits) -> str | None:
+    """No paragraph of the thought (text between line breaks) is longer than the limit; formulas on display count too."""
+    longest = max((len(part) for part in parts(sample["completion"], limits)[0].splitlines()), default=0)
+    return None if longest <= limits.longest_paragraph else f"a paragraph of {longest} characters"
+
+
+_FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
+
+
+def code_blocks(sample: Sample, limits: Limits) -> str | None:
+    """No fenced code in the thought. What the reader sees may hold some: a programming answer has to."""
+    fence = _FENCE.search(parts(sample["completion"], limits)[0])
+    return "a code block in the thought" if fence else None
+
+
+def repetition(sample: Sample, limits: Limits) -> str | None:
+    """At most the limit's share of the 32-character pieces occurred before in the same text."""
+    share = repeated_share(sample["completion"], 32)
+    return None if share <= limits.repeated_share else f"{share:.0%} of it repeats"
+
+
+FILTERS: dict[str, Callable[[Sample, Limits], str | None]] = {
+    "answered": answered,
+    "truncated": truncated,
+    "right": right,
+    "layout": layout,
+    "mixed_language": mixed_language,
+    "long_paragraphs": long_paragraphs,
+    "code_blocks": code_blocks,
+    "repetition": repetition,
+}
+GENERAL_FILTERS = ("answered", "truncated", "mixed_language", "repetition")  # for answers no gold belongs to
+
+
+def first_objection(sample: Sample, limits: Limits, names: Sequence[str]) -> tuple[str, str] | None:
+    """The first of the named filters that objects, and what it says; None when the sample may stay."""
+    for name in names:
+        why = FILTERS[name](sample, limits)
+        if why is not None:
+            return name, why
+    return None
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """The filters in the order of `FILTERS`.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    unknown = [name for name in names if name not in FILTERS]
+    if unknown:
+        raise ValueError(f"No filter is called {unknown[0]!r}. Choose from: {', '.join(FILTERS)}.")
+    return [name for name in FILTERS if name in names]
+
+
+# --- right: by rule, else by a judge who knows the gold
+
+CRITERION = (
+    "the reply comes to the same final result as the reference answer, which stands at the end of the prompt and is known "
+    "to be right. Only the result counts, not the way there or its wording: 10 if it is the same, 0 if it is another, "
+    "unclear or missing."
+)
+LEAST_VERDICT = 0.8  # a judge's 8, 9 or 10 out of 10 is "the same"
+
+NO_VERDICT = "the judge gave no verdict"
+
+
+class JudgeError(RuntimeError):
+    """The judge cannot be asked, in one sentence; nothing is lost, and the same samples can be judged later."""
+
+
+def decide_right(
+    completions: Sequence[str],
+    questions: Sequence[str],
+    golds: Sequence[Any],
+    *,
+    sources: Sequence[str] = tuple(SOURCES),
+    prefilled_think: bool = False,
+    referee: Judge | None = None,
+) -> list[tuple[bool | None, str, str]]:
+    """For each completion: is its final answer the gold one, who says so ("rule", "judge" or ""), and why not.
+
+    The rule decides first (`trl_r1.rewards.accuracy`). The judge, who is shown the gold, is asked where the rule has
+    nothing to say: it cannot read the gold, it ran out of time, or the gold is words and the reply is worded otherwise.
+    None means that nobody could decide.
+
+    Args:
+        sources: where the rule looks for the final answer.
+        referee: a judge with the criterion `CRITERION`; None leaves undecided what the rule cannot decide, and takes
+            other words than the gold's for wrong.
+
+    Raises:
+        JudgeError: the judge is down, or says nothing usable about any of several completions.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3 (a generative reward model, given the ground truth and the
+    prediction). Departure: there it judged a part of the data, here only what the rule leaves open.
+    """
+    answers = [extract(text, tuple(sources), prefilled_think) for text in completions]
+    wanted = [gold_answer(gold) for gold in golds]
+    outcomes = judge(answers, wanted)
+    found: list[tuple[bool | None, str, str]] = []
+    open_ones = []
+    for index, (outcome, gold) in enumerate(zip(outcomes, wanted, strict=True)):
+        if outcome == "equal":
+            found.append((True, "rule", ""))
+            continue
+        in_words = gold is not None and answer_type(gold) == "text"
+        undecided = outcome in ("unreadable gold", "gave up")
+        if referee is not None and gold is not None and (undecided or in_words):
+            open_ones.append(index)
+        if undecided or outcome == "no gold":
+            found.append((None, "", f"the rule cannot judge it: {outcome}"))
+        else:
+            said = "no final answer" if outcome == "no answer" else f"the answer is {(answers[index] or '')[:80]!r}"
+            found.append((False, "rule", said))
+    if referee is not None and open_ones:
+        pairs = [(f"{questions[i]}\n\nReference answer: {wanted[i]}", completions[i]) for i in open_ones]
+        for index, verdict in zip(open_ones, ask(referee, pairs), strict=True):
+            if isinstance(verdict, Failure):
+                found[index] = (None, "", NO_VERDICT)
+            elif verdict >= LEAST_VERDICT:
+                found[index] = (True, "judge", "")
+            else:
+                found[index] = (False, "judge", f"the judge gives it {verdict * 10:.0f} of 10")
+    return found
+
+
+def ask(referee: Judge, pairs: Sequence[tuple[str, str]]) -> list[float | Failure]:
+    """The judge's verdicts; a single one that is no verdict stands, a judge that is of no use is an error.
+
+    Raises:
+        JudgeError: no connection, an error status or no answer in time for any pair; or no verdict for all of several.
+    """
+    verdicts = referee.grade(pairs)
+    failures = [verdict for verdict in verdicts if isinstance(verdict, Failure)]
+    lost = next((failure for failure in failures if failure.why not in ("no verdict", "too long")), None)
+    again = "Nothing is lost; start this again when the judge answers."
+    if lost is not None:
+        raise JudgeError(f"The judge {referee.model} at {referee.endpoint} cannot be asked ({lost.why}). {again}")
+    if failures and len(failures) == len(verdicts) and len(verdicts) > 1:
+        raise JudgeError(
+            f"The judge {referee.model} at {referee.endpoint} returned no JSON verdict for any of {len(verdicts)} "
+            f"answers. Choose a judge that follows its instructions, or a longer max_tokens. {again}"
+        )
+    return verdicts

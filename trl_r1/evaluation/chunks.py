@@ -1,0 +1,107 @@
+"""Chunks: a long evaluation as small files, so that a killed one goes on where it stopped, and processes share it.
+
+    <folder>/chunks/<part>/00000.json ...   while it runs: one Evaluation per chunk of problems
+    <folder>/<part>.json                    when it is whole; the chunks go
+
+A chunk's texts depend on the seed, its number and its size alone, so an evaluation that was killed equals one that was
+not, whatever the number of processes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
+
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SEED_STEP = 1000  # between the seeds of neighbouring chunks
+
+
+def evaluate_in_chunks(
+    load: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]],
+    problems: Sequence[dict[str, Any]],
+    folder: Path,
+    part: str,
+    *,
+    chunk: int,
+    state: PartialState | None = None,
+    seed: int = 0,
+    graders: Graders,
+    progress: Callable[[str], None] | None = None,
+    about: dict[str, Any] | None = None,
+    **sampling: Any,
+) -> Evaluation:
+    """The stored evaluation of a part, or a new one that takes up what an earlier start has done.
+
+    Args:
+        load: the model and its tokenizer; only called if something is left to sample.
+        problems: rows with prompt, solution, language.
+        folder, part: where it is stored; see the module.
+        chunk: problems per file.
+        state: of the processes; every process takes every n-th chunk, and all get the whole result.
+        progress: told a line after every chunk.
+        about: added to the evaluation's settings.
+        **sampling: samples, temperature, top_p, max_new_tokens, batch_size as of ``evaluate``.
+
+    Raises:
+        ValueError: a stored file is not readable as an evaluation, or belongs to other problems.
+    """
+    whole = folder / f"{part}.json"
+    if whole.is_file():
+        return Evaluation.load(whole)  # chunks that a kill left beside it are never read again
+    rank, processes = (state.process_index, state.num_processes) if state is not None else (0, 1)
+    store = folder / "chunks" / part
+    starts = list(range(0, len(problems), chunk))
+    right, judged = 0.0, 0
+    for number, start in enumerate(starts):
+        path = store / f"{number:05d}.json"
+        rows = problems[start : start + chunk]
+        if number % processes != rank:
+            continue
+        if path.is_file():
+            result = Evaluation.load(path)
+            if [p.solution for p in result.problems] != [str(row["solution"]) for row in rows]:
+                raise ValueError(
+                    f"{path} holds other problems than the dataset has there now; remove {store} to sample them again."
+                )
+        else:
+            model, tokenizer = load()
+            result = evaluate(
+                model, tokenizer, rows, seed=seed + SEED_STEP * number, progress=False, graders=graders, **sampling
+            )
+            result.save(path)
+        scored = [value for value in result.per_problem("pass@1") if value == value]
+        right, judged = right + sum(scored), judged + len(scored)
+        if progress is not None and rank == 0:
+            mean = f"{right / judged:.1%}" if judged else "not judged"
+            progress(f"{part}: {min(start + chunk, len(problems))} of {len(problems)} problems, pass@1 so far {mean}")
+    if state is not None:
+        state.wait_for_everyone()  # all chunks are there
+    evaluation = assemble([Evaluation.load(store / f"{number:05d}.json") for number in range(len(starts))])
+    evaluation.settings |= {"seed": seed, "chunk": chunk, **(about or {})}
+    if state is not None:
+        state.wait_for_everyone()  # all have read them
+    if rank == 0:
+        evaluation.save(whole)
+        shutil.rmtree(store)
+        if not any(store.parent.iterdir()):
+            store.parent.rmdir()
+    if state is not None:
+        state.wait_for_everyone()
+    return evaluation
+
+
+def assemble(parts: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation out of consecutive ones; seconds and tokens add up."""
+    settings = dict(parts[0].settings)
+    for total in ("seconds", "tokens"):
+        if total in settings:
+            settings[total] = round(sum(part.settings.get(total, 0) for part in parts), 1)
+    return Evaluation([problem for part in parts for problem in part.problems], settings, parts[0].level)

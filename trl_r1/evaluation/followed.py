@@ -1,0 +1,96 @@
+"""What a second process has measured on the checkpoints of a run, for that run's own report.
+
+    <run>/followed.jsonl    one line per checkpoint and dataset: step, part, the numbers and their intervals
+
+The training process never writes here; its report reads what is there when it is written, and ``refresh`` puts what
+comes later into a report that exists already.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from trl_r1.evaluation.benchmark import Evaluation
+from trl_r1.files import read_json_lines, replace_file
+
+
+FILE_NAME = "followed.jsonl"
+HEADING = "## Checkpoints, evaluated while it trained"
+METRICS = ("pass@1", "cons@K", "pass@K", "format", "language", "length")
+
+
+def record(run: str | os.PathLike[str], step: int, part: str, evaluation: Evaluation) -> None:
+    """Adds one evaluation; of two for a step and part the later one counts."""
+    numbers = evaluation.to_dict()
+    line = {"step": step, "part": part} | {
+        key: numbers[key] for key in ("interval", "samples", "problems", *(evaluation.key(m) for m in METRICS))
+    }
+    path = Path(run) / FILE_NAME
+    kept = [old for old in read_followed(run) if (old["step"], old["part"]) != (step, part)]
+    lines = sorted([*kept, line], key=lambda row: (row["step"], row["part"]))
+    replace_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
+
+
+def read_followed(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The lines, by step."""
+    rows = [row for row in read_json_lines(Path(run) / FILE_NAME) if isinstance(row.get("step"), int)]
+    return sorted((row for row in rows if isinstance(row.get("part"), str)), key=lambda row: row["step"])
+
+
+def as_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The same as lines of a metrics log: ``{"step": 35, "followed/gsm8k/pass@1": 0.31}``."""
+    return [
+        {"step": row["step"], f"followed/{row['part']}/pass@1": row["pass@1"]}
+        for row in read_followed(run)
+        if row.get("pass@1") is not None
+    ]
+
+
+def section(run: str | os.PathLike[str]) -> str:
+    """The table for the report; "" where nobody followed."""
+    rows = read_followed(run)
+    if not rows:
+        return ""
+    lines = [
+        HEADING,
+        "",
+        "A second process (`trl-r1 evaluate --follow`) sampled these; bootstrap intervals over problems in brackets.",
+        "",
+        "| step | dataset | pass@1 | majority | at least one | format | language | tokens |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        low, high = row.get("interval", {}).get("pass@1", [None, None])
+        k = row.get("samples")
+        cells = [percent(row.get("pass@1")) + (f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None else "")]
+        cells += [percent(row.get(name)) for name in (f"cons@{k}", f"pass@{k}", "format", "language")]
+        length = row.get("length")
+        cells.append("–" if length is None else f"{length:.0f}")
+        part = re.sub(r"[^\w.-]+", "-", row["part"])
+        lines.append(f"| {row['step']} | {part} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def percent(share: Any) -> str:
+    return f"{100 * share:.1f} %" if isinstance(share, int | float) and math.isfinite(share) else "–"
+
+
+def put_into(report: str, table: str) -> str:
+    """A report with its table of checkpoints renewed, or put before the sample answers where it has none.
+
+    >>> put_into("# R\\n\\n## Sample answers\\n\\nx\\n", "## Checkpoints, evaluated while it trained\\n\\nt")
+    '# R\\n\\n## Checkpoints, evaluated while it trained\\n\\nt\\n\\n## Sample answers\\n\\nx\\n'
+    """
+    old = report.find(HEADING)
+    if old >= 0:
+        end = report.find("\n## ", old + len(HEADING))
+        return report[:old] + table + ("\n" if end < 0 else "\n" + report[end:])
+    before = next((at for mark in ("\n## Sample answers", "\n## Settings") if (at := report.find(mark)) >= 0), None)
+    if before is None:
+        return f"{report.rstrip()}\n\n{table}\n"
+    return f"{report[: before + 1]}{table}\n\n{report[before + 1 :]}"

@@ -1,0 +1,254 @@
+"""Suites: a recipe's list of benchmarks in, problems ready to be put to a model out.
+
+    datasets:
+      - aime24                                             a name of BENCHMARKS, from the hub
+      - {benchmark: gsm8k, name: data/gsm8k_test.jsonl}    the same columns, another file
+      - {name: mine.jsonl, question_column: q, solution_column: a, language: en, problems: 50, samples: 8}
+
+Every dataset is asked once per entry of ``shots``: 0 is zero-shot; n puts n worked examples before the question, which
+DeepSeek-R1 is found to be hurt by ("few-shot prompting consistently degrades its performance", v1 Sec. 5).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
+from trl_r1.data.templates import Template, find_template, render
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Columns and splits as their owners publish them; samples as DeepSeek-R1 v2, D.1 takes them (64 for AIME, 16 for MATH).
+BENCHMARKS: dict[str, dict[str, Any]] = {
+    "aime24": {"name": "HuggingFaceH4/aime_2024", "split": "train", "question_column": "problem",
+               "solution_column": "answer", "language": "en", "samples": 64},
+    "math500": {"name": "HuggingFaceH4/MATH-500", "split": "test", "question_column": "problem",
+                "solution_column": "answer", "language": "en", "samples": 16},
+    "gsm8k": {"name": "openai/gsm8k", "config": "main", "split": "test", "question_column": "question",
+              "solution_column": "answer", "language": "en",
+              "shots_from": {"name": "openai/gsm8k", "config": "main", "split": "train", "reply_column": "answer"}},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Where worked examples come from: a question and the reply that is shown after it."""
+
+    name: str
+    config: str | None = None
+    split: str = "train"
+    question_column: str = "question"
+    reply_column: str = "reply"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One benchmark of a run."""
+
+    name: str  # as load_rows takes it
+    label: str  # in the report, and the name of its files
+    config: str | None = None
+    split: str | None = None  # None: test where there is one, else train
+    question_column: str = "question"
+    solution_column: str = "solution"
+    language_column: str | None = None
+    language: str | None = None  # of every problem, where no column says it
+    problems: int | None = None  # the first so many
+    samples: int | None = None  # K; None takes the run's
+    shots_from: Shots | None = None
+
+
+def read_entries(given: Any) -> list[Entry]:
+    """The `datasets` of a recipe (YAML, or JSON on the command line) as entries with distinct labels.
+
+    Raises:
+        ValueError: it is no such list, an unknown benchmark, an unknown key, or two entries of one label.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            given = [part.strip() for part in given.split(",") if part.strip()]  # bare names
+    given = [given] if isinstance(given, Mapping) else given
+    if not isinstance(given, list) or not given:
+        raise ValueError(f"datasets={given!r} must be a list such as [aime24, {{name: mine.jsonl}}].")
+    entries = [read_entry(entry) for entry in given]
+    labels = [entry.label for entry in entries]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise ValueError(f"Two datasets are called {twice!r}; give one of them another `label`.")
+    return entries
+
+
+def read_entry(given: Any) -> Entry:
+    """One element of that list."""
+    if isinstance(given, str):
+        given = {"benchmark": given} if given in BENCHMARKS else {"name": given}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"The dataset {given!r} needs a name, as in {{name: mine.jsonl}}, or a benchmark's name.")
+    chosen = dict(given)
+    benchmark = chosen.pop("benchmark", None)
+    if benchmark is not None and benchmark not in BENCHMARKS:
+        near = difflib.get_close_matches(str(benchmark), BENCHMARKS, n=1)
+        raise ValueError(
+            f"No benchmark is called {benchmark!r}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+            + f" Known: {', '.join(BENCHMARKS)}; any other file needs {{name: ...}}."
+        )
+    known = {field.name for field in fields(Entry)}
+    unknown = sorted(set(chosen) - known)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        raise ValueError(
+            f"The dataset {chosen.get('name', benchmark)!r} has the unknown key {unknown[0]!r}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+            + f" Known: benchmark, {', '.join(sorted(known))}."
+        )
+    usual = dict(BENCHMARKS.get(benchmark or "", {}))
+    if "name" in chosen and chosen["name"] != usual.get("name"):
+        for key in ("config", "split"):  # these belong to the hub's copy
+            usual.pop(key, None)
+    merged = {**usual, **chosen}
+    if "name" not in merged:
+        raise ValueError(f"The dataset {dict(given)!r} names no data; give it a name or a benchmark.")
+    merged.setdefault("label", benchmark or re.sub(r"[^\w.-]+", "-", Path(str(merged["name"])).stem).strip("-."))
+    for key in ("problems", "samples"):
+        if merged.get(key) is not None and (not isinstance(merged[key], int) or merged[key] < 1):
+            raise ValueError(f"{key}={merged[key]!r} of the dataset {merged['label']!r} is not a number above 0.")
+    return Entry(**{**merged, "shots_from": read_shots(merged.get("shots_from"))})
+
+
+def read_shots(given: Any) -> Shots | None:
+    """Where the examples come from, or None.
+
+    Raises:
+        ValueError: it is no mapping with a name, or has an unknown key.
+    """
+    if given is None or isinstance(given, Shots):
+        return given
+    given = {"name": given} if isinstance(given, str) else given
+    known = {field.name for field in fields(Shots)}
+    if not isinstance(given, Mapping) or "name" not in given or set(given) - known:
+        raise ValueError(f"shots_from={given!r} needs a name, and may have {', '.join(sorted(known - {'name'}))}.")
+    return Shots(**given)
+
+
+def read_counts(given: Any, what: str, least: int) -> list[int]:
+    """A list of whole numbers from YAML (a list or a number) or the command line (``0,4`` or ``[0, 4]``).
+
+    Raises:
+        ValueError: it is none, or one is below ``least``.
+    """
+    if isinstance(given, str):
+        given = [part.strip() for part in given.strip("[] ").split(",") if part.strip()]
+    given = given if isinstance(given, list | tuple) else [given]
+    try:
+        counts = sorted({int(part) for part in given})
+    except (TypeError, ValueError):
+        raise ValueError(f"{what}={given!r} must be a list of whole numbers, such as [0, 4].") from None
+    if not counts or counts[0] < least:
+        raise ValueError(f"{what}={given!r} must be a list of whole numbers of at least {least}.")
+    return counts
+
+
+def load_entry(entry: Entry, seed: int = 0) -> Dataset:
+    """The rows of an entry, cut to its number of problems.
+
+    Raises:
+        ValueError: nothing of that name, unreadable, a column is missing.
+    """
+    if entry.split is not None:
+        rows = load_rows(entry.name, entry.split, entry.config, seed)
+    else:
+        try:
+            rows = load_rows(entry.name, "test", entry.config, seed)
+        except ValueError as no_test:
+            if "has no split 'test'" not in str(no_test):
+                raise
+            rows = load_rows(entry.name, "train", entry.config, seed)
+    require_columns(
+        rows,
+        {"question": entry.question_column, "solution": entry.solution_column, "language": entry.language_column},
+    )
+    return rows if entry.problems is None else rows.select(range(min(entry.problems, len(rows))))
+
+
+def problems_of(entry: Entry, template: Template, shots: int = 0, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows with ``question``, ``prompt``, ``solution``, ``language``, the examples already in the prompt.
+
+    Args:
+        shots: examples before the question, the same for every problem except where one is the problem itself.
+        seed: of the choice of examples (and of the miniature world).
+
+    Raises:
+        ValueError: as ``load_entry``; no examples to take, or too few.
+    """
+    rows = load_entry(entry, seed)
+    template = find_template(template)
+    examples = choose_shots(entry, shots, seed) if shots else []
+    made = to_prompts(rows, entry.question_column, entry.solution_column, template, entry.language_column)
+    questions = rows[entry.question_column]
+    return [
+        {
+            "question": question,
+            "prompt": with_shots(template, examples, question, shots) if shots else row["prompt"],
+            "solution": row["solution"],
+            "language": row.get("language") or entry.language,
+        }
+        for question, row in zip(questions, made, strict=True)
+    ]
+
+
+def choose_shots(entry: Entry, count: int, seed: int) -> list[tuple[str, str]]:
+    """``count`` + 1 drawn (question, reply) examples: the spare one stands in where an example is the question itself."""
+    if entry.shots_from is None:
+        raise ValueError(
+            f"shots={count}, but the dataset {entry.label!r} has no `shots_from`: name a file of worked examples with "
+            "question and reply."
+        )
+    source = entry.shots_from
+    rows = load_rows(source.name, source.split, source.config, seed)
+    require_columns(rows, {"question": source.question_column, "reply": source.reply_column})
+    usable = [
+        (str(question), str(reply))
+        for question, reply in zip(rows[source.question_column], rows[source.reply_column], strict=True)
+        if not is_empty(question) and not is_empty(reply)
+    ]
+    if len(usable) <= count:
+        raise ValueError(f"shots={count} needs {count + 1} worked examples; {source.name!r} has {len(usable)}.")
+    return random.Random(f"shots {seed}").sample(usable, count + 1)
+
+
+def with_shots(template: Template, examples: Sequence[tuple[str, str]], question: Any, count: int) -> Template:
+    """The prompt with its examples: earlier turns of a conversation, or for text the same template filled in before.
+
+    >>> with_shots("Q: {question} A:", [("1+1?", "2"), ("spare", "")], "2+2?", 1)
+    'Q: 1+1? A: 2\\n\\nQ: 2+2? A:'
+    """
+    if not isinstance(question, str):
+        raise ValueError(
+            "Few-shot examples go before a question in words; this dataset asks with whole conversations."
+        )
+    shown = [(asked, reply) for asked, reply in examples if asked.strip() != question.strip()][:count]
+    last = render(template, question)
+    if isinstance(last, str):
+        before = [f"{render(template, asked)}{joint(reply)}{reply}" for asked, reply in shown]
+        return "\n\n".join([*before, last])
+    turns: list[dict[str, Any]] = []
+    for asked, reply in shown:
+        turns += [*render(template, asked), {"role": "assistant", "content": reply}]
+    return [*turns, *last]
+
+
+def joint(reply: str) -> str:
+    """A space between prompt and reply, unless the reply brings its own, or opens its thought tag as models write it."""
+    return "" if reply[:1].isspace() or reply.startswith("<think>") else " "

@@ -1,0 +1,130 @@
+"""Two more models of the mini world: the base that has read general pages too, and a smaller student.
+
+    base-general  ``mini:base`` with some 200 words more, after some thousand pages of general prompts among sums. What
+                  R1's pipeline starts from (cold start, and the fine-tuning that starts from the base again).
+    student       half as wide, the same tokenizer, pre-trained from nothing on the same kinds of pages; for distillation.
+
+Source  Ours. DeepSeek-R1 has one base, DeepSeek-V3-Base, for R1-Zero and R1. Here R1-Zero keeps ``mini:base``, so that
+        its numbers do not hang on general pages, and R1's base is that model after reading on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from tokenizers import AddedToken
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from trl_r1.mini import model as mini_model
+from trl_r1.mini.corpus import Document, draw_corpus
+from trl_r1.mini.general import vocabulary
+from trl_r1.mini.labels import draw_web
+
+
+GENERAL = {  # scale -> (general pages, pages of sums between them)
+    "demo": (16_000, 12_000),
+    "tiny": (150, 150),
+}
+READING_ON = 1.0e-2  # peak learning rate for the pages that mini:base reads on
+STUDENT = {
+    "demo": replace(mini_model.SCALES["demo"], hidden=32, intermediate=64, documents=56_000),
+    "tiny": replace(mini_model.SCALES["tiny"], hidden=16, intermediate=32),
+}
+STUDENT_GENERAL = {"demo": 6_000, "tiny": 150}  # general pages among the student's
+
+
+def build_once(path: Path, make: Callable[[Path], dict[str, object]]) -> Path:
+    """``path``, made by ``make(folder)`` unless it is there; it appears at once and complete, as ``build_base``'s does.
+
+    ``make`` runs in one thread, with torch's generator put back afterwards; what it returns goes into ``mini.json``,
+    with the cost.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            threads, started, cpu = torch.get_num_threads(), time.perf_counter(), time.process_time()
+            torch.set_num_threads(1)
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    told = make(building)
+                cost = {
+                    **told,
+                    "wall_seconds": round(time.perf_counter() - started, 1),
+                    "cpu_seconds": round(time.process_time() - cpu, 1),
+                }
+                (building / "mini.json").write_text(json.dumps(cost, indent=2) + "\n", encoding="utf-8")
+                building.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache from its other users
+                os.replace(building, path)
+            finally:
+                torch.set_num_threads(threads)
+                shutil.rmtree(building, ignore_errors=True)
+    return path
+
+
+def build_general(path: Path, base: Path, seed: int, scale: str) -> Path:
+    """Reads general pages on top of a mini base.
+
+    Args:
+        path: the folder to leave behind.
+        base: the folder of ``mini:base`` of the same seed and scale.
+        seed: of the pages, their order and the new words' first embeddings.
+        scale: a key of ``GENERAL``.
+    """
+
+    def make(folder: Path) -> dict[str, object]:
+        torch.manual_seed(seed)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in vocabulary()])
+        model = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+        old = model.get_input_embeddings().weight.shape[0]
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[old:].normal_(0.0, model.config.initializer_range)
+        size = replace(mini_model.SCALES[scale], learning_rate=READING_ON)
+        pages, sums = GENERAL[scale]
+        documents = scattered(draw_corpus(sums, seed + 1), draw_web(pages, seed), seed)
+        tokens = mini_model.train(model, tokenizer, documents, size, seed)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"seed": seed, "scale": scale, "documents": len(documents), "tokens": tokens}
+
+    return build_once(path, make)
+
+
+def build_student(path: Path, base: Path, seed: int, scale: str) -> Path:
+    """Pre-trains a smaller model with the tokenizer of ``base``, a folder of ``mini:base-general``."""
+
+    def make(folder: Path) -> dict[str, object]:
+        torch.manual_seed(seed)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        size = STUDENT[scale]
+        model = mini_model.build_model(tokenizer, size)
+        documents = scattered(draw_corpus(size.documents, seed + 1), draw_web(STUDENT_GENERAL[scale], seed + 1), seed)
+        tokens = mini_model.train(model, tokenizer, documents, size, seed)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"seed": seed, "scale": scale, "documents": len(documents), "tokens": tokens}
+
+    return build_once(path, make)
+
+
+def scattered(corpus: list[Document], pages: list[Document], seed: int) -> list[Document]:
+    """``pages`` put between the documents of ``corpus``, whose own order is kept."""
+    rng = random.Random(f"scattered {seed}")
+    places = sorted(rng.sample(range(len(corpus) + len(pages)), len(pages)))
+    waiting, rest, result = iter(pages), iter(corpus), []
+    taken = set(places)
+    for index in range(len(corpus) + len(pages)):
+        result.append(next(waiting) if index in taken else next(rest))
+    return result

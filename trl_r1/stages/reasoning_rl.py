@@ -1,0 +1,35 @@
+"""Reasoning RL: reinforcement learning from the cold-started model, paid for accuracy, format and one language.
+
+    accelerate launch -m trl_r1.stages.reasoning_rl --config reasoning_rl      (or a path, or mini/reasoning_rl for a CPU)
+
+The act is that of R1-Zero; what differs is the recipe: the start (a model after the cold start), and the
+`language_consistency` reward added to the others with equal weight, which ends the mixing of languages at a small price
+in accuracy.
+
+Reads   problems with a checkable gold answer and a language; see docs/data.md. The model may be an adapter's folder: it
+        is merged first.
+Leaves  in `output_dir`: the model, checkpoints, metrics.jsonl, evaluations, report.md with curves, summary.json.
+Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.2; v2, Sec. 3.2.1 and Eq. 7 (settings, language reward).
+"""
+
+from __future__ import annotations
+
+from trl import ModelConfig
+
+from trl_r1.config import R1GRPOConfig
+from trl_r1.options import RLOptions, parse, tell_mistakes
+from trl_r1.runs import prepare, quiet_libraries, run_rl
+
+
+def main(argv: list[str] | None = None) -> None:
+    quiet_libraries()
+
+    def ready():
+        options, config, model = parse((RLOptions, R1GRPOConfig, ModelConfig), argv)
+        return options, config, model, prepare("reasoning_rl", options, config, model)
+
+    run_rl("reasoning_rl", *tell_mistakes("reasoning_rl", ready))
+
+
+if __name__ == "__main__":
+    main()
