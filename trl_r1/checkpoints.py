@@ -121,7 +121,11 @@ def train(trainer: Trainer, resume: str | None) -> None:
     last step and its end, say in the evaluation, would take one step too many and end with other weights.
     DeepSpeed and FSDP load their weights inside the training loop: there that step is still taken.
     """
-    if resume is not None and 0 < trainer.args.max_steps and not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+    if (
+        resume is not None
+        and 0 < trainer.args.max_steps
+        and not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+    ):
         state = TrainerState.load_from_json(os.path.join(resume, "trainer_state.json"))
         if state.global_step >= trainer.args.max_steps:
             trainer._load_from_checkpoint(resume)

@@ -18,6 +18,7 @@ from trl_r1 import recipes
 
 ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # environment variable
 
+
 @dataclass
 class DataOptions:
     """Where problems come from and how they are put to the model."""
