@@ -372,7 +372,7 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_pat
         "evaluation_question_column": "question", "evaluation_solution_column": "solution", "evaluation_max_tokens": 6,
         "output_dir": str(tmp_path / "out"), "max_steps": 2, "use_cpu": "true", "bf16": "false", "dtype": "float32",
         "optim": "adamw_torch", "gradient_accumulation_steps": 1, "disable_tqdm": "true", "save_steps": 1,
-        "gradient_checkpointing": "false", "max_length": 256, "problems": 4, "source_samples": 1,
+        "gradient_checkpointing": "false", "max_length": 512, "problems": 4, "source_samples": 1,
         "source_max_new_tokens": 6, "repeated_share": 1.0,
     }  # fmt: skip
     if name == "cold_start":

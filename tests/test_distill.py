@@ -14,10 +14,14 @@ from trl_r1.stages import distill
 
 QUESTIONS = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(12)]
 SAMPLES = [
-    {"prompt": f"User: {row['question']} Assistant:", "completion": f"<think>{n}</think> <answer>{row['solution']}</answer>", **row}
+    {
+        "prompt": f"User: {row['question']} Assistant:",
+        "completion": f"<think>{n}</think> <answer>{row['solution']}</answer>",
+        **row,
+    }
     for row in QUESTIONS
     for n in (1, 2)
-]  # fmt: skip
+]
 
 
 @pytest.fixture
@@ -56,10 +60,9 @@ def told(capsys, *argv) -> str:
 def evaluation(*shares: float) -> Evaluation:
     """One problem per share of 4 samples that are right."""
     graders = default_graders()
-    return Evaluation([
-        Problem(f"p{i}", "4", None, ["4"] * round(4 * share) + ["5"] * round(4 - 4 * share), [3] * 4, [False] * 4).grade(graders)
-        for i, share in enumerate(shares)
-    ])  # fmt: skip
+    texts = [["4"] * round(4 * share) + ["5"] * round(4 - 4 * share) for share in shares]
+    problems = [Problem(f"p{i}", "4", None, text, [3] * 4, [False] * 4) for i, text in enumerate(texts)]
+    return Evaluation([problem.grade(graders) for problem in problems])
 
 
 def test_the_method_is_known_before_the_options_are():
@@ -124,7 +127,7 @@ def test_mistakes_are_told_in_one_sentence_and_leave_nothing(changes, sentence, 
 
 
 def test_both_roads_leave_a_student_and_the_comparison(recipe, capsys, tmp_path):
-    distill.main(["--config", recipe(max_length=64)])
+    distill.main(["--config", recipe(max_length=128)])
     distill.main(["--config", recipe(method="on_policy", max_completion_length=6, output_dir=str(tmp_path / "op"),
                                      compare_with={"sft": str(tmp_path / "out")})])  # fmt: skip
     for name, method in (("out", "sft"), ("op", "on_policy")):
@@ -139,7 +142,7 @@ def test_both_roads_leave_a_student_and_the_comparison(recipe, capsys, tmp_path)
     assert "sft" in summary["distillation"]["compared"]
     assert "compared" not in json.loads((tmp_path / "out" / "summary.json").read_text())["distillation"]
     capsys.readouterr()
-    distill.main(["--config", recipe(max_length=64)])
+    distill.main(["--config", recipe(max_length=128)])
     assert "finished already" in capsys.readouterr().out
     assert (tmp_path / "out" / "report.md").read_text().count("## Distillation") == 1
 
@@ -159,7 +162,7 @@ def test_a_pair_without_one_vocabulary_takes_the_sft_road_and_says_so(recipe, ti
     tokenizer.save_pretrained(padded)
     assert "of them the same" in vocabularies_differ(tiny, str(padded))
     distill.main(["--config", recipe(method="on_policy", max_completion_length=6, teacher_model=str(padded),
-                                     sft_max_length=64)])  # fmt: skip
+                                     sft_max_length=128)])  # fmt: skip
     assert "takes the SFT road" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (summary["method"], summary["rows"]) == ("sft", len(SAMPLES))
@@ -200,7 +203,7 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_pat
         "gradient_accumulation_steps": 1, "disable_tqdm": "true", "save_steps": 1,
     }  # fmt: skip
     written = yaml.safe_load((Path(__file__).parents[1] / "recipes" / f"{name}.yaml").read_text())
-    options["max_completion_length" if written["method"] == "on_policy" else "max_length"] = 64
+    options["max_completion_length" if written["method"] == "on_policy" else "max_length"] = 128
     arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
     distill.main(["--config", name, *arguments])
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["steps"] == 2

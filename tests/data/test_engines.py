@@ -26,6 +26,7 @@ class Hostile(http.server.BaseHTTPRequestHandler):
     plan: list = []
     bodies: list = []
     active = most_active = 0
+    counted = False
     lock = threading.Lock()
 
     def do_POST(self):
@@ -35,11 +36,17 @@ class Hostile(http.server.BaseHTTPRequestHandler):
             step = self.plan.pop(0) if self.plan else "fine"
             Hostile.active += 1
             Hostile.most_active = max(Hostile.most_active, Hostile.active)
+        self.counted = True
         try:
             self.act(step, body)
         finally:
-            with self.lock:
-                Hostile.active -= 1
+            self.leave()
+
+    def leave(self):
+        """No longer counted as active; before an answer's last bytes, after which the client may send the next."""
+        with self.lock:
+            Hostile.active -= self.counted
+            self.counted = False
 
     def act(self, step, body):
         if step == "hang up":
@@ -89,6 +96,7 @@ class Hostile(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        self.leave()
         self.wfile.write(content)
 
     def log_message(self, *arguments):

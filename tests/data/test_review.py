@@ -32,7 +32,7 @@ def mark(path, marks):
         with open(path, encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
     else:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [json.loads(line) for line in path.read_text().split("\n") if line]
     lines = [{**line, **marks.get(line["id"], {})} for line in lines]
     if path.suffix == ".csv":
         with open(path, "w", encoding="utf-8", newline="") as file:

@@ -61,4 +61,4 @@ def test_a_template_without_a_place_is_one_sentence(template, words):
     with pytest.raises(ValueError, match=words) as caught:
         find_template(template)
     assert "\n" not in str(caught.value)
-    assert "r1_zero, mini, chat" in str(caught.value)
+    assert "r1_zero, mini, plain, chat" in str(caught.value)

@@ -19,8 +19,8 @@ def test_the_shipped_pipelines_take_the_papers_road(name):
     plan = read(name)
     assert plan.warnings == ()  # the fine-tuning on sampled answers starts from the base
     order = [step.stage for step in plan.steps]
-    for earlier, later in (("zero", "cold_start"), ("cold_start", "reasoning_rl"), ("reasoning_rl", "rejection_sampling"),
-                           ("rejection_sampling", "sft"), ("sft", "all_scenario_rl"), ("reward_model", "all_scenario_rl")):  # fmt: skip
+    pairs = ["zero cold_start", "cold_start reasoning_rl", "reasoning_rl rejection_sampling", "rejection_sampling sft"]
+    for earlier, later in (pair.split() for pair in [*pairs, "sft all_scenario_rl", "reward_model all_scenario_rl"]):
         assert order.index(earlier) < order.index(later)
     assert plan["sft"].recipe["model_name_or_path"] == plan["cold_start"].recipe["model_name_or_path"]
     assert plan["sft"].recipe["dataset_name"] == str(plan.folder / "rejection_sampling/kept.jsonl")

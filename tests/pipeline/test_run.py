@@ -221,7 +221,7 @@ def parent(pid):
 
 
 def test_interrupted_it_stops_its_stages_and_goes_on_later(toy, start, tmp_path):
-    file = toy([{"name": "a", "options": {"pause": 0.05, "rows": 40}}])
+    file = toy([{"name": "a", "options": {"pause": 0.05, "rows": 160}}])
     process = start(file)
     until(lambda: (tmp_path / "out/a/kept.jsonl").is_file())
     process.send_signal(signal.SIGTERM)
@@ -229,11 +229,11 @@ def test_interrupted_it_stops_its_stages_and_goes_on_later(toy, start, tmp_path)
     assert "stopped" in finish(start("status", file))
     assert "a goes on" in finish(start(file))
     numbers = [json.loads(line)["number"] for line in (tmp_path / "out/a/kept.jsonl").read_text().splitlines()]
-    assert numbers == list(range(40))
+    assert numbers == list(range(160))
 
 
 def test_two_runs_do_not_share_a_folder(toy, start, tmp_path):
-    file = toy([{"name": "a", "options": {"pause": 0.1, "rows": 40}}])
+    file = toy([{"name": "a", "options": {"pause": 0.1, "rows": 3000}}])
     process = start(file)
     until(lambda: (tmp_path / "out/a/kept.jsonl").is_file())
     said = finish(start(file), expected=2)
