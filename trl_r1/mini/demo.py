@@ -1,47 +1,32 @@
-"""`trl-r1 demo`: R1-Zero in front of you. Builds a small base model, trains it by reinforcement alone, and reports.
+"""`trl-r1 demo`: all of DeepSeek-R1 in front of you, on a CPU. Builds a small base model, and everything the paper made.
 
     trl-r1 demo                 runs/demo, seed 0, some minutes on two cores
     trl-r1 demo --seed 1        runs/demo-seed1: another base, other problems, other sampling
-    trl-r1 demo --scale tiny    runs/demo-tiny, under a minute: the same way with a model too small to learn much
+    trl-r1 demo --scale tiny    runs/demo-tiny, a minute: the same way with models too small to learn much
 
-The work is done by the stage `zero` with the recipe `mini/zero`, started as a user would start it. A demo that was
-killed goes on where it stopped; a finished one shows its result again.
+The work is done by the pipeline `mini/pipeline`, run as a user would run it. A demo that was killed goes on where it
+stopped; a finished one shows its result again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from trl_r1.files import replace_file
+from trl_r1.mini import story
 
 
-TINY = (
-    "--model_name_or_path mini:base-tiny --max_steps 6 --save_steps 3 --evaluation_problems 20 --evaluation_samples 4 "
-    "--probe_every 3 --probe_problems 4 --per_device_train_batch_size 32"
-).split()
-ROWS = (("pass@1", "solved, mean of {k} tries"), ("cons@{k}", "solved, majority of {k}"), ("format", "well-formed"))
+PIPELINE = "mini/pipeline"
 
 
 def folder_of(seed: int, scale: str) -> Path:
     """`runs/demo`, `runs/demo-seed3`, `runs/demo-tiny`, `runs/demo-tiny-seed3`."""
     name = "demo" + ("" if scale == "demo" else f"-{scale}") + (f"-seed{seed}" if seed else "")
     return Path("runs") / name
-
-
-def table(summary: dict[str, Any], samples: int) -> str:
-    """The result as the terminal shows it."""
-    before, after = summary["zero"]["before"], summary["zero"]["after"]
-    lines = [f"{'R1-Zero in miniature':<28}{'before':>8}{'after':>8}"]
-    for key, label in ROWS:
-        name = key.format(k=samples)
-        lines.append(f"{label.format(k=samples):<28}{before[name]:>8.1%}{after[name]:>8.1%}")
-    return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,45 +41,49 @@ def main(argv: list[str] | None = None) -> int:
         print(f"trl-r1 demo: --seed {chosen.seed} must be 0 or more.", file=sys.stderr)
         return 2
     folder = chosen.output or folder_of(chosen.seed, chosen.scale)
-    path = folder / "summary.json"
-    samples = 4 if chosen.scale == "tiny" else 16
-    if not path.is_file():
+    told = finished(folder)
+    if told is None:
         code = run(folder, chosen.seed, chosen.scale)
-        if code:
-            return code
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    report = folder / "zero" / "report.md"
-    print(f"\n{table(summary, samples)}\n\n{summary['seconds']:.0f} seconds. Report with curves: {report}")
+        told = finished(folder)
+        if code or told is None:
+            return code or 1
+    print(f"\n{story.table(told)}\n\n{told['seconds']:.0f} seconds. Report with curves: {folder / 'report.md'}")
     return 0
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The demo's summary; None while there is none."""
+    path = folder / "summary.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content if "distill" in content else None  # the pipeline's own summary comes first, without these entries
 
 
 def run(folder: Path, seed: int, scale: str) -> int:
-    """Everything up to `summary.json`; returns the exit code of the first step that failed, or 0."""
-    from trl_r1.cli import launch
+    """Everything up to `summary.json`; returns the pipeline's exit code."""
+    from trl_r1.pipeline.plan import read
+    from trl_r1.pipeline.run import Run
 
-    began, clock = time.time(), folder / "seconds.json"
-    earlier = json.loads(clock.read_text())["seconds"] if clock.is_file() else 0.0
-    for name, value in (("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "PASSIVE"), ("TOKENIZERS_PARALLELISM", "false")):
-        os.environ.setdefault(name, value)
-    os.environ["TRL_R1_CACHE"] = str((folder / "models").resolve())
-    options = ["--config", "mini/zero", "--output_dir", str(folder / "zero"), "--seed", str(seed)]
-    print(f"R1-Zero in miniature: everything is made here, in {folder}.", flush=True)
+    print(f"DeepSeek-R1 in miniature: everything is made here, in {folder}. R1-Zero comes first.", flush=True)
+    command = "trl-r1 demo" + (f" --seed {seed}" if seed else "") + (f" --scale {scale}" if scale != "demo" else "")
     try:
-        code = launch("zero", [*options, *(TINY if scale == "tiny" else [])])
-    finally:
-        seconds = earlier + time.time() - began
-        replace_file(clock, json.dumps({"seconds": seconds}))
-    if code:
-        return code
-    stage = json.loads((folder / "zero" / "summary.json").read_text(encoding="utf-8"))
-    summary = {
-        "seconds": round(seconds, 1),
-        "seed": seed,
-        "scale": scale,
-        "zero": {"seconds": stage["seconds"], "before": stage["before"], "after": stage["after"]},
-    }
-    replace_file(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
-    return 0
+        plan = read(PIPELINE, str(folder), seed, None if scale == "demo" else scale)
+        work = Run(
+            plan, command=command, told=lambda name, summary: story.zero_table(summary) if name == "zero" else ""
+        )
+        work.prepare()
+    except (ValueError, OSError) as error:
+        print(f"trl-r1 demo: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    code = work.go()
+    if code == 0:
+        path = folder / "summary.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        told = story.entries(content["stages"])
+        report = (folder / "report.md").read_text(encoding="utf-8")
+        text = "\n\n".join(["# DeepSeek-R1 in miniature", *story.chapters(told)])
+        replace_file(folder / "report.md", f"{text}\n\n#{report}")
+        replace_file(path, json.dumps({**content, **told}, indent=1, ensure_ascii=False))
+    return code
 
 
 if __name__ == "__main__":

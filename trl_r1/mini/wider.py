@@ -37,10 +37,10 @@ GENERAL = {  # scale -> (general pages, pages of sums between them)
 }
 READING_ON = 1.0e-2  # peak learning rate for the pages that mini:base reads on
 STUDENT = {
-    "demo": replace(mini_model.SCALES["demo"], hidden=32, intermediate=64, documents=56_000),
+    "demo": replace(mini_model.SCALES["demo"], hidden=32, intermediate=64, documents=30_000),
     "tiny": replace(mini_model.SCALES["tiny"], hidden=16, intermediate=32),
 }
-STUDENT_GENERAL = {"demo": 6_000, "tiny": 150}  # general pages among the student's
+STUDENT_GENERAL = {"demo": 4_000, "tiny": 150}  # general pages among the student's
 
 
 def build_once(path: Path, make: Callable[[Path], dict[str, object]]) -> Path:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from trl_r1 import manifest
@@ -40,8 +41,15 @@ class Run:
             stage does not accept its recipe. Nothing was started by then.
     """
 
-    def __init__(self, plan: Pipeline, screen: Screen | None = None, command: str = "trl-r1 run"):
+    def __init__(
+        self,
+        plan: Pipeline,
+        screen: Screen | None = None,
+        command: str = "trl-r1 run",
+        told: Callable[[str, dict[str, Any]], str] = lambda name, summary: "",
+    ):
         self.plan, self.screen, self.command = plan, screen or Screen(), command
+        self.told = told  # what else is said of a finished stage, from its summary
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.running: dict[str, float] = {}  # stage -> since when its seconds are not yet noted
         self.failed: dict[str, str] = {}
@@ -221,8 +229,12 @@ class Run:
         if code == 0 and (step.folder / SUMMARY).is_file():
             self.record.finish(step)
             entry = self.record.of(name)
-            result = report.result_line(step, json.loads((step.folder / SUMMARY).read_text(encoding="utf-8")))
+            summary = json.loads((step.folder / SUMMARY).read_text(encoding="utf-8"))
+            result = report.result_line(step, summary)
             self.screen.event(f"{name} finished in {clock(entry['seconds'])}{': ' + result if result else ''}")
+            more = self.told(name, summary)
+            if more:
+                self.screen.event(f"\n{more}\n")
             report.write(self.plan, self.record)
             self.compare_followers(name)
             return
