@@ -136,9 +136,10 @@ def chapters(told: Mapping[str, Entry]) -> Iterator[str]:
     rl, taught = student["rl"], student["sft"]
     yield (
         f"**Distillation against reinforcement on the small model.** The student, a third of the teacher's size, "
-        f"solves {percent(taught['after']['pass@1'])} after imitating the kept samples ({taught['training_seconds']:.0f} s, and "
-        f"{student['sampling_seconds']:.0f} s of the teacher's sampling), "
-        f"{percent(student['on_policy']['after']['pass@1'])} after on-policy distillation, and {percent(rl['after']['pass@1'])} after {rl['steps']} steps of reinforcement "
+        f"solves {percent(taught['after']['pass@1'])} after imitating the kept samples "
+        f"({taught['training_seconds']:.0f} s, and {student['sampling_seconds']:.0f} s of the teacher's sampling), "
+        f"{percent(student['on_policy']['after']['pass@1'])} after on-policy distillation, and "
+        f"{percent(rl['after']['pass@1'])} after {rl['steps']} steps of reinforcement "
         f"({rl['training_seconds']:.0f} s, the better of {len(student['rl_runs'])} learning rates). "
         f"The paper: 72.6 % against 47.0 % on AIME for 32B (v1 Sec. 4.1)."
     )
