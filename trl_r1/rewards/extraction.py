@@ -159,18 +159,30 @@ def _is_prose(text: str) -> bool:
     return len(_WORD.findall(text)) >= 4 or len(re.findall(r"[\u4e00-\u9fff]", text)) >= 5
 
 
+_LISTED = re.compile(r"\[\s*(['\"])([^'\"]*)\1\s*\]")  # ['5'], as a list of one text looks when it was made a text
+
+
 def gold_answer(gold: Any) -> str | None:
     r"""The answer in a gold cell: a number, an answer, or a worked solution that ends in one; None if it is empty.
 
     Worked solutions are read like replies: ``#### 72``, ``\boxed{72}``, ``<answer>72</answer>``, or, with several
-    lines, the last sentence.
+    lines, the last sentence. A list of one answer is that answer; of several, nobody says whether all of them are
+    asked for or any, so it is none, as is a table of names and values.
 
     >>> gold_answer("48 / 2 = 24\n#### 1,072"), gold_answer(True), gold_answer("x^2")
     ('1,072', 'True', 'x^2')
     """
-    if gold is None or (isinstance(gold, float) and not math.isfinite(gold)):
+    if hasattr(gold, "tolist"):  # numpy, torch
+        gold = gold.tolist()
+    if isinstance(gold, (list, tuple)) and len(gold) == 1:
+        return gold_answer(gold[0])
+    if gold is None or isinstance(gold, (list, tuple, dict, set, bytes)):
+        return None
+    if isinstance(gold, float) and not math.isfinite(gold):
         return None
     text = str(gold).strip()
+    listed = _LISTED.fullmatch(text)
+    text = listed[2].strip() if listed else text
     if not text:
         return None
     if "####" in text:

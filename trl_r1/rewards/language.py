@@ -71,14 +71,26 @@ def consistency(
     """
     code = language_code(language)
     clean = prose(text, allowed)
+    unseen = _unseen(text, code, allowed)
+    if unseen:
+        return _share(clean, count_words(clean), code, minimum_words, same_script, unseen)
     if same_script == "classifier" and clean.isascii() and "latin" in shared_scripts(code):  # counted once, not twice
         ours = in_target(clean, code, "latin")
         return ours.count(True) / len(ours) if len(ours) >= max(1.0, minimum_words) else None
     return _share(clean, count_words(clean), code, minimum_words, same_script)
 
 
-def _share(clean: str, words: dict[str, float], code: str, minimum_words: float, same_script: str) -> float | None:
-    total = sum(words.values())
+def _unseen(text: str, code: str, allowed: Iterable[str]) -> float:
+    """Foreign words in hidden text. They count, and words of the target there do not: nobody sees what is hidden, so
+    it can make nothing better, but a thought can be hidden there."""
+    words = count_words(prose(text, allowed, unseen=True))
+    return sum(number for script, number in words.items() if script not in LANGUAGES[code])
+
+
+def _share(
+    clean: str, words: dict[str, float], code: str, minimum_words: float, same_script: str, unseen: float = 0.0
+) -> float | None:
+    total = sum(words.values()) + unseen
     if total <= 0 or total < minimum_words:
         return None
     scripts = _scripts(words, code)
@@ -197,7 +209,8 @@ class LanguageConsistency:
         start, end, _ = thought_bounds(text := reply(completion), self.think, self.prefilled_think)
         clean = prose(text[start:end], self.allowed)
         words, code = count_words(clean), self._target(language)
-        score = _share(clean, words, code, self.minimum_words, self.same_script)
+        unseen = _unseen(text[start:end], code, self.allowed)
+        score = _share(clean, words, code, self.minimum_words, self.same_script, unseen)
         if score is None:
             return []
         scripts = _scripts(words, code)

@@ -7,7 +7,9 @@ What is a word is decided by script, from the code points alone, so the count is
     kana; Thai, Lao, Khmer, Myanmar                                2.5; 4 characters (our choice: no spaces to go by)
 
 No word: mathematics, LaTeX, code, URLs, tags, hidden text, digits, names with an underscore, single letters
-(identifiers), and function names such as ``sin`` and ``log``.
+(identifiers), and function names such as ``sin`` and ``log``. But a sentence does not become mathematics by standing
+between dollars: what formulas and code hold in scripts that neither is written in (all but Latin and Greek) counts from
+``SENTENCE`` words on, and so does a row of as many Latin words in a formula.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 
 from trl_r1.rewards.scripts import HAN_PER_WORD, SCRIPTS
-from trl_r1.rewards.text import shown
+from trl_r1.rewards.text import hidden, shown
 
 
 FUNCTION_NAMES = frozenset(
@@ -43,6 +45,12 @@ _SENTENCE_ENDS = np.array([ord(mark) for mark in "。！？!?\n"], dtype=np.uint
 _ASCII_WORDS = re.compile("[A-Za-z]{2,}")
 
 
+SENTENCE = 5  # words
+_OTHER = "".join(characters for script, (characters, _) in SCRIPTS.items() if script not in ("latin", "greek"))
+_NOT_OTHER = re.compile(f"[^{_OTHER}]")
+_LATIN_SENTENCE = re.compile(rf"(?<![A-Za-z\\])[A-Za-z]{{2,}}(?: [A-Za-z]{{2,}}){{{SENTENCE - 1},}}")
+
+
 # Left out, in this order. Each pattern is linear: no two parts of it can match the same character.
 _URL = re.compile(r"(?:https?://|www\.)[!-~]+")
 _TAG = re.compile(r"</?[A-Za-z|][^<>\n]{0,200}>")
@@ -53,11 +61,46 @@ _DOLLARS = re.compile(r"\$(?![\s$])[^$\n]*(?<!\s)\$(?!\d)")  # pandoc's rule: "$
 _ENVIRONMENTS = (("```", "```"), ("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("\\begin{", "\\end{"))
 
 
+class _Spoken:
+    """What formulas and code hold that is language, by its place."""
+
+    def __init__(self) -> None:
+        self.others: list[tuple[int, str]] = []  # in scripts that formulas and code are not written in
+        self.rows: list[tuple[int, str]] = []  # of Latin words
+
+    def look(self, region: str, start: int, formula: bool) -> None:
+        if not region.isascii() and not (letters := _NOT_OTHER.sub(" ", region)).isspace():
+            self.others.append((start, letters))
+        if formula and region.count(" ") >= SENTENCE - 1:
+            self.rows += [(start + match.start(), match.group()) for match in _LATIN_SENTENCE.finditer(region)]
+
+    def code(self, match: re.Match[str]) -> str:
+        self.look(match.group(), match.start(), formula=False)
+        return _blank(match)
+
+    def formula(self, match: re.Match[str]) -> str:
+        self.look(match.group(), match.start(), formula=True)
+        return _blank(match)
+
+    def put_back(self, text: str) -> str:
+        """The text with that language in it again."""
+        enough = sum(count_words(" ".join(letters for _, letters in self.others)).values()) >= SENTENCE
+        found = (self.others if enough else []) + self.rows
+        if not found:
+            return text
+        characters = list(text)
+        for start, kept in found:
+            for place, character in enumerate(kept, start):
+                if character != " ":
+                    characters[place] = character
+        return "".join(characters)
+
+
 def _blank(match: re.Match[str]) -> str:
     return " " * (match.end() - match.start())
 
 
-def _blank_between(text: str, opening: str, closing: str) -> str:
+def _blank_between(text: str, opening: str, closing: str, spoken: _Spoken) -> str:
     parts: list[str] = []
     position = 0
     while (start := text.find(opening, position)) >= 0:
@@ -67,25 +110,28 @@ def _blank_between(text: str, opening: str, closing: str) -> str:
         end += len(closing)
         if closing.endswith("{"):  # \end{align}: the name is part of it
             end = 1 + max(text.find("}", end, end + 40), end - 1)
+        spoken.look(text[start:end], start, formula=opening != "```")
         parts += text[position:start], " " * (end - start)
         position = end
     return "".join(parts) + text[position:] if parts else text
 
 
-def prose(text: str, allowed: Iterable[str] = ()) -> str:
+def prose(text: str, allowed: Iterable[str] = (), unseen: bool = False) -> str:
     """The text with all that is no natural language replaced by spaces; offsets stay what they were.
 
     Args:
+        unseen: the prose of the hidden text instead, with all that is shown replaced.
         allowed: terms that are at home in any language ("GPU", "Fibonacci"), left out whole and in any case.
     """
-    text = shown(text)
+    text = hidden(text) if unseen else shown(text)
+    spoken = _Spoken()
     for opening, closing in _ENVIRONMENTS:
         if opening in text:
-            text = _blank_between(text, opening, closing)
+            text = _blank_between(text, opening, closing, spoken)
     if "`" in text:
-        text = _INLINE_CODE.sub(_blank, text)
+        text = _INLINE_CODE.sub(spoken.code, text)
     if "$" in text:
-        text = _DOLLARS.sub(_blank, text)
+        text = _DOLLARS.sub(spoken.formula, text)
     if "://" in text or "www." in text:
         text = _URL.sub(_blank, text)
     if "<" in text:
@@ -94,6 +140,7 @@ def prose(text: str, allowed: Iterable[str] = ()) -> str:
         text = _COMMAND.sub(_blank, text)
     if "_" in text:
         text = _UNDERSCORED.sub(_blank, text)
+    text = spoken.put_back(text)
     terms = tuple(allowed)
     if terms:
         text = _terms(terms).sub(_blank, text)
