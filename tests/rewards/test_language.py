@@ -263,3 +263,14 @@ def test_english_prose_in_a_formula_is_english():
 def test_hidden_words_of_the_target_buy_nothing():
     assert consistency(f"{CHINESE} <!-- {ENGLISH} -->", "en") == 0.0
     assert consistency(f"{CHINESE} we add <!-- {ENGLISH} -->", "en") == 2 / 17
+
+
+def test_a_row_of_a_table_that_names_no_language():
+    replies = ["<think>We add the two numbers.</think> 7"] * 3
+    columns = {"language": [float("nan"), None, "zh"]}
+    assert LanguageConsistency(language="en")(replies, **columns) == [1.0, 1.0, 0.0]
+    assert language_consistency_reward(replies, prompts=["How many?", "多少？", "多少？"], **columns) == [
+        1.0,
+        0.0,
+        0.0,
+    ]

@@ -247,7 +247,7 @@ class LanguageConsistency:
         named: Sequence[Any] = columns.get(self.language_column) or [None] * len(completions)
         targets: list[str | None] = []
         for row in range(len(completions)):
-            target = named[row] or self.language
+            target = (None if named[row] != named[row] else named[row]) or self.language  # a table's NaN names none
             if not target and prompts is None:
                 raise ValueError(
                     f"{self.name} does not know the target language: the rows have no column "

@@ -71,7 +71,7 @@ def _content_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, Sequence):  # parts: [{"type": "text", "text": "..."}, {"type": "image"}, ...]
-        parts = (part if isinstance(part, str) else part.get("text") for part in content)
+        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]  # a part may be None
         return "".join(part for part in parts if isinstance(part, str))
     raise TypeError(f"A message's content is text, a list of parts or None, not {type(content).__name__}.")
 
