@@ -916,3 +916,28 @@ def test_a_gold_in_a_list_an_array_or_a_table():
     assert accuracy_reward(completions=["\\boxed{6}"] * len(golds), solution=golds) == [0.0] * len(golds)
     unclear = [["5", "6"], [], {"answer": "5"}, b"5"]  # all of them or any? nothing is said, so nothing is judged
     assert accuracy_reward(completions=["\\boxed{5}"] * 4, solution=unclear) == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are 5 or 7 apples.", "We get x = 5 or x = 7.", "It is either 5 or 7", "There are 5, 6 or 7 apples.",
+        "$5$ or $7$", "There are not 7 apples.", "Not $7$", "答案不是7", "有5或7个苹果", "There are between 5 and 7 apples.",
+        "Maybe 1, 2, 3, 4, 5, 6, 7", "The answer is 7? No, 8.",
+    ],
+)  # fmt: skip
+def test_a_last_sentence_that_leaves_a_choice_or_denies_is_no_answer(text):
+    assert verify(extract(text), "7") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("It takes 5 hours or 300 minutes.", "300"),
+        ("So the digits are 1, 2, 3.", "1, 2, 3"),
+        ("In the end, after 5 days, 7 apples are left.", "7"),
+        ("He has not eaten, so 7 apples are left.", "7"),
+    ],
+)
+def test_a_last_sentence_that_does_not_is(text, answer):
+    assert extract(text) == answer
