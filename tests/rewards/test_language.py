@@ -258,9 +258,14 @@ def test_english_prose_in_a_formula_is_english():
     # 10 Latin words in a row; the 24 Han characters are 15 words
     assert consistency(f"{CHINESE} $\\text{{first we add the two numbers and then we halve}}$", "zh") == 15 / 25
     assert consistency(f"{CHINESE} $x = \\text{{price of it}}$", "zh") == 1.0
+    assert consistency(f"{CHINESE}\n```\n# {ENGLISH}\n```", "zh") == 15 / 27
+    assert consistency(f"{CHINESE}\n```python\nfrom collections import Counter as Bag\n```", "zh") == 1.0
 
 
-def test_hidden_words_of_the_target_buy_nothing():
+def test_words_of_the_target_that_are_set_aside_buy_nothing():
+    assert consistency(f"{CHINESE} $\\text{{{ENGLISH * 9}}}$", "en") == 0.0
+    assert consistency(f"{CHINESE} `{ENGLISH * 9}`", "en") == 0.0
+    assert consistency(f"{ENGLISH} $\\text{{{CHINESE * 9}}}$", "zh") == 0.0
     assert consistency(f"{CHINESE} <!-- {ENGLISH} -->", "en") == 0.0
     assert consistency(f"{CHINESE} we add <!-- {ENGLISH} -->", "en") == 2 / 17
 

@@ -7,9 +7,8 @@ What is a word is decided by script, from the code points alone, so the count is
     kana; Thai, Lao, Khmer, Myanmar                                2.5; 4 characters (our choice: no spaces to go by)
 
 No word: mathematics, LaTeX, code, URLs, tags, hidden text, digits, names with an underscore, single letters
-(identifiers), and function names such as ``sin`` and ``log``. But a sentence does not become mathematics by standing
-between dollars: what formulas and code hold in scripts that neither is written in (all but Latin and Greek) counts from
-``SENTENCE`` words on, and so does a row of as many Latin words in a formula.
+(identifiers), and function names such as ``sin`` and ``log``. What formulas, code and hidden text say in sentences is kept
+aside (``parted``): a thought can be hidden there.
 """
 
 from __future__ import annotations
@@ -48,7 +47,9 @@ _ASCII_WORDS = re.compile("[A-Za-z]{2,}")
 SENTENCE = 5  # words
 _OTHER = "".join(characters for script, (characters, _) in SCRIPTS.items() if script not in ("latin", "greek"))
 _NOT_OTHER = re.compile(f"[^{_OTHER}]")
-_LATIN_SENTENCE = re.compile(rf"(?<![A-Za-z\\])[A-Za-z]{{2,}}(?: [A-Za-z]{{2,}}){{{SENTENCE - 1},}}")
+LINE_OF_CODE = 8  # words in a row that no code has; "from collections import Counter as Bag" has six
+_ROW = r"(?<![A-Za-z\\])[A-Za-z]{2,}(?: [A-Za-z]{2,}){%d,}"
+_ROW_IN_FORMULA, _ROW_IN_CODE = re.compile(_ROW % (SENTENCE - 1)), re.compile(_ROW % (LINE_OF_CODE - 1))
 
 
 # Left out, in this order. Each pattern is linear: no two parts of it can match the same character.
@@ -61,46 +62,39 @@ _DOLLARS = re.compile(r"\$(?![\s$])[^$\n]*(?<!\s)\$(?!\d)")  # pandoc's rule: "$
 _ENVIRONMENTS = (("```", "```"), ("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("\\begin{", "\\end{"))
 
 
-class _Spoken:
-    """What formulas and code hold that is language, by its place."""
+class _Aside:
+    """What formulas and code say in words, as ``parted`` returns it."""
 
     def __init__(self) -> None:
-        self.others: list[tuple[int, str]] = []  # in scripts that formulas and code are not written in
-        self.rows: list[tuple[int, str]] = []  # of Latin words
+        self.others: list[str] = []  # in scripts that formulas and code are not written in
+        self.rows: list[str] = []  # of Latin words
 
-    def look(self, region: str, start: int, formula: bool) -> None:
+    def look(self, region: str, formula: bool) -> None:
         if not region.isascii() and not (letters := _NOT_OTHER.sub(" ", region)).isspace():
-            self.others.append((start, letters))
-        if formula and region.count(" ") >= SENTENCE - 1:
-            self.rows += [(start + match.start(), match.group()) for match in _LATIN_SENTENCE.finditer(region)]
+            self.others.append(letters)
+        row, least = (_ROW_IN_FORMULA, SENTENCE) if formula else (_ROW_IN_CODE, LINE_OF_CODE)
+        if region.count(" ") >= least - 1:
+            self.rows += row.findall(region)
 
     def code(self, match: re.Match[str]) -> str:
-        self.look(match.group(), match.start(), formula=False)
+        self.look(match.group(), formula=False)
         return _blank(match)
 
     def formula(self, match: re.Match[str]) -> str:
-        self.look(match.group(), match.start(), formula=True)
+        self.look(match.group(), formula=True)
         return _blank(match)
 
-    def put_back(self, text: str) -> str:
-        """The text with that language in it again."""
-        enough = sum(count_words(" ".join(letters for _, letters in self.others)).values()) >= SENTENCE
-        found = (self.others if enough else []) + self.rows
-        if not found:
-            return text
-        characters = list(text)
-        for start, kept in found:
-            for place, character in enumerate(kept, start):
-                if character != " ":
-                    characters[place] = character
-        return "".join(characters)
+    def text(self) -> str:
+        others = " ".join(self.others)
+        enough = bool(others) and sum(count_words(others).values()) >= SENTENCE
+        return " ".join([others, *self.rows] if enough else self.rows)
 
 
 def _blank(match: re.Match[str]) -> str:
     return " " * (match.end() - match.start())
 
 
-def _blank_between(text: str, opening: str, closing: str, spoken: _Spoken) -> str:
+def _blank_between(text: str, opening: str, closing: str, aside: _Aside) -> str:
     parts: list[str] = []
     position = 0
     while (start := text.find(opening, position)) >= 0:
@@ -110,28 +104,47 @@ def _blank_between(text: str, opening: str, closing: str, spoken: _Spoken) -> st
         end += len(closing)
         if closing.endswith("{"):  # \end{align}: the name is part of it
             end = 1 + max(text.find("}", end, end + 40), end - 1)
-        spoken.look(text[start:end], start, formula=opening != "```")
+        aside.look(text[start:end], formula=opening != "```")
         parts += text[position:start], " " * (end - start)
         position = end
     return "".join(parts) + text[position:] if parts else text
 
 
-def prose(text: str, allowed: Iterable[str] = (), unseen: bool = False) -> str:
+def prose(text: str, allowed: Iterable[str] = ()) -> str:
     """The text with all that is no natural language replaced by spaces; offsets stay what they were.
 
     Args:
-        unseen: the prose of the hidden text instead, with all that is shown replaced.
         allowed: terms that are at home in any language ("GPU", "Fibonacci"), left out whole and in any case.
     """
-    text = hidden(text) if unseen else shown(text)
-    spoken = _Spoken()
+    return parted(text, allowed)[0]
+
+
+def parted(text: str, allowed: Iterable[str] = ()) -> tuple[str, str]:
+    """``prose``, and what is said aside: the words of hidden text, and the sentences of formulas and code.
+
+    Formulas and code are written in Latin and Greek: what they hold in other scripts is a sentence from ``SENTENCE``
+    words on, all of them taken together. So is a row of as many Latin words in a formula, of ``LINE_OF_CODE`` in code.
+    """
+    aside, seen = _Aside(), shown(text)
+    clean = _cleaned(seen, aside)
+    said = aside.text()
+    if seen != text:
+        inner = _Aside()
+        said = " ".join((said, _cleaned(hidden(text, seen), inner), inner.text()))
+    terms = tuple(allowed)
+    if terms:
+        clean, said = _terms(terms).sub(_blank, clean), _terms(terms).sub(_blank, said)
+    return clean, said
+
+
+def _cleaned(text: str, aside: _Aside) -> str:
     for opening, closing in _ENVIRONMENTS:
         if opening in text:
-            text = _blank_between(text, opening, closing, spoken)
+            text = _blank_between(text, opening, closing, aside)
     if "`" in text:
-        text = _INLINE_CODE.sub(spoken.code, text)
+        text = _INLINE_CODE.sub(aside.code, text)
     if "$" in text:
-        text = _DOLLARS.sub(spoken.formula, text)
+        text = _DOLLARS.sub(aside.formula, text)
     if "://" in text or "www." in text:
         text = _URL.sub(_blank, text)
     if "<" in text:
@@ -140,10 +153,6 @@ def prose(text: str, allowed: Iterable[str] = (), unseen: bool = False) -> str:
         text = _COMMAND.sub(_blank, text)
     if "_" in text:
         text = _UNDERSCORED.sub(_blank, text)
-    text = spoken.put_back(text)
-    terms = tuple(allowed)
-    if terms:
-        text = _terms(terms).sub(_blank, text)
     return text
 
 
