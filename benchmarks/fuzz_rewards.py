@@ -247,8 +247,12 @@ def check_spans(subject: Subject, seeds: list[int], completions: list[Any]) -> l
     target = {"language": "en"} if "language" in inspect.signature(reward.spans).parameters else {}
     found = []
     for one, completion in zip(seeds, completions, strict=True):
-        text, score = reply(completion), reward.score(completion, **target)
-        spans = reward.spans(completion, **target)
+        try:
+            text, score = reply(completion), reward.score(completion, **target)
+            spans = reward.spans(completion, **target)
+        except Exception as error:  # any exception is the finding
+            found.append(f"{subject.label}: text_of({one}): spans: {type(error).__name__}: {error}"[:500])
+            continue
         total = sum(share for *_, share in spans)
         if not math.isclose(total, score or 0.0, abs_tol=1e-9):
             found.append(f"{subject.label}: text_of({one}): spans sum to {total!r}, the score is {score!r}")

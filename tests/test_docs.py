@@ -12,6 +12,7 @@ import yaml
 from trl_r1 import cli, recipes
 from trl_r1.config import R1GRPOConfig
 from trl_r1.options import RLOptions
+from trl_r1.rewards.sandbox import NoSandbox
 
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +34,10 @@ def blocks(language):
 def test_python_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRL_R1_CACHE", str(tmp_path / "cache"))
-    exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
+    try:
+        exec(compile(code, "documentation", "exec"), {"__name__": "documentation"})
+    except NoSandbox as error:
+        pytest.skip(f"the reward code cannot run here: {error}")
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))

@@ -130,7 +130,7 @@ def try_reward(chosen: argparse.Namespace) -> int:
 
 def audit_reward(chosen: argparse.Namespace) -> int:
     """Runs the audit and prints its report."""
-    from trl_r1.rewards.audit import audit, rows_of
+    from trl_r1.rewards.audit import EXAMPLES, audit, rows_of
     from trl_r1.rewards.exploits import FAMILIES
 
     unknown = [name for name in chosen.families or () if name not in FAMILIES]
@@ -138,8 +138,9 @@ def audit_reward(chosen: argparse.Namespace) -> int:
         raise ValueError(f"No family is called {unknown[0]!r}. Choose from: {', '.join(FAMILIES)}.")
     if chosen.rows < 1:
         raise ValueError(f"--rows {chosen.rows}: an audit needs one or more.")
-    rows = None
-    if chosen.data is not None:
+    if chosen.data is None:
+        rows = rows_of(EXAMPLES, most=chosen.rows)
+    else:
         from trl_r1.data.columns import load_rows
 
         dataset = load_rows(chosen.data, chosen.split)

@@ -857,3 +857,87 @@ def test_two_processes_give_the_same_verdicts():
             ).stdout
         )
     assert outputs == {"[1.0, 0.0, 1.0, 1.0, 1.0]\n"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("1\\frac{1}{2}", "11/2"),
+        ("1\\frac{1}{2}", "\\frac{11}{2}"),
+        ("1 1/2 cups", "11/2 cups"),
+        ("5 7", "57"),
+        ("5\\quad 7", "57"),
+        ("(1 2, 3)", "(12, 3)"),
+        ("x^2 3", "x^{23}"),
+        ("2\\ 3\\sqrt{2}", "23\\sqrt{2}"),
+    ],
+)
+def test_a_space_between_two_digits_does_not_make_one_number(answer, gold):
+    assert verify(answer, gold) is False
+
+
+def test_a_space_inside_one_number_is_none():
+    assert verify("1\\frac{1}{2}", "3/2") is True
+    assert verify("1 000 000", "1000000") is True
+    assert verify("x + 1", "x+1") is True
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "5 or seven", "5 versus seven", "5 maybe six", "5 seven", "5或七", "5七", "5又二分之一", "5分之一", "5以上", "5不是",
+        "5 tenths", "5 hundredths", "5 tens", "5 eighths", "5 lakh", "5 gross", "5 permille", "5 basis points",
+        "5 doubled", "5 degrees below zero", "5 except", "5 wrong", "not = 5", "不是 = 5",
+    ],
+)  # fmt: skip
+def test_words_that_change_a_number_or_doubt_it_are_no_unit(answer):
+    assert verify(answer, "5") is False
+    assert verify(f"\\text{{{answer}}}", "5") is False
+
+
+@pytest.mark.parametrize("answer", ["5 red apples", "5个三角形", "5种不同的颜色", "5两", "5点", "5 different colors"])
+def test_words_that_count_something_are(answer):
+    assert verify(answer, "5") is True
+
+
+def test_units_behind_an_expression_are_compared():
+    assert verify("\\sqrt{2} \\text{ cm}", "\\sqrt{2} \\text{ m}") is False
+    assert verify("2\\pi \\text{ seconds}", "2\\pi \\text{ m}") is False
+    assert verify("2\\pi \\text{ meters}", "2\\pi \\text{ m}") is True
+    assert verify("\\sqrt{2}", "\\sqrt{2} \\text{ cm}") is True  # understood
+
+
+def test_a_gold_in_a_list_an_array_or_a_table():
+    import numpy
+    import torch
+
+    golds = [["5"], [5], ("5",), numpy.array([5]), numpy.array(5), torch.tensor(5), "['5']", '["5"]']
+    assert accuracy_reward(completions=["\\boxed{5}"] * len(golds), solution=golds) == [1.0] * len(golds)
+    assert accuracy_reward(completions=["\\boxed{6}"] * len(golds), solution=golds) == [0.0] * len(golds)
+    unclear = [["5", "6"], [], {"answer": "5"}, b"5"]  # all of them or any? nothing is said, so nothing is judged
+    assert accuracy_reward(completions=["\\boxed{5}"] * 4, solution=unclear) == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are 5 or 7 apples.", "We get x = 5 or x = 7.", "It is either 5 or 7", "There are 5, 6 or 7 apples.",
+        "$5$ or $7$", "There are not 7 apples.", "Not $7$", "答案不是7", "有5或7个苹果", "There are between 5 and 7 apples.",
+        "Maybe 1, 2, 3, 4, 5, 6, 7", "The answer is 7? No, 8.",
+    ],
+)  # fmt: skip
+def test_a_last_sentence_that_leaves_a_choice_or_denies_is_no_answer(text):
+    assert verify(extract(text), "7") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("It takes 5 hours or 300 minutes.", "300"),
+        ("So the digits are 1, 2, 3.", "1, 2, 3"),
+        ("In the end, after 5 days, 7 apples are left.", "7"),
+        ("He has not eaten, so 7 apples are left.", "7"),
+    ],
+)
+def test_a_last_sentence_that_does_not_is(text, answer):
+    assert extract(text) == answer

@@ -120,6 +120,13 @@ def test_misplaced_spans_are_noticed(spans, failures):
     assert found == [f"bad: text_of(7): {failure}" for failure in failures]
 
 
+def test_spans_that_raise_are_traced_to_their_text():
+    subject = fuzz_rewards.Subject("bad", Misplaced([]), (0.0, 1.0))
+    subject.reward.spans = lambda completion: 1 / 0
+    (found,) = fuzz_rewards.check_spans(subject, [7], ["ab"])
+    assert found == "bad: text_of(7): spans: ZeroDivisionError: division by zero"
+
+
 @pytest.mark.parametrize(
     ("reward", "failure"),
     [

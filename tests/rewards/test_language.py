@@ -228,3 +228,54 @@ def _cpu(act) -> float:
     start = time.process_time()
     act()
     return time.process_time() - start
+
+
+CHINESE = "我们先计算这两个数的和然后再把结果除以二得到答案"  # 24 characters: 15 words
+ENGLISH = "First we add the two numbers and then we halve the sum."  # 12 words
+
+
+@pytest.mark.parametrize(
+    "cover",
+    [
+        "${}$", "$\\text{{{}}}$", "\\[{}\\]", "\\({}\\)", "$$ {} $$", "\\begin{{align}}{}\\end{{align}}",
+        "```\n{}\n```", "`{}`", "<!-- {} -->", '<span style="display:none">{}</span>', "\\phantom{{{}}}",
+    ],
+)  # fmt: skip
+def test_a_sentence_cannot_be_hidden_in_a_formula_in_code_or_in_hidden_text(cover):
+    reply = f"<think>{ENGLISH} {cover.format(CHINESE)}</think> 7"
+    assert language_consistency_reward([reply], language=["en"]) == [12 / 27]
+    shares = [share for _, _, share in language_consistency_reward.spans(reply, language="en")]
+    assert sum(shares) == pytest.approx(12 / 27, abs=1e-12)
+
+
+def test_a_sentence_in_small_pieces_is_one():
+    pieces = " ".join(f"${CHINESE[i : i + 4]}$" for i in range(0, 24, 4))
+    assert consistency(f"{ENGLISH} {pieces}", "en") == 12 / 27
+    assert consistency(f"{ENGLISH} $5\\text{{个}}$ `总价`", "en") == 1.0  # a unit and a name are no sentence
+
+
+def test_english_prose_in_a_formula_is_english():
+    # 10 Latin words in a row; the 24 Han characters are 15 words
+    assert consistency(f"{CHINESE} $\\text{{first we add the two numbers and then we halve}}$", "zh") == 15 / 25
+    assert consistency(f"{CHINESE} $x = \\text{{price of it}}$", "zh") == 1.0
+    assert consistency(f"{CHINESE}\n```\n# {ENGLISH}\n```", "zh") == 15 / 27
+    assert consistency(f"{CHINESE}\n```python\nfrom collections import Counter as Bag\n```", "zh") == 1.0
+
+
+def test_words_of_the_target_that_are_set_aside_buy_nothing():
+    assert consistency(f"{CHINESE} $\\text{{{ENGLISH * 9}}}$", "en") == 0.0
+    assert consistency(f"{CHINESE} `{ENGLISH * 9}`", "en") == 0.0
+    assert consistency(f"{ENGLISH} $\\text{{{CHINESE * 9}}}$", "zh") == 0.0
+    assert consistency(f"{CHINESE} <!-- {ENGLISH} -->", "en") == 0.0
+    assert consistency(f"{CHINESE} we add <!-- {ENGLISH} -->", "en") == 2 / 17
+
+
+def test_a_row_of_a_table_that_names_no_language():
+    replies = ["<think>We add the two numbers.</think> 7"] * 3
+    columns = {"language": [float("nan"), None, "zh"]}
+    assert LanguageConsistency(language="en")(replies, **columns) == [1.0, 1.0, 0.0]
+    assert language_consistency_reward(replies, prompts=["How many?", "多少？", "多少？"], **columns) == [
+        1.0,
+        0.0,
+        0.0,
+    ]

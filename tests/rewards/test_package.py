@@ -44,9 +44,7 @@ def test_metric_names():
 
 
 def _score(reward) -> list:
-    return reward(
-        ["<think>first we add two and three</think><answer>5</answer>"], solution=["5"], language=["en"], prompts=["?"]
-    )
+    return reward(["<think>we add them</think><answer>5</answer>"], solution=["5"], language=["en"], prompts=["?"])
 
 
 def test_a_spawned_process_scores_the_same():

@@ -100,6 +100,11 @@ def test_try_reads_an_argument_a_file_messages_or_standard_input(tmp_path, monke
         assert "gold      integer, read as '4': usable" in printed
 
 
+def test_an_audit_takes_as_many_of_our_rows_as_it_is_told(capsys):
+    assert main(["audit", "format", "--rows", "2", "--families", "outside_text"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(", 2 rows")
+
+
 def test_try_takes_options_and_columns(capsys):
     assert main(["try", "format", "--completion", "<think>a</think>", "--options", '{"graded": true}']) == 0
     printed = capsys.readouterr().out

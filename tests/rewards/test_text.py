@@ -76,3 +76,15 @@ def test_tags_by_the_hundred_thousand_take_linear_time(text):
     thought(text)
     after_thought(text)
     assert time.process_time() - start < 1.0
+
+
+def test_parts_without_text_say_nothing():
+    parts = [
+        {"type": "text"},
+        None,
+        {"type": "image", "url": None},
+        {"type": "text", "text": None},
+        "a",
+        {"text": "b"},
+    ]
+    assert reply([{"role": "assistant", "content": parts}]) == "ab"

@@ -28,7 +28,7 @@ from trl_r1.rewards.equality import (
     plain_words,
     sides_of,
 )
-from trl_r1.rewards.notation import LONGEST_ANSWER, canonical
+from trl_r1.rewards.notation import LONGEST_ANSWER, canonical, squeezed
 from trl_r1.rewards.quantities import quantity
 
 
@@ -73,7 +73,7 @@ def decide_as(kind: str, answer: str, gold: str, require_simplified: bool = True
         return _same_intervals(canonical(answer), g, require_simplified)
     if base == "expression" and (CHOICE_GOLD.fullmatch(g) or g.lower() in TRUTH or plain_words(g) is not None):
         a = canonical(answer)
-        if a.replace(" ", "") == g.replace(" ", ""):
+        if squeezed(a) == squeezed(g):
             return True
         return False if not a or SYMBOL.fullmatch(a) else Pending(((a, g),))  # to math-verify b and B are one
     return decide(answer, gold, require_simplified)
@@ -103,7 +103,7 @@ def spelled(text: str) -> str:
     ('eiffel tower', 'a-12b')
     """
     read = canonical(text)
-    return plain_words(read) or read.casefold().replace(" ", "")
+    return plain_words(read) or squeezed(read.casefold())
 
 
 class Interval(NamedTuple):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from trl_r1.rewards.notation import FUNCTION_NAMES, LONGEST_ANSWER, NOUN, canonical
-from trl_r1.rewards.quantities import quantity, units_agree
+from trl_r1.rewards.notation import FUNCTION_NAMES, LONGEST_ANSWER, NOUN, canonical, squeezed
+from trl_r1.rewards.quantities import known_unit, quantity, unit_name, units_agree
 
 
 TRUTH = dict.fromkeys("yes true correct 是 是的 对 正确".split(), True)
@@ -71,10 +72,11 @@ def parts(text: str) -> tuple[str, list[str]]:
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)|\\approx(?![A-Za-z])")
 SYMBOL = re.compile(  # x, x_1, \theta, f(x), "the total", 总数
     r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?"
-    r"|[A-Za-z]{2,}(?:\s[A-Za-z]+){0,3}|[\u4e00-\u9fff]{1,8}"
+    r"|(?!(?:[A-Za-z]+\s){0,3}(?:not|no|never|neither)\b)[A-Za-z]{2,}(?:\s[A-Za-z]+){0,3}|(?!.*不)[\u4e00-\u9fff]{1,8}"
 )
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])\s*")
 OPERATION = re.compile(r"\\(?!infty|pi|text)[A-Za-z]+|[*^!+/(]|\d\s*-\s*[\d(]|[-]\s*-")
+_TWO_NUMBERS = re.compile(r"\d\s+\d")  # "5 7" is neither 57 nor 5
 UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|partial)(?![A-Za-z])|!|\\frac\s*\{\s*d")
 
 
@@ -96,7 +98,7 @@ def decide(answer: str, gold: str, require_simplified: bool = True) -> bool | Pe
     a, g = canonical(answer), canonical(gold)
     if not a or "\\boxed" in a or "\\fbox" in a:  # a box inside more text: two answers in one
         return False
-    if a == g or a.replace(" ", "") == g.replace(" ", ""):
+    if a == g or squeezed(a) == squeezed(g):
         return True
     return _decide(a, g, require_simplified)
 
@@ -151,7 +153,7 @@ def _all(verdicts: Sequence[bool | Pending]) -> bool | Pending:
 
 
 def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
-    if a == g or a.replace(" ", "") == g.replace(" ", ""):
+    if a == g or squeezed(a) == squeezed(g):
         return True
     if not a:
         return False
@@ -162,6 +164,8 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
         if number is not None:
             return units_agree(number, gold_number)
         if BASED.fullmatch(a) or COLON.fullmatch(a) or len(parts(a)[1]) > 1 or a.lower() in TRUTH:
+            return False
+        if _TWO_NUMBERS.search(a):
             return False
         if simplified and (OPERATION.search(a) or VARIABLE.search(a)):
             return False  # 17 \cdot 23 for 391: the task, not its answer
@@ -197,7 +201,20 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
         return False
     if simplified and UNEVALUATED.search(a) and not UNEVALUATED.search(g):
         return False
-    return Pending(((a, g),))
+    units = [_unit_behind(text) for text in (a, g)]  # math-verify drops them
+    return False if None not in units and units[0] != units[1] else Pending(((a, g),))
+
+
+_UNIT_BEHIND = re.compile(r"\s((?:(?:square|sq|cubic|cu)\.?\s)?[^\W\d_]+(?:\^\{?[23]\}?)?)$")
+
+
+def _unit_behind(text: str) -> tuple[str, Fraction] | None:
+    """What a unit behind an expression without variables measures, and its size; None without one that is known."""
+    found = _UNIT_BEHIND.search(text)
+    if found is None or VARIABLE.search(text[: found.start()]):
+        return None
+    name = unit_name(f" {found[1]}")
+    return known_unit(name) if name else None
 
 
 def _compare_lists(a: str, g: str, brackets: str, gold_items: list[str], simplified: bool) -> bool | Pending:

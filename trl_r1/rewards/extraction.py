@@ -114,25 +114,51 @@ def _from_prose(text: str) -> str | None:
     if not sentences:
         return None
     for sentence in reversed(sentences[-_SENTENCES_BACK:]):
-        found = _after_cue(sentence, _CUE)
+        found = None if sentence.rstrip().endswith("?") else _after_cue(sentence, _CUE)
         if found:
             return found
     found = _after_cue(sentences[-1], _WEAK_CUE)
     if found:
         return found
     last = _trim(sentences[-1])
-    formulas = [next(filter(None, m.groups()), "") for m in _FORMULA.finditer(last)]
-    if formulas and formulas[-1]:
-        return formulas[-1].strip()
-    numbers = _PLAIN_NUMBER.findall(last)
+    whole = last if last and len(last) <= 80 else None
+    formulas = list(_FORMULA.finditer(last))
+    if formulas and (found := next(filter(None, formulas[-1].groups()), "")):
+        return whole if _doubted(last, formulas) else found.strip()
+    numbers = list(_PLAIN_NUMBER.finditer(last))
     if (
         numbers
         and ("=" in last or WORD_OR_NAME.search(last))
         and "\\" not in last
         and quantity(canonical(last)) is None
     ):
-        return numbers[-1].strip()
-    return last if last and len(last) <= 80 else None
+        if _doubted(last, numbers):
+            return whole
+        listed = _listed(last, numbers)
+        return ", ".join(listed) if len(listed) > 2 else numbers[-1].group().strip()
+    return whole
+
+
+_OR = re.compile(r"[\s$,]*(?:\bor\b|或者?|还是)\s*(?:[A-Za-z]\s*=\s*)?[\s$]*")
+_DENIED = re.compile(r"(?:\bnot|n't|不是|并非|\bbetween\s[^\n]{1,30}\sand)[\s$]*$", re.IGNORECASE)
+
+
+def _doubted(text: str, found: list[re.Match[str]]) -> bool:
+    """Whether the last of the answers found is one of two ("5 or 7", "between 5 and 7"), or denied ("not 7")."""
+    last = found[-1].start()
+    if len(found) > 1 and _OR.fullmatch(text, found[-2].end(), last):
+        return True
+    return _DENIED.search(text, max(0, last - 40), last) is not None
+
+
+def _listed(text: str, numbers: list[re.Match[str]]) -> list[str]:
+    """The numbers at the end that only commas part: 1, 2, 3."""
+    row = [numbers[-1]]
+    for number in reversed(numbers[:-1]):
+        if text[number.end() : row[0].start()].strip() not in (",", "、"):
+            break
+        row.insert(0, number)
+    return [number.group().strip() for number in row]
 
 
 def _after_cue(sentence: str, cue: re.Pattern[str]) -> str | None:
@@ -159,18 +185,30 @@ def _is_prose(text: str) -> bool:
     return len(_WORD.findall(text)) >= 4 or len(re.findall(r"[\u4e00-\u9fff]", text)) >= 5
 
 
+_LISTED = re.compile(r"\[\s*(['\"])([^'\"]*)\1\s*\]")  # ['5'], as a list of one text looks when it was made a text
+
+
 def gold_answer(gold: Any) -> str | None:
     r"""The answer in a gold cell: a number, an answer, or a worked solution that ends in one; None if it is empty.
 
     Worked solutions are read like replies: ``#### 72``, ``\boxed{72}``, ``<answer>72</answer>``, or, with several
-    lines, the last sentence.
+    lines, the last sentence. A list of one answer is that answer; of several, nobody says whether all of them are
+    asked for or any, so it is none, as is a table of names and values.
 
     >>> gold_answer("48 / 2 = 24\n#### 1,072"), gold_answer(True), gold_answer("x^2")
     ('1,072', 'True', 'x^2')
     """
-    if gold is None or (isinstance(gold, float) and not math.isfinite(gold)):
+    if hasattr(gold, "tolist"):  # numpy, torch
+        gold = gold.tolist()
+    if isinstance(gold, (list, tuple)) and len(gold) == 1:
+        return gold_answer(gold[0])
+    if gold is None or isinstance(gold, (list, tuple, dict, set, bytes)):
+        return None
+    if isinstance(gold, float) and not math.isfinite(gold):
         return None
     text = str(gold).strip()
+    listed = _LISTED.fullmatch(text)
+    text = listed[2].strip() if listed else text
     if not text:
         return None
     if "####" in text:

@@ -8,7 +8,8 @@ classifier (``trl_r1.rewards.identification``):
     ignore       every word of the target's script is the target's: to the target French, English words are French
     classifier   languages of one script are told apart, by an offline classifier (extra ``lang``)
 
-Departure: the paper does not say how words are told apart.
+Departures: the paper does not say how words are told apart. Sentences in another script that stand in formulas, code or
+hidden text count as words, sentences of the target there do not.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from trl_r1.rewards.identification import identify, in_target, require_classifier, shared_scripts
 from trl_r1.rewards.scripts import FIRST, LANGUAGES, SCRIPTS, language_code
 from trl_r1.rewards.text import THINK, reply, thought_bounds
-from trl_r1.rewards.words import FUNCTION_NAMES, RUNS, count_words, prose
+from trl_r1.rewards.words import FUNCTION_NAMES, RUNS, count_words, parted, prose
 
 
 __all__ = [
@@ -70,15 +71,27 @@ def consistency(
     0.4897959183673469
     """
     code = language_code(language)
-    clean = prose(text, allowed)
+    clean, aside = parted(text, allowed)
+    foreign = _foreign(aside, code)
+    if foreign:
+        return _share(clean, count_words(clean), code, minimum_words, same_script, foreign)
     if same_script == "classifier" and clean.isascii() and "latin" in shared_scripts(code):  # counted once, not twice
         ours = in_target(clean, code, "latin")
         return ours.count(True) / len(ours) if len(ours) >= max(1.0, minimum_words) else None
     return _share(clean, count_words(clean), code, minimum_words, same_script)
 
 
-def _share(clean: str, words: dict[str, float], code: str, minimum_words: float, same_script: str) -> float | None:
-    total = sum(words.values())
+def _foreign(aside: str, code: str) -> float:
+    """Foreign words among those said aside (``words.parted``), in hidden text, formulas and code. They count, and words
+    of the target there do not: what is set aside can make nothing better, but a thought can be hidden there."""
+    words = count_words(aside) if aside else {}
+    return sum(number for script, number in words.items() if script not in LANGUAGES[code])
+
+
+def _share(
+    clean: str, words: dict[str, float], code: str, minimum_words: float, same_script: str, foreign: float = 0.0
+) -> float | None:
+    total = sum(words.values()) + foreign
     if total <= 0 or total < minimum_words:
         return None
     scripts = _scripts(words, code)
@@ -195,9 +208,9 @@ class LanguageConsistency:
         """``(start, end, score)`` for every run of words of one side in the thought, as characters of
         ``reply(completion)``. Target runs share the score by their words, others have 0.0; they sum to the score."""
         start, end, _ = thought_bounds(text := reply(completion), self.think, self.prefilled_think)
-        clean = prose(text[start:end], self.allowed)
+        clean, aside = parted(text[start:end], self.allowed)
         words, code = count_words(clean), self._target(language)
-        score = _share(clean, words, code, self.minimum_words, self.same_script)
+        score = _share(clean, words, code, self.minimum_words, self.same_script, _foreign(aside, code))
         if score is None:
             return []
         scripts = _scripts(words, code)
@@ -234,7 +247,7 @@ class LanguageConsistency:
         named: Sequence[Any] = columns.get(self.language_column) or [None] * len(completions)
         targets: list[str | None] = []
         for row in range(len(completions)):
-            target = named[row] or self.language
+            target = (None if named[row] != named[row] else named[row]) or self.language  # a table's NaN names none
             if not target and prompts is None:
                 raise ValueError(
                     f"{self.name} does not know the target language: the rows have no column "

@@ -94,6 +94,18 @@ def canonical(text: str) -> str:
     return text
 
 
+_SPACE = re.compile(r"(?<!\d) +| +(?!\d)")
+
+
+def squeezed(text: str) -> str:
+    """Without its spaces, but for those between two digits: one and a half is not eleven halves.
+
+    >>> squeezed("x + 1"), squeezed("1 1/2")
+    ('x+1', '1 1/2')
+    """
+    return _SPACE.sub("", text)
+
+
 _FUNCTION = re.compile(
     r"(?<![\\A-Za-z])(sqrt|arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|infty)(?![A-Za-z])"
 )

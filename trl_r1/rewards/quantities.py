@@ -65,7 +65,17 @@ for _dimension, _sizes in {
 _NO_UNIT = frozenset(  # words that change a number instead of naming what it counts
     "pi sqrt sin cos tan log ln exp and or not to plus minus times over squared cubed mod modulo choose factorial base "
     "root half third quarter halves thirds quarters infinity infty inf nan more less than either between divided "
-    "multiplied by power point if but isn't negative hundred thousand million billion trillion dozen percent".split()
+    "multiplied by power point if but isn't negative hundred thousand million billion trillion dozen percent "
+    # other numbers, and parts and multiples of this one
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety tens fourth fourths fifth fifths sixth "
+    "sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths "
+    "millionth millionths lakh lakhs crore crores gross permille promille basis doubled tripled halved twice below above "
+    # doubts
+    "maybe perhaps possibly probably alternatively versus vs rather instead except nor neither never wrong incorrect".split()
+)
+_NO_CHINESE_UNIT = re.compile(
+    r"[一二三四五六七八九十零半又至到或和与及加减乘除负]|点[一二三四五六七八九零]|.*(?:或|分之|不是|以上|以下)"
 )
 _UNIT_WORD = re.compile(r"[^\W\d_]+\.?(?:\^\{?-?\d\}?)?")
 
@@ -73,7 +83,7 @@ _UNIT_WORD = re.compile(r"[^\W\d_]+\.?(?:\^\{?-?\d\}?)?")
 def quantity(text: str) -> Quantity | None:
     r"""A canonical answer as an exact number with its unit; None if it is anything more than a literal.
 
-    >>> quantity(canonical(r"\$1{,}250.50"))
+    >>> quantity("$1,250.50")
     Quantity(value=Fraction(2501, 2), unit='$', decimals=2)
     """
     if len(text) > 400:
@@ -148,6 +158,8 @@ def unit_name(text: str) -> str | None:
     found = re.match(r"(平方|立方)", text)
     if found:
         text, power = text[2:], "^2" if found.group(1) == "平方" else "^3"
+    if not text.isascii() and _NO_CHINESE_UNIT.match(text):
+        return None
     words = re.split(r"\s+|(/)", text)
     words = [word for word in words if word]
     if not words or len(words) > 6:
@@ -178,7 +190,7 @@ def units_agree(a: Quantity, b: Quantity) -> bool:
     """Whether two quantities are equal, units considered: a unit on one side only is taken as understood."""
     left, right = a.value, b.value
     if a.unit and b.unit and a.unit != b.unit:
-        known_a, known_b = _known(a.unit), _known(b.unit)
+        known_a, known_b = known_unit(a.unit), known_unit(b.unit)
         if known_a is None and known_b is None:  # "3 red apples", "3 apples"
             words_a, words_b = a.unit.split(" "), b.unit.split(" ")
             return _same_number(a, b) and (words_a[0] == words_b[0] or words_a[-1] == words_b[-1])
@@ -188,7 +200,8 @@ def units_agree(a: Quantity, b: Quantity) -> bool:
     return _same_number(a, b)
 
 
-def _known(unit: str) -> tuple[str, Fraction] | None:
+def known_unit(unit: str) -> tuple[str, Fraction] | None:
+    """What a unit measures and its size in that dimension's own; None for a noun."""
     base, _, power = unit.partition("^")
     found = UNITS.get(base) or UNITS.get(base.rstrip("s"))
     if found is None:

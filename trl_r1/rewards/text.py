@@ -71,7 +71,7 @@ def _content_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, Sequence):  # parts: [{"type": "text", "text": "..."}, {"type": "image"}, ...]
-        parts = (part if isinstance(part, str) else part.get("text") for part in content)
+        parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]  # a part may be None
         return "".join(part for part in parts if isinstance(part, str))
     raise TypeError(f"A message's content is text, a list of parts or None, not {type(content).__name__}.")
 
@@ -167,6 +167,11 @@ def shown(text: str) -> str:
         parts += text[position:start], " " * (end - start)
         position = end
     return "".join(parts) + text[position:]
+
+
+def hidden(text: str, seen: str) -> str:
+    """What ``seen = shown(text)`` replaced, with all the rest replaced by spaces."""
+    return "".join(a if a != b else " " for a, b in zip(text, seen, strict=True))
 
 
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols that are drawn as nothing

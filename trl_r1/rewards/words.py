@@ -7,7 +7,8 @@ What is a word is decided by script, from the code points alone, so the count is
     kana; Thai, Lao, Khmer, Myanmar                                2.5; 4 characters (our choice: no spaces to go by)
 
 No word: mathematics, LaTeX, code, URLs, tags, hidden text, digits, names with an underscore, single letters
-(identifiers), and function names such as ``sin`` and ``log``.
+(identifiers), and function names such as ``sin`` and ``log``. What formulas, code and hidden text say in sentences is kept
+aside (``parted``): a thought can be hidden there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from trl_r1.rewards.scripts import HAN_PER_WORD, SCRIPTS
-from trl_r1.rewards.text import shown
+from trl_r1.rewards.text import hidden, shown
 
 
 FUNCTION_NAMES = frozenset(
@@ -43,6 +44,14 @@ _SENTENCE_ENDS = np.array([ord(mark) for mark in "。！？!?\n"], dtype=np.uint
 _ASCII_WORDS = re.compile("[A-Za-z]{2,}")
 
 
+SENTENCE = 5  # words
+_OTHER = "".join(characters for script, (characters, _) in SCRIPTS.items() if script not in ("latin", "greek"))
+_NOT_OTHER = re.compile(f"[^{_OTHER}]")
+LINE_OF_CODE = 8  # words in a row that no code has; "from collections import Counter as Bag" has six
+_ROW = r"(?<![A-Za-z\\])[A-Za-z]{2,}(?: [A-Za-z]{2,}){%d,}"
+_ROW_IN_FORMULA, _ROW_IN_CODE = re.compile(_ROW % (SENTENCE - 1)), re.compile(_ROW % (LINE_OF_CODE - 1))
+
+
 # Left out, in this order. Each pattern is linear: no two parts of it can match the same character.
 _URL = re.compile(r"(?:https?://|www\.)[!-~]+")
 _TAG = re.compile(r"</?[A-Za-z|][^<>\n]{0,200}>")
@@ -53,11 +62,39 @@ _DOLLARS = re.compile(r"\$(?![\s$])[^$\n]*(?<!\s)\$(?!\d)")  # pandoc's rule: "$
 _ENVIRONMENTS = (("```", "```"), ("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("\\begin{", "\\end{"))
 
 
+class _Aside:
+    """What formulas and code say in words, as ``parted`` returns it."""
+
+    def __init__(self) -> None:
+        self.others: list[str] = []  # in scripts that formulas and code are not written in
+        self.rows: list[str] = []  # of Latin words
+
+    def look(self, region: str, formula: bool) -> None:
+        if not region.isascii() and not (letters := _NOT_OTHER.sub(" ", region)).isspace():
+            self.others.append(letters)
+        row, least = (_ROW_IN_FORMULA, SENTENCE) if formula else (_ROW_IN_CODE, LINE_OF_CODE)
+        if region.count(" ") >= least - 1:
+            self.rows += row.findall(region)
+
+    def code(self, match: re.Match[str]) -> str:
+        self.look(match.group(), formula=False)
+        return _blank(match)
+
+    def formula(self, match: re.Match[str]) -> str:
+        self.look(match.group(), formula=True)
+        return _blank(match)
+
+    def text(self) -> str:
+        others = " ".join(self.others)
+        enough = bool(others) and sum(count_words(others).values()) >= SENTENCE
+        return " ".join([others, *self.rows] if enough else self.rows)
+
+
 def _blank(match: re.Match[str]) -> str:
     return " " * (match.end() - match.start())
 
 
-def _blank_between(text: str, opening: str, closing: str) -> str:
+def _blank_between(text: str, opening: str, closing: str, aside: _Aside) -> str:
     parts: list[str] = []
     position = 0
     while (start := text.find(opening, position)) >= 0:
@@ -67,6 +104,7 @@ def _blank_between(text: str, opening: str, closing: str) -> str:
         end += len(closing)
         if closing.endswith("{"):  # \end{align}: the name is part of it
             end = 1 + max(text.find("}", end, end + 40), end - 1)
+        aside.look(text[start:end], formula=opening != "```")
         parts += text[position:start], " " * (end - start)
         position = end
     return "".join(parts) + text[position:] if parts else text
@@ -78,14 +116,35 @@ def prose(text: str, allowed: Iterable[str] = ()) -> str:
     Args:
         allowed: terms that are at home in any language ("GPU", "Fibonacci"), left out whole and in any case.
     """
-    text = shown(text)
+    return parted(text, allowed)[0]
+
+
+def parted(text: str, allowed: Iterable[str] = ()) -> tuple[str, str]:
+    """``prose``, and what is said aside: the words of hidden text, and the sentences of formulas and code.
+
+    Formulas and code are written in Latin and Greek: what they hold in other scripts is a sentence from ``SENTENCE``
+    words on, all of them taken together. So is a row of as many Latin words in a formula, of ``LINE_OF_CODE`` in code.
+    """
+    aside, seen = _Aside(), shown(text)
+    clean = _cleaned(seen, aside)
+    said = aside.text()
+    if seen != text:
+        inner = _Aside()
+        said = " ".join((said, _cleaned(hidden(text, seen), inner), inner.text()))
+    terms = tuple(allowed)
+    if terms:
+        clean, said = _terms(terms).sub(_blank, clean), _terms(terms).sub(_blank, said)
+    return clean, said
+
+
+def _cleaned(text: str, aside: _Aside) -> str:
     for opening, closing in _ENVIRONMENTS:
         if opening in text:
-            text = _blank_between(text, opening, closing)
+            text = _blank_between(text, opening, closing, aside)
     if "`" in text:
-        text = _INLINE_CODE.sub(_blank, text)
+        text = _INLINE_CODE.sub(aside.code, text)
     if "$" in text:
-        text = _DOLLARS.sub(_blank, text)
+        text = _DOLLARS.sub(aside.formula, text)
     if "://" in text or "www." in text:
         text = _URL.sub(_blank, text)
     if "<" in text:
@@ -94,9 +153,6 @@ def prose(text: str, allowed: Iterable[str] = ()) -> str:
         text = _COMMAND.sub(_blank, text)
     if "_" in text:
         text = _UNDERSCORED.sub(_blank, text)
-    terms = tuple(allowed)
-    if terms:
-        text = _terms(terms).sub(_blank, text)
     return text
 
 
