@@ -258,3 +258,13 @@ def test_workers_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("TRL_R1_VERIFIER_WORKERS", "none")
     with pytest.raises(ValueError, match="TRL_R1_VERIFIER_WORKERS='none'"):
         verifier.Pool()
+
+
+def test_a_judge_that_waits_for_the_processor_is_given_more_time_by_the_clock_but_not_for_ever():
+    """Sleep stands for a machine so busy that the judge hardly gets to compute."""
+    began = time.monotonic()
+    assert verifier.run("time:sleep", [[0.8], [60.0]], seconds=0.4) == [
+        verifier.Result(None),
+        verifier.Result(None, "time"),
+    ]
+    assert time.monotonic() - began < 20.0

@@ -39,7 +39,7 @@ __all__ = [  # what this module computes, and what it hands on from the modules 
     "verify",
 ]
 
-SECONDS = 2.0  # wall time math-verify may take for one pair of answers
+SECONDS = 2.0  # processor time math-verify may take for one pair of answers
 MEGABYTES = 1024  # address space of the process it runs in
 
 _VERDICTS: dict[tuple[str, str, float, int], str] = {}  # (answer, gold, seconds, megabytes) -> outcome
@@ -132,7 +132,7 @@ def verify(
         require_simplified: to a number, an expression with operations left to do (``17 \cdot 23``) is no answer; nor
             is an integral, sum, limit or factorial to a gold without one. An unreduced fraction is.
         math_verify: also ask math-verify, in another process; otherwise what ``decide`` leaves open is False.
-        seconds: wall time math-verify may take. megabytes: memory it may take.
+        seconds: processor time math-verify may take (``verifier.run``). megabytes: memory it may take.
         on_timeout: the verdict when it takes more.
         answer_type: one of ``TYPES``: how the gold is to be read and compared (``trl_r1.rewards.declared``); without,
             its own form tells.

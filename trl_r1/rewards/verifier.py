@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 
 START_SECONDS = 120.0  # a keeper has to be ready by then, on however slow a disk
 GRACE_SECONDS = 5.0  # beyond an item's own limit, before the keeper itself counts as stuck
+STARVED = 4  # as in verifier_worker, which imports nothing of ours
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verifier_worker.py")
 PATIENCE_SECONDS = 0.25  # a batch that waits this long gets another keeper
 
@@ -55,7 +56,9 @@ def run(judge: str, items: Sequence[Sequence[Any]], *, seconds: float = 2.0, meg
         judge: "math_verify" (items are (answer, gold) in LaTeX; verdict "equal" or "different"), or
             ``package.module:function``, a function that takes an item's values and returns something JSON can carry.
         items: arguments, as JSON can carry them.
-        seconds: wall time per item; megabytes: address space of the judging process, in MiB.
+        seconds: processor time per item (by the clock at most ``STARVED`` times as long, if a busy machine keeps it
+            waiting; where the system does not tell processor time, by the clock).
+        megabytes: address space of the judging process, in MiB.
 
     Raises:
         ImportError: what the judge needs is not installed.
@@ -190,7 +193,7 @@ class Pool:
                     if todo and keeper.ready and keeper.index is None:
                         keeper.index = index = todo.popleft()
                         tries[index] += 1
-                        keeper.deadline = time.monotonic() + seconds + GRACE_SECONDS
+                        keeper.deadline = time.monotonic() + STARVED * seconds + GRACE_SECONDS
                         request = {"judge": judge, "item": list(items[index]), "seconds": seconds, "mib": megabytes}
                         if not keeper.send(request):
                             dismiss(keeper)
