@@ -117,7 +117,37 @@ class R1GRPOConfig(GRPOConfig):
         default=10_000, metadata={"help": "Optimizer steps between two decrements of entropy_schedule='step'."}
     )
 
+    rollout: str = field(
+        default="trl",
+        metadata={
+            "help": "How completions are generated: 'trl' (transformers or vLLM, as TRL's options say) or 'fast': one "
+            "prefill per prompt, finished rows leave the batch. Same distribution. See docs/performance.md."
+        },
+    )
+    batching: str = field(
+        default="trl",
+        metadata={
+            "help": "How log-probabilities are computed: 'trl' (padded to the longest completion) or 'fast': without "
+            "padding, shared prompts once, rows without a gradient left out. Same gradient. See docs/performance.md."
+        },
+    )
+    old_logps: str = field(
+        default="policy",
+        metadata={
+            "help": "Where the old policy's log-probabilities come from, where TRL needs them: 'policy' (a forward pass) or "
+            "'sampled' (those of the rollout; needs rollout='fast'). Saves the pass, rounds differently."
+        },
+    )
+
     def __post_init__(self):
+        one_of("rollout", self.rollout, ("trl", "fast"))
+        one_of("batching", self.batching, ("trl", "fast"))
+        one_of("old_logps", self.old_logps, ("policy", "sampled"))
+        if self.old_logps == "sampled" and self.rollout != "fast":
+            raise ValueError(
+                f"old_logps='sampled' takes what rollout='fast' sampled, and rollout={self.rollout!r}. Set rollout='fast', "
+                "or drop old_logps."
+            )
         one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)
         one_of("kl_estimator", self.kl_estimator, list(KL_ESTIMATORS))
         one_of("kl_placement", self.kl_placement, ("loss", "reward"))

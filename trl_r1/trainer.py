@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from trl_r1 import compat
 from trl_r1.advantages import (
@@ -33,6 +33,7 @@ from trl_r1.advantages import (
 )
 from trl_r1.checkpoints import SaveAtBoundary, resolve_resume
 from trl_r1.config import R1GRPOConfig
+from trl_r1.fast import FastGRPOTrainer, loss_mask
 from trl_r1.kl import (
     AdaptiveBeta,
     as_product,
@@ -75,12 +76,12 @@ class SteeredBeta(float):
         return self.term(float(self), stock_kl)
 
 
-class R1GRPOTrainer(GRPOTrainer):
+class R1GRPOTrainer(FastGRPOTrainer):
     """[`~trl.GRPOTrainer`] whose advantages, KL and reference policy are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
 
-    Extends these methods of the parent:
+    Extends these methods of the parent (rollout and batching: see fast.py):
         _calculate_rewards                   keeps the gathered (N, F) scores, which the parent drops
         _generate_and_score_completions      swaps the parent's advantages for ours, masks dead groups, logs lengths
         _get_per_token_logps_and_entropies   notes the policy's log-probabilities while a loss is computed
@@ -232,7 +233,7 @@ class R1GRPOTrainer(GRPOTrainer):
 
     def _kl_of_completions(self, batch: dict[str, Any]) -> Tensor:
         """(B,) KL of this process's completions to the reference, summed over tokens, in nats."""
-        mask = _loss_mask(batch)
+        mask = loss_mask(batch)
         logps = batch.get("old_per_token_logps")
         if logps is None:  # TRL skips them where the first update follows at once; the policy is still the sampler
             ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
@@ -264,7 +265,7 @@ class R1GRPOTrainer(GRPOTrainer):
         self._policy_logps = out[0]
         if not self._as_product:
             return out
-        return (as_product(out[0], batch.get("old_per_token_logps"), _loss_mask(batch)), *out[1:])
+        return (as_product(out[0], batch.get("old_per_token_logps"), loss_mask(batch)), *out[1:])
 
     def _compute_loss(self, model, inputs):
         mode = "train" if self.model.training else "eval"
@@ -290,7 +291,7 @@ class R1GRPOTrainer(GRPOTrainer):
         options, batch, logps = self.options, self._loss_inputs, self._policy_logps
         if options.kl_placement == "reward":
             return torch.zeros_like(stock_kl)
-        mask = _loss_mask(batch)
+        mask = loss_mask(batch)
         kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
         if options.use_bias_correction_kl:
             old = batch.get("old_per_token_logps")
@@ -303,7 +304,7 @@ class R1GRPOTrainer(GRPOTrainer):
         """Keeps the logged `kl` true where TRL computed it from prepared log-probabilities, and moves beta."""
         if not self._as_product and self._beta_controller is None:
             return
-        mask = _loss_mask(batch)
+        mask = loss_mask(batch)
         kl = k3(self._policy_logps.detach(), batch["ref_per_token_logps"])
         here = torch.stack([(kl * mask).sum(), mask.sum().to(kl.dtype)])  # [nats, tokens]
         if self._as_product:
@@ -424,9 +425,3 @@ class R1GRPOTrainer(GRPOTrainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.args.should_save and isinstance(self._moving_reference, AdapterReference):
             shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
-
-
-def _loss_mask(batch: dict[str, Any]) -> Tensor:
-    """(B, T), 1 where a completion token counts in the loss; TRL's own rule."""
-    mask = batch["completion_mask"]
-    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
