@@ -166,7 +166,7 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
 
     chosen = random.Random(1)
     prompts = ["".join(chosen.choice("abcdefgh") for _ in range(chosen.randint(*mix.get("prompt_tokens", (16, 48)))))
-               for _ in range(PROMPTS)]  # fmt: skip
+               for _ in range(mix.get("prompts", PROMPTS))]  # fmt: skip
     rows = Dataset.from_list([{"prompt": text, "dead": index < mix["dead"]} for index, text in enumerate(prompts)])
 
     def reward(completions, dead, **columns):
@@ -229,9 +229,11 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
 
     options = {
         "output_dir": folder, "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none",
-        "num_generations": GROUP, "max_completion_length": LONGEST, "max_steps": 1, "learning_rate": 1e-6,
+        "num_generations": mix.get("group", GROUP),
+        "max_completion_length": mix.get("longest", LONGEST), "max_steps": 1, "learning_rate": 1e-6,
         "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "dataloader_pin_memory": False, "seed": 0,
-        "model_init_kwargs": {"dtype": "float32"}, **MODELS[name]["batch"], **mix.get("options", {}),
+        "model_init_kwargs": {"dtype": "float32"}, **MODELS[name]["batch"],
+        **mix.get("options", {}),
     }  # fmt: skip
     if arm == "ours":
         config: Any = R1GRPOConfig(rollout="fast", batching="fast", **options)

@@ -139,6 +139,14 @@ class R1GRPOConfig(GRPOConfig):
         },
     )
 
+    dynamic_sampling_rounds: int = field(
+        default=0,
+        metadata={
+            "help": "How often the groups of a batch whose rewards are all equal may be replaced by groups of other prompts "
+            "(dynamic sampling, DAPO). Each time costs their rollout; 0 switches it off. See docs/performance.md."
+        },
+    )
+
     def __post_init__(self):
         one_of("rollout", self.rollout, ("trl", "fast"))
         one_of("batching", self.batching, ("trl", "fast"))
@@ -159,12 +167,13 @@ class R1GRPOConfig(GRPOConfig):
         self._check_kl()
         self._check_ratio()
         self._check_entropy()
+        self._check_dynamic_sampling()
 
     def _numbers(self) -> None:
         """YAML hands over `1e-3` as text and `400.0` as a float; a number of the wrong kind is named here."""
         for name, kind in (
             ("beta", float), ("kl_target", float), ("kl_gain", float), ("reference_every", int),
-            ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
+            ("dynamic_sampling_rounds", int), ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
         ):  # fmt: skip
             given = getattr(self, name)
             if given is None and name in ("kl_target", "reference_every"):
@@ -284,4 +293,28 @@ class R1GRPOConfig(GRPOConfig):
             raise ValueError(
                 f"entropy_every={self.entropy_every} must be 1 or more steps and "
                 f"entropy_decrement={self.entropy_decrement} 0 or more."
+            )
+
+    def _check_dynamic_sampling(self) -> None:
+        if self.dynamic_sampling_rounds == 0:
+            return
+        if self.dynamic_sampling_rounds < 0:
+            raise ValueError(f"dynamic_sampling_rounds={self.dynamic_sampling_rounds} must be 0 or more.")
+        whole = {
+            "advantage": self.advantage == "batch_normalized",
+            "scale_rewards": self.advantage == "trl" and self.scale_rewards == "batch",
+            "multi_objective_aggregation": self.advantage == "trl"
+            and self.multi_objective_aggregation == "normalize_then_sum",
+        }
+        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in whole.items() if bad)
+        if named:
+            raise ValueError(
+                f"dynamic_sampling_rounds replaces single groups, and {named} scales each group by the others of its batch. "
+                "Use an advantage that looks at one group, for instance advantage='group_normalized'."
+            )
+        rows = self.per_device_train_batch_size * self.steps_per_generation
+        if rows % self.num_generations:
+            raise ValueError(
+                f"dynamic_sampling_rounds needs whole groups in every process: per_device_train_batch_size x "
+                f"steps_per_generation = {rows} is not a multiple of num_generations={self.num_generations}. Change one."
             )

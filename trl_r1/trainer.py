@@ -33,6 +33,7 @@ from trl_r1.advantages import (
 )
 from trl_r1.checkpoints import SaveAtBoundary, resolve_resume
 from trl_r1.config import R1GRPOConfig
+from trl_r1.dynamic import DynamicSampling
 from trl_r1.fast import FastGRPOTrainer, loss_mask
 from trl_r1.kl import (
     AdaptiveBeta,
@@ -83,7 +84,7 @@ class R1GRPOTrainer(FastGRPOTrainer):
 
     Extends these methods of the parent (rollout and batching: see fast.py):
         _calculate_rewards                   keeps the gathered (N, F) scores, which the parent drops
-        _generate_and_score_completions      swaps the parent's advantages for ours, masks dead groups, logs lengths
+        _generate_and_score_completions      swaps in our advantages, masks or refills dead groups, logs lengths
         _get_per_token_logps_and_entropies   notes the policy's log-probabilities while a loss is computed
         _compute_loss                        steers the KL term, moves the entropy coefficient, observes the KL
         _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
@@ -121,6 +122,7 @@ class R1GRPOTrainer(FastGRPOTrainer):
     _beta_controller: AdaptiveBeta | None = None
     _moving_reference: ReferencePolicy | None = None
     _train_sampler: Any = None
+    _dynamic: DynamicSampling | None = None
     _types: dict[str, torch.dtype] = {}
 
     def __init__(self, model, reward_funcs=None, args: GRPOConfig | None = None, *positional, **kwargs):
@@ -153,6 +155,8 @@ class R1GRPOTrainer(FastGRPOTrainer):
         self._set_beta(self.beta)
         self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
         self._start_reference()
+        if self.options.dynamic_sampling_rounds > 0:
+            self._dynamic = DynamicSampling(self, self.options.dynamic_sampling_rounds)
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
@@ -164,16 +168,28 @@ class R1GRPOTrainer(FastGRPOTrainer):
         return self._scores
 
     def _generate_and_score_completions(self, inputs):
+        batch, dead = self._score(inputs)
+        if self._dynamic is not None and self.model.training:
+            batch = self._dynamic.refill(batch, dead, self._score)
+        return batch
+
+    def _score(self, inputs) -> tuple[dict[str, Any], Any]:
+        """The parent's batch with our advantages, and (B,) which of its rows lie in dead groups, where that was asked."""
         batch = super()._generate_and_score_completions(inputs)
         mode = "train" if self.model.training else "eval"
         self._log_lengths(batch, mode)
-        if self._own_advantages or self.options.mask_dead_groups:
-            self._credit(batch, mode)
+        dead = None
+        if self._own_advantages or self.options.mask_dead_groups or self._dynamic is not None:
+            dead = self._credit(batch, mode)
         self._scores = None
-        return batch
+        return batch, dead
 
-    def _credit(self, batch: dict[str, Any], mode: str) -> None:
-        """Replaces the parent's advantages in `batch` and in its logs, and takes dead groups out of the loss mask."""
+    def _credit(self, batch: dict[str, Any], mode: str) -> Tensor:
+        """Replaces the parent's advantages in `batch` and in its logs, and takes dead groups out of the loss mask.
+
+        Returns:
+            (B,) bool, rows of this process in dead groups.
+        """
         scores = self._scores  # (N, F)
         local = len(batch["advantages"])  # rows of this process; all processes hold equally many
         if scores is None or len(scores) != local * self.accelerator.num_processes:
@@ -206,6 +222,7 @@ class R1GRPOTrainer(FastGRPOTrainer):
             batch["tool_mask"] = counted * (~dead[here]).unsqueeze(1).to(counted.dtype)
             tokens = (batch["completion_mask"] * batch["tool_mask"]).sum()
             batch["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        return dead[here]
 
     def _advantages(self, rewards: Tensor, group_size: int) -> Tensor:
         """(N,) rewards -> (N,) finite advantages, 0 where a completion has no reward."""
