@@ -51,7 +51,9 @@ MODELS = {
     "llama, eager attention": (LlamaConfig, {"attn_implementation": "eager"}),
     "qwen2": (Qwen2Config, {}),
     "qwen3": (Qwen3Config, {"head_dim": 8}),
-    "gemma3, window 8 in two of three layers": (Gemma3TextConfig, {"sliding_window": 8, "tie_word_embeddings": False, **MIXED}),
+    "gemma3, window 8 in two of three layers": (
+        Gemma3TextConfig, {"sliding_window": 8, "tie_word_embeddings": False, **MIXED}
+    ),
     "mistral, window 8": (MistralConfig, {"sliding_window": 8}),
     "mistral, window out of reach": (MistralConfig, {"sliding_window": 64}),
 }  # fmt: skip

@@ -139,6 +139,13 @@ class R1GRPOConfig(GRPOConfig):
         },
     )
 
+    rewards_overlap: bool = field(
+        default=False,
+        metadata={
+            "help": "Call the reward functions for each group as soon as it is generated (needs rollout='fast'), in a "
+            "thread per reward. For rewards that wait outside Python and judge a group by itself. See docs/performance.md."
+        },
+    )
     dynamic_sampling_rounds: int = field(
         default=0,
         metadata={
@@ -155,6 +162,11 @@ class R1GRPOConfig(GRPOConfig):
             raise ValueError(
                 f"old_logps='sampled' takes what rollout='fast' sampled, and rollout={self.rollout!r}. Set rollout='fast', "
                 "or drop old_logps."
+            )
+        if self.rewards_overlap and self.rollout != "fast":
+            raise ValueError(
+                f"rewards_overlap=True scores groups while rollout='fast' generates, and rollout={self.rollout!r}. Set "
+                "rollout='fast', or drop rewards_overlap."
             )
         one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)
         one_of("kl_estimator", self.kl_estimator, list(KL_ESTIMATORS))
@@ -173,7 +185,8 @@ class R1GRPOConfig(GRPOConfig):
         """YAML hands over `1e-3` as text and `400.0` as a float; a number of the wrong kind is named here."""
         for name, kind in (
             ("beta", float), ("kl_target", float), ("kl_gain", float), ("reference_every", int),
-            ("dynamic_sampling_rounds", int), ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
+            ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
+            ("dynamic_sampling_rounds", int),
         ):  # fmt: skip
             given = getattr(self, name)
             if given is None and name in ("kl_target", "reference_every"):

@@ -19,6 +19,7 @@ from trl import GRPOTrainer
 
 from trl_r1.batching import ATTENTION, chunks_by_length, lengths_of, pack, packed_attention, recorded_windows
 from trl_r1.rollout.connect import FastRollout
+from trl_r1.rollout.overlap import EarlyRewards
 
 
 logger = logging.getLogger(__name__)
@@ -28,11 +29,12 @@ COARSE = 0.25
 
 
 class FastGRPOTrainer(GRPOTrainer):
-    """[`~trl.GRPOTrainer`] with `rollout`, `batching` and `old_logps` of [`R1GRPOConfig`].
+    """[`~trl.GRPOTrainer`] with `rollout`, `batching`, `old_logps` and `rewards_overlap` of [`R1GRPOConfig`].
 
     Extends these methods of the parent:
         _generate_single_turn                rollout 'fast': completions come from trl_r1.rollout
         _generate_and_score_completions      old_logps 'sampled': notes that the parent will ask for them
+        _calculate_rewards                   rewards_overlap: hands over what was scored during the rollout
         _get_per_token_logps_and_entropies   batching 'fast': packs or trims; old_logps 'sampled': answers from the rollout
         _compute_loss                        batching 'fast': leaves out the rows that cannot move the loss
 
@@ -44,6 +46,8 @@ class FastGRPOTrainer(GRPOTrainer):
     _fast_rollout: FastRollout | None = None
     _fast_batching: bool = False
     _sampled_old: bool = False
+    _early_rewards: EarlyRewards | None = None
+    _scoring: bool = False  # this batch's groups are scored as they end
     _packs: bool | None = False  # None: may be tried
     _sampled: list[list[float]] | None = None  # log-probabilities of the completions just generated
     _wants_old: bool = False  # the next log-probabilities the parent asks for are the old policy's
@@ -67,12 +71,15 @@ class FastGRPOTrainer(GRPOTrainer):
             )
         if self._fast_batching:
             self._start_packing()
+        if getattr(args, "rewards_overlap", False):
+            self._early_rewards = EarlyRewards(self)
 
     # -- rollout -----------------------------------------------------------------------------------------------------
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
         if self._fast_rollout is not None:
-            rollout = self._fast_rollout.complete(self, prompt_ids, images, multimodal_fields)
+            finished = self._early_rewards.finished if self._early_rewards is not None and self._scoring else None
+            rollout = self._fast_rollout.complete(self, prompt_ids, images, multimodal_fields, finished)
             if rollout is not None:
                 self._sampled = rollout.logps
                 return rollout.completions, None
@@ -83,10 +90,26 @@ class FastGRPOTrainer(GRPOTrainer):
         # the parent's own rule for asking at all; it asks before it asks for the reference's
         every = self.args.steps_per_generation * self.num_iterations
         self._wants_old = self._sampled_old and self.args.gradient_accumulation_steps % every != 0
+        if self._early_rewards is not None:
+            size = self.num_generations if self.model.training else self.num_generations_eval
+            self._scoring = self._early_rewards.begin(inputs, size)
         try:
             return super()._generate_and_score_completions(inputs)
         finally:
-            self._wants_old, self._sampled = False, None
+            self._wants_old, self._sampled, self._scoring = False, None, False
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        if self._early_rewards is None or not self._scoring:
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        functions = list(self.reward_funcs)
+        for number, answer in self._early_rewards.ready(completions).items():
+            self.reward_funcs[number] = answer
+        try:
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        finally:
+            self.reward_funcs[:] = functions
+            mode = "train" if self.model.training else "eval"
+            self._metrics[mode]["rewards/seconds_waited"].append(self._early_rewards.waited)
 
     def _sampled_logps(self, ids: Tensor, columns: int) -> Tensor | None:
         """(B, columns) log-probabilities as sampled, 0 behind a row's end; None where TRL generated."""

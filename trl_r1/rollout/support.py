@@ -20,7 +20,8 @@ WITHOUT_EFFECT = (  # on what is sampled, or read elsewhere
     "return_dict_in_generate", "max_time", "compile_config", "trust_remote_code", "length_penalty", "early_stopping",
     "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold", "max_matching_ngram_size",
     "prefill_chunk_size", "is_assistant", "low_memory", "remove_invalid_values", "renormalize_logits",
-    "num_return_sequences", "assistant_lookbehind", "target_lookbehind", "diversity_penalty", "num_beam_groups", "cache_config",
+    "num_return_sequences", "assistant_lookbehind", "target_lookbehind", "diversity_penalty", "num_beam_groups",
+    "cache_config",
 )  # fmt: skip
 NEUTRAL = {
     "num_beams": 1, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "no_repeat_ngram_size": 0,
