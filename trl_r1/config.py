@@ -154,6 +154,18 @@ class R1GRPOConfig(GRPOConfig):
         },
     )
 
+    verified_paths: int = field(
+        default=0,
+        metadata={
+            "help": "Prompts whose last right completion is remembered, to take one place in a later group of that prompt that "
+            "is all wrong. Needs old_logps='sampled'; 0 switches it off. See docs/performance.md."
+        },
+    )
+    verified_paths_reward: str = field(
+        default="accuracy",
+        metadata={"help": "Name of the reward whose score 1 makes a completion right, for verified_paths."},
+    )
+
     def __post_init__(self):
         one_of("rollout", self.rollout, ("trl", "fast"))
         one_of("batching", self.batching, ("trl", "fast"))
@@ -180,13 +192,14 @@ class R1GRPOConfig(GRPOConfig):
         self._check_ratio()
         self._check_entropy()
         self._check_dynamic_sampling()
+        self._check_verified_paths()
 
     def _numbers(self) -> None:
         """YAML hands over `1e-3` as text and `400.0` as a float; a number of the wrong kind is named here."""
         for name, kind in (
             ("beta", float), ("kl_target", float), ("kl_gain", float), ("reference_every", int),
             ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
-            ("dynamic_sampling_rounds", int),
+            ("dynamic_sampling_rounds", int), ("verified_paths", int),
         ):  # fmt: skip
             given = getattr(self, name)
             if given is None and name in ("kl_target", "reference_every"):
@@ -308,6 +321,36 @@ class R1GRPOConfig(GRPOConfig):
                 f"entropy_decrement={self.entropy_decrement} 0 or more."
             )
 
+    def _check_verified_paths(self) -> None:
+        if self.verified_paths == 0:
+            return
+        wrong = {
+            "verified_paths": self.verified_paths < 0,
+            "old_logps": self.old_logps != "sampled",
+            "beta": self.beta != 0.0,
+            "top_k": bool(self.top_k),
+            "top_p": self.top_p != 1.0,
+            "min_p": bool(self.min_p),
+            "repetition_penalty": self.repetition_penalty != 1.0,
+            "mask_truncated_completions": bool(self.mask_truncated_completions),
+        }
+        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in wrong.items() if bad)
+        if named:
+            raise ValueError(
+                "verified_paths replays completions with the probabilities they were sampled with, which needs "
+                "old_logps='sampled', beta=0, all completions in the loss and plain sampling (temperature alone); it cannot "
+                f"work with {named}. Change that, or set verified_paths to 0."
+            )
+        self._check_whole_groups("verified_paths")
+
+    def _check_whole_groups(self, option: str) -> None:
+        rows = self.per_device_train_batch_size * self.steps_per_generation
+        if rows % self.num_generations:
+            raise ValueError(
+                f"{option} needs whole groups in every process: per_device_train_batch_size x steps_per_generation = {rows} "
+                f"is not a multiple of num_generations={self.num_generations}. Change one."
+            )
+
     def _check_dynamic_sampling(self) -> None:
         if self.dynamic_sampling_rounds == 0:
             return
@@ -325,9 +368,4 @@ class R1GRPOConfig(GRPOConfig):
                 f"dynamic_sampling_rounds replaces single groups, and {named} scales each group by the others of its batch. "
                 "Use an advantage that looks at one group, for instance advantage='group_normalized'."
             )
-        rows = self.per_device_train_batch_size * self.steps_per_generation
-        if rows % self.num_generations:
-            raise ValueError(
-                f"dynamic_sampling_rounds needs whole groups in every process: per_device_train_batch_size x "
-                f"steps_per_generation = {rows} is not a multiple of num_generations={self.num_generations}. Change one."
-            )
+        self._check_whole_groups("dynamic_sampling_rounds")

@@ -96,7 +96,7 @@ class FastGRPOTrainer(GRPOTrainer):
         try:
             return super()._generate_and_score_completions(inputs)
         finally:
-            self._wants_old, self._sampled, self._scoring = False, None, False
+            self._wants_old, self._scoring = False, False
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         if self._early_rewards is None or not self._scoring:

@@ -46,6 +46,7 @@ from trl_r1.kl import (
 )
 from trl_r1.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.schedules import ENTROPY_SCHEDULES
+from trl_r1.verified import VerifiedPaths
 
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ class R1GRPOTrainer(FastGRPOTrainer):
     _moving_reference: ReferencePolicy | None = None
     _train_sampler: Any = None
     _dynamic: DynamicSampling | None = None
+    _paths: VerifiedPaths | None = None
     _types: dict[str, torch.dtype] = {}
 
     def __init__(self, model, reward_funcs=None, args: GRPOConfig | None = None, *positional, **kwargs):
@@ -157,6 +159,9 @@ class R1GRPOTrainer(FastGRPOTrainer):
         self._start_reference()
         if self.options.dynamic_sampling_rounds > 0:
             self._dynamic = DynamicSampling(self, self.options.dynamic_sampling_rounds)
+        if self.options.verified_paths > 0:
+            self._paths = VerifiedPaths(self, self.options.verified_paths, self.options.verified_paths_reward)
+            self._own_advantages = True  # TRL's are of the groups without the replayed paths
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
@@ -179,6 +184,9 @@ class R1GRPOTrainer(FastGRPOTrainer):
         mode = "train" if self.model.training else "eval"
         self._log_lengths(batch, mode)
         dead = None
+        if self._paths is not None and mode == "train" and self._scores is not None:
+            sampled = self._sampled_logps(batch["completion_ids"], batch["completion_ids"].size(1))
+            self._scores = self._paths.replay(batch, self._scores, sampled)
         if self._own_advantages or self.options.mask_dead_groups or self._dynamic is not None:
             dead = self._credit(batch, mode)
         self._scores = None
@@ -227,7 +235,7 @@ class R1GRPOTrainer(FastGRPOTrainer):
     def _advantages(self, rewards: Tensor, group_size: int) -> Tensor:
         """(N,) rewards -> (N,) finite advantages, 0 where a completion has no reward."""
         name = self.options.advantage
-        if name == "trl":  # the KL sits in the reward, so TRL's own advantages are of other rewards
+        if name == "trl":  # a KL in the reward, or a replayed path: TRL's own advantages are of other rewards
             grouped = self.multi_objective_aggregation == "sum_then_normalize"
             function = SCALED[self.scale_rewards] if grouped else batch_normalized
             options: dict[str, Any] = {}
@@ -387,6 +395,8 @@ class R1GRPOTrainer(FastGRPOTrainer):
             partial = folder / (STATE_FILE + ".partial")
             partial.write_text(json.dumps(state))
             os.replace(partial, folder / STATE_FILE)
+        if self._paths is not None:  # every process its own
+            self._paths.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
@@ -398,6 +408,8 @@ class R1GRPOTrainer(FastGRPOTrainer):
             return
         if self._moving_reference is not None:
             self._moving_reference.load(checkpoint)
+        if self._paths is not None:
+            self._paths.load(checkpoint)
         path = Path(checkpoint) / STATE_FILE
         state = json.loads(path.read_text()) if path.is_file() else {}
         if self._beta_controller is not None:
