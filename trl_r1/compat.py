@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 # method -> the parameter names we pass or read, in order; a method we call with *args needs only its first ones
 SEAMS: dict[str, tuple[str, ...]] = {
     "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
+    "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields"),
     "_generate_and_score_completions": ("inputs",),
     "_get_per_token_logps_and_entropies": ("model",),
     "_compute_loss": ("model", "inputs"),

@@ -117,7 +117,69 @@ class R1GRPOConfig(GRPOConfig):
         default=10_000, metadata={"help": "Optimizer steps between two decrements of entropy_schedule='step'."}
     )
 
+    rollout: str = field(
+        default="trl",
+        metadata={
+            "help": "How completions are generated: 'trl' (transformers or vLLM, as TRL's options say) or 'fast': one "
+            "prefill per prompt, finished rows leave the batch. Same distribution. See docs/performance.md."
+        },
+    )
+    batching: str = field(
+        default="trl",
+        metadata={
+            "help": "How log-probabilities are computed: 'trl' (padded to the longest completion) or 'fast': without "
+            "padding, shared prompts once, rows without a gradient left out. Same gradient. See docs/performance.md."
+        },
+    )
+    old_logps: str = field(
+        default="policy",
+        metadata={
+            "help": "Where the old policy's log-probabilities come from, where TRL needs them: 'policy' (a forward pass) or "
+            "'sampled' (those of the rollout; needs rollout='fast'). Saves the pass, rounds differently."
+        },
+    )
+
+    rewards_overlap: bool = field(
+        default=False,
+        metadata={
+            "help": "Call the reward functions for each group as soon as it is generated (needs rollout='fast'), in a "
+            "thread per reward. For rewards that wait outside Python and judge a group by itself. See docs/performance.md."
+        },
+    )
+    dynamic_sampling_rounds: int = field(
+        default=0,
+        metadata={
+            "help": "How often the groups of a batch whose rewards are all equal may be replaced by groups of other prompts "
+            "(dynamic sampling, DAPO). Each time costs their rollout; 0 switches it off. See docs/performance.md."
+        },
+    )
+
+    verified_paths: int = field(
+        default=0,
+        metadata={
+            "help": "Prompts whose last right completion is remembered, to take one place in a later group of that prompt that "
+            "is all wrong. Needs old_logps='sampled'; 0 switches it off. See docs/performance.md."
+        },
+    )
+    verified_paths_reward: str = field(
+        default="accuracy",
+        metadata={"help": "Name of the reward whose score 1 makes a completion right, for verified_paths."},
+    )
+
     def __post_init__(self):
+        one_of("rollout", self.rollout, ("trl", "fast"))
+        one_of("batching", self.batching, ("trl", "fast"))
+        one_of("old_logps", self.old_logps, ("policy", "sampled"))
+        if self.old_logps == "sampled" and self.rollout != "fast":
+            raise ValueError(
+                f"old_logps='sampled' takes what rollout='fast' sampled, and rollout={self.rollout!r}. Set rollout='fast', "
+                "or drop old_logps."
+            )
+        if self.rewards_overlap and self.rollout != "fast":
+            raise ValueError(
+                f"rewards_overlap=True scores groups while rollout='fast' generates, and rollout={self.rollout!r}. Set "
+                "rollout='fast', or drop rewards_overlap."
+            )
         one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)
         one_of("kl_estimator", self.kl_estimator, list(KL_ESTIMATORS))
         one_of("kl_placement", self.kl_placement, ("loss", "reward"))
@@ -129,12 +191,15 @@ class R1GRPOConfig(GRPOConfig):
         self._check_kl()
         self._check_ratio()
         self._check_entropy()
+        self._check_dynamic_sampling()
+        self._check_verified_paths()
 
     def _numbers(self) -> None:
         """YAML hands over `1e-3` as text and `400.0` as a float; a number of the wrong kind is named here."""
         for name, kind in (
             ("beta", float), ("kl_target", float), ("kl_gain", float), ("reference_every", int),
             ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
+            ("dynamic_sampling_rounds", int), ("verified_paths", int),
         ):  # fmt: skip
             given = getattr(self, name)
             if given is None and name in ("kl_target", "reference_every"):
@@ -255,3 +320,52 @@ class R1GRPOConfig(GRPOConfig):
                 f"entropy_every={self.entropy_every} must be 1 or more steps and "
                 f"entropy_decrement={self.entropy_decrement} 0 or more."
             )
+
+    def _check_verified_paths(self) -> None:
+        if self.verified_paths == 0:
+            return
+        wrong = {
+            "verified_paths": self.verified_paths < 0,
+            "old_logps": self.old_logps != "sampled",
+            "beta": self.beta != 0.0,
+            "top_k": bool(self.top_k),
+            "top_p": self.top_p != 1.0,
+            "min_p": bool(self.min_p),
+            "repetition_penalty": self.repetition_penalty != 1.0,
+            "mask_truncated_completions": bool(self.mask_truncated_completions),
+        }
+        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in wrong.items() if bad)
+        if named:
+            raise ValueError(
+                "verified_paths replays completions with the probabilities they were sampled with, which needs "
+                "old_logps='sampled', beta=0, all completions in the loss and plain sampling (temperature alone); it cannot "
+                f"work with {named}. Change that, or set verified_paths to 0."
+            )
+        self._check_whole_groups("verified_paths")
+
+    def _check_whole_groups(self, option: str) -> None:
+        rows = self.per_device_train_batch_size * self.steps_per_generation
+        if rows % self.num_generations:
+            raise ValueError(
+                f"{option} needs whole groups in every process: per_device_train_batch_size x steps_per_generation = {rows} "
+                f"is not a multiple of num_generations={self.num_generations}. Change one."
+            )
+
+    def _check_dynamic_sampling(self) -> None:
+        if self.dynamic_sampling_rounds == 0:
+            return
+        if self.dynamic_sampling_rounds < 0:
+            raise ValueError(f"dynamic_sampling_rounds={self.dynamic_sampling_rounds} must be 0 or more.")
+        whole = {
+            "advantage": self.advantage == "batch_normalized",
+            "scale_rewards": self.advantage == "trl" and self.scale_rewards == "batch",
+            "multi_objective_aggregation": self.advantage == "trl"
+            and self.multi_objective_aggregation == "normalize_then_sum",
+        }
+        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in whole.items() if bad)
+        if named:
+            raise ValueError(
+                f"dynamic_sampling_rounds replaces single groups, and {named} scales each group by the others of its batch. "
+                "Use an advantage that looks at one group, for instance advantage='group_normalized'."
+            )
+        self._check_whole_groups("dynamic_sampling_rounds")

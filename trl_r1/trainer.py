@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from trl_r1 import compat
 from trl_r1.advantages import (
@@ -33,6 +33,8 @@ from trl_r1.advantages import (
 )
 from trl_r1.checkpoints import SaveAtBoundary, resolve_resume
 from trl_r1.config import R1GRPOConfig
+from trl_r1.dynamic import DynamicSampling
+from trl_r1.fast import FastGRPOTrainer, loss_mask
 from trl_r1.kl import (
     AdaptiveBeta,
     as_product,
@@ -44,6 +46,7 @@ from trl_r1.kl import (
 )
 from trl_r1.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.schedules import ENTROPY_SCHEDULES
+from trl_r1.verified import VerifiedPaths
 
 
 logger = logging.getLogger(__name__)
@@ -75,14 +78,14 @@ class SteeredBeta(float):
         return self.term(float(self), stock_kl)
 
 
-class R1GRPOTrainer(GRPOTrainer):
+class R1GRPOTrainer(FastGRPOTrainer):
     """[`~trl.GRPOTrainer`] whose advantages, KL and reference policy are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
 
-    Extends these methods of the parent:
+    Extends these methods of the parent (rollout and batching: see fast.py):
         _calculate_rewards                   keeps the gathered (N, F) scores, which the parent drops
-        _generate_and_score_completions      swaps the parent's advantages for ours, masks dead groups, logs lengths
+        _generate_and_score_completions      swaps in our advantages, masks or refills dead groups, logs lengths
         _get_per_token_logps_and_entropies   notes the policy's log-probabilities while a loss is computed
         _compute_loss                        steers the KL term, moves the entropy coefficient, observes the KL
         _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
@@ -120,6 +123,8 @@ class R1GRPOTrainer(GRPOTrainer):
     _beta_controller: AdaptiveBeta | None = None
     _moving_reference: ReferencePolicy | None = None
     _train_sampler: Any = None
+    _dynamic: DynamicSampling | None = None
+    _paths: VerifiedPaths | None = None
     _types: dict[str, torch.dtype] = {}
 
     def __init__(self, model, reward_funcs=None, args: GRPOConfig | None = None, *positional, **kwargs):
@@ -152,6 +157,11 @@ class R1GRPOTrainer(GRPOTrainer):
         self._set_beta(self.beta)
         self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
         self._start_reference()
+        if self.options.dynamic_sampling_rounds > 0:
+            self._dynamic = DynamicSampling(self, self.options.dynamic_sampling_rounds)
+        if self.options.verified_paths > 0:
+            self._paths = VerifiedPaths(self, self.options.verified_paths, self.options.verified_paths_reward)
+            self._own_advantages = True  # TRL's are of the groups without the replayed paths
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
@@ -163,16 +173,31 @@ class R1GRPOTrainer(GRPOTrainer):
         return self._scores
 
     def _generate_and_score_completions(self, inputs):
+        batch, dead = self._score(inputs)
+        if self._dynamic is not None and self.model.training:
+            batch = self._dynamic.refill(batch, dead, self._score)
+        return batch
+
+    def _score(self, inputs) -> tuple[dict[str, Any], Any]:
+        """The parent's batch with our advantages, and (B,) which of its rows lie in dead groups, where that was asked."""
         batch = super()._generate_and_score_completions(inputs)
         mode = "train" if self.model.training else "eval"
         self._log_lengths(batch, mode)
-        if self._own_advantages or self.options.mask_dead_groups:
-            self._credit(batch, mode)
+        dead = None
+        if self._paths is not None and mode == "train" and self._scores is not None:
+            sampled = self._sampled_logps(batch["completion_ids"], batch["completion_ids"].size(1))
+            self._scores = self._paths.replay(batch, self._scores, sampled)
+        if self._own_advantages or self.options.mask_dead_groups or self._dynamic is not None:
+            dead = self._credit(batch, mode)
         self._scores = None
-        return batch
+        return batch, dead
 
-    def _credit(self, batch: dict[str, Any], mode: str) -> None:
-        """Replaces the parent's advantages in `batch` and in its logs, and takes dead groups out of the loss mask."""
+    def _credit(self, batch: dict[str, Any], mode: str) -> Tensor:
+        """Replaces the parent's advantages in `batch` and in its logs, and takes dead groups out of the loss mask.
+
+        Returns:
+            (B,) bool, rows of this process in dead groups.
+        """
         scores = self._scores  # (N, F)
         local = len(batch["advantages"])  # rows of this process; all processes hold equally many
         if scores is None or len(scores) != local * self.accelerator.num_processes:
@@ -205,11 +230,12 @@ class R1GRPOTrainer(GRPOTrainer):
             batch["tool_mask"] = counted * (~dead[here]).unsqueeze(1).to(counted.dtype)
             tokens = (batch["completion_mask"] * batch["tool_mask"]).sum()
             batch["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        return dead[here]
 
     def _advantages(self, rewards: Tensor, group_size: int) -> Tensor:
         """(N,) rewards -> (N,) finite advantages, 0 where a completion has no reward."""
         name = self.options.advantage
-        if name == "trl":  # the KL sits in the reward, so TRL's own advantages are of other rewards
+        if name == "trl":  # a KL in the reward, or a replayed path: TRL's own advantages are of other rewards
             grouped = self.multi_objective_aggregation == "sum_then_normalize"
             function = SCALED[self.scale_rewards] if grouped else batch_normalized
             options: dict[str, Any] = {}
@@ -232,7 +258,7 @@ class R1GRPOTrainer(GRPOTrainer):
 
     def _kl_of_completions(self, batch: dict[str, Any]) -> Tensor:
         """(B,) KL of this process's completions to the reference, summed over tokens, in nats."""
-        mask = _loss_mask(batch)
+        mask = loss_mask(batch)
         logps = batch.get("old_per_token_logps")
         if logps is None:  # TRL skips them where the first update follows at once; the policy is still the sampler
             ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
@@ -264,7 +290,7 @@ class R1GRPOTrainer(GRPOTrainer):
         self._policy_logps = out[0]
         if not self._as_product:
             return out
-        return (as_product(out[0], batch.get("old_per_token_logps"), _loss_mask(batch)), *out[1:])
+        return (as_product(out[0], batch.get("old_per_token_logps"), loss_mask(batch)), *out[1:])
 
     def _compute_loss(self, model, inputs):
         mode = "train" if self.model.training else "eval"
@@ -290,7 +316,7 @@ class R1GRPOTrainer(GRPOTrainer):
         options, batch, logps = self.options, self._loss_inputs, self._policy_logps
         if options.kl_placement == "reward":
             return torch.zeros_like(stock_kl)
-        mask = _loss_mask(batch)
+        mask = loss_mask(batch)
         kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
         if options.use_bias_correction_kl:
             old = batch.get("old_per_token_logps")
@@ -303,7 +329,7 @@ class R1GRPOTrainer(GRPOTrainer):
         """Keeps the logged `kl` true where TRL computed it from prepared log-probabilities, and moves beta."""
         if not self._as_product and self._beta_controller is None:
             return
-        mask = _loss_mask(batch)
+        mask = loss_mask(batch)
         kl = k3(self._policy_logps.detach(), batch["ref_per_token_logps"])
         here = torch.stack([(kl * mask).sum(), mask.sum().to(kl.dtype)])  # [nats, tokens]
         if self._as_product:
@@ -369,6 +395,8 @@ class R1GRPOTrainer(GRPOTrainer):
             partial = folder / (STATE_FILE + ".partial")
             partial.write_text(json.dumps(state))
             os.replace(partial, folder / STATE_FILE)
+        if self._paths is not None:  # every process its own
+            self._paths.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
@@ -380,6 +408,8 @@ class R1GRPOTrainer(GRPOTrainer):
             return
         if self._moving_reference is not None:
             self._moving_reference.load(checkpoint)
+        if self._paths is not None:
+            self._paths.load(checkpoint)
         path = Path(checkpoint) / STATE_FILE
         state = json.loads(path.read_text()) if path.is_file() else {}
         if self._beta_controller is not None:
@@ -424,9 +454,3 @@ class R1GRPOTrainer(GRPOTrainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.args.should_save and isinstance(self._moving_reference, AdapterReference):
             shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
-
-
-def _loss_mask(batch: dict[str, Any]) -> Tensor:
-    """(B, T), 1 where a completion token counts in the loss; TRL's own rule."""
-    mask = batch["completion_mask"]
-    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
