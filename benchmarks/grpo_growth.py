@@ -105,7 +105,8 @@ def main() -> None:
             table[name].append({"at": value, **measure(**{option: value})})
             row = table[name][-1]
             print(
-                f"| {name} {value} | {row['mean_length']:.0f} | {row['stock']:.2f} | {row['ours']:.2f} | {row['ratio']:.2f} |",
+                f"| {name} {value} | {row['mean_length']:.0f} | {row['stock']:.2f} | {row['ours']:.2f} "
+                f"| {row['ratio']:.2f} |",
                 flush=True,
             )
     if given.output:
