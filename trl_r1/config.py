@@ -157,8 +157,8 @@ class R1GRPOConfig(GRPOConfig):
     verified_paths: int = field(
         default=0,
         metadata={
-            "help": "Prompts whose last right completion is remembered, to take one place in a later group of that prompt that "
-            "is all wrong. Needs old_logps='sampled'; 0 switches it off. See docs/performance.md."
+            "help": "Prompts whose last right completion is remembered, to take one place in a later group of that prompt "
+            "that is all wrong. Needs old_logps='sampled'; 0 switches it off. See docs/performance.md."
         },
     )
     verified_paths_reward: str = field(
