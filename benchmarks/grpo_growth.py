@@ -104,11 +104,8 @@ def main() -> None:
         for value in values:
             table[name].append({"at": value, **measure(**{option: value})})
             row = table[name][-1]
-            print(
-                f"| {name} {value} | {row['mean_length']:.0f} | {row['stock']:.2f} | {row['ours']:.2f} "
-                f"| {row['ratio']:.2f} |",
-                flush=True,
-            )
+            numbers = f"{row['mean_length']:.0f} | {row['stock']:.2f} | {row['ours']:.2f} | {row['ratio']:.2f}"
+            print(f"| {name} {value} | {numbers} |", flush=True)
     if given.output:
         draw(table, given.output)
     print(json.dumps({"name": "grpo_growth", "table": table}))

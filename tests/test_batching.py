@@ -60,8 +60,8 @@ class Given(R1GRPOTrainer):
         return rows, None
 
 
-def gradients(model, folder, more=None, **options):
-    trainer = Given(
+def gradients(model, folder, more=None, generate=False, **options):
+    trainer = (Sampled if generate else Given)(
         model,
         [letters],
         R1GRPOConfig(**{

@@ -47,7 +47,7 @@ def test_a_wrong_group_gets_the_right_path_with_the_ratio_to_the_policy_of_that_
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
     now = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, batch["completion_ids"].size(1))[0]
-    ratio = (now - batch["old_per_token_logps"]).exp()
+    ratio = ((now - batch["old_per_token_logps"]) * batch["completion_mask"]).exp()
     torch.testing.assert_close(ratio[:7], torch.ones_like(ratio[:7]), rtol=0, atol=1e-4)
     assert (ratio[7] - 1).abs().max() > 1e-3
     loss = trainer._compute_loss(trainer.model, batch)

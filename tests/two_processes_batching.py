@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import torch
+
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_batching import SMALLEST, TWO_ITERATIONS, gradients, largest_error
@@ -26,6 +28,16 @@ def main() -> None:
         assert fast._packs is (attention == "sdpa")
         assert largest_error(fast, slow) <= SMALLEST, largest_error(fast, slow)
         assert fast.tokens_processed < slow.tokens_processed
+    more = {
+        "ddp_backend": "gloo", "rollout": "fast", "batching": "fast", "old_logps": "sampled", "rewards_overlap": True,
+        "dynamic_sampling_rounds": 2, "verified_paths": 4, "verified_paths_reward": "letters",
+    }  # fmt: skip
+    trainer = gradients(tiny, f"{folder}/all", per_device_train_batch_size=4, generate=True, **more)
+    assert trainer._metrics is not None
+    assert trainer._fast_rollout.last is not None
+    sums = torch.stack([parameter.detach().double().sum() for parameter in trainer.model.parameters()])
+    everywhere = trainer.accelerator.gather(sums[None])
+    assert torch.equal(everywhere[0], everywhere[1])  # both processes hold the same weights
     sys.stdout.write("equal gradients\n")
 
 
