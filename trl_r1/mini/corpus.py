@@ -75,11 +75,11 @@ class Document:
     problem: Problem = field(repr=False)
 
 
-def draw_corpus(count: int, seed: int) -> list[Document]:
+def draw_corpus(count: int, seed: int, textbook: Mixture = TEXTBOOK, web: Mixture = WEB) -> list[Document]:
     """``count`` documents about problems of the train split, textbooks first, the order that training keeps."""
     rng = random.Random(f"corpus {seed}")
     textbooks = int(TEXTBOOK_SHARE * count)
-    return [draw_document(rng, TEXTBOOK if index < textbooks else WEB) for index in range(count)]
+    return [draw_document(rng, textbook if index < textbooks else web) for index in range(count)]
 
 
 def draw_document(rng: random.Random, mixture: Mixture) -> Document:

@@ -26,7 +26,7 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from trl_r1.mini import model as mini_model
-from trl_r1.mini.corpus import Document, draw_corpus
+from trl_r1.mini.corpus import TEXTBOOK, WEB, Document, draw_corpus
 from trl_r1.mini.general import vocabulary
 from trl_r1.mini.labels import draw_web
 
@@ -35,6 +35,9 @@ GENERAL = {  # scale -> (general pages, pages of sums between them)
     "demo": (16_000, 12_000),
     "tiny": (150, 150),
 }
+# More of these sums are worked in the asker's language than in the pages that mini:base has read (0.25, 0.20). Without, a
+# base of seed 1 never came to look at the asker's language: 51 % of the words after 140 steps that pay for it.
+ASKED = {"asker_language": 0.35, "foreign_language": 0.15}
 READING_ON = 1.0e-2  # peak learning rate for the pages that mini:base reads on
 STUDENT = {
     "demo": replace(mini_model.SCALES["demo"], hidden=32, intermediate=64, documents=30_000),
@@ -93,7 +96,9 @@ def build_general(path: Path, base: Path, seed: int, scale: str) -> Path:
             model.get_input_embeddings().weight[old:].normal_(0.0, model.config.initializer_range)
         size = replace(mini_model.SCALES[scale], learning_rate=READING_ON)
         pages, sums = GENERAL[scale]
-        documents = scattered(draw_corpus(sums, seed + 1), draw_web(pages, seed), seed)
+        documents = scattered(
+            draw_corpus(sums, seed + 1, replace(TEXTBOOK, **ASKED), replace(WEB, **ASKED)), draw_web(pages, seed), seed
+        )
         tokens = mini_model.train(model, tokenizer, documents, size, seed)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
