@@ -154,6 +154,17 @@ def test_the_usual_columns_of_the_hub_are_read():
         read_labels(Dataset.from_list([{"prompt": "a", "completion": "b", "label": n} for n in (1, 3)]), "chat")
 
 
+def test_a_bare_question_in_a_column_called_prompt_goes_into_the_template_when_it_is_named():
+    from datasets import Dataset
+
+    rows = Dataset.from_list([{"prompt": "Why?", "chosen": "a", "rejected": "b"}])
+    assert read_pairs(rows, "mini")[1][0].prompt == "Why?"
+    assert read_pairs(rows, "mini", {"question": "prompt"})[1][0].prompt == "User: Why? Assistant:"
+    shipped = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "reward_model.yaml").read_text())
+    # both hub datasets have such a column, and all_scenario_rl asks the models with its template
+    assert shipped["helpful_columns"] == shipped["safety_columns"] == {"question": "prompt"}
+
+
 # --- the judge
 
 

@@ -6,7 +6,8 @@
     labels    completion and label (1 safe, 0 unsafe)
               response_0, response_1, is_response_0_safe, is_response_1_safe (PKU-SafeRLHF), two rows each
 
-The prompt is the column ``prompt`` (text or messages) or, where there is none, the question put into the template.
+The prompt is the column ``prompt`` (text or messages) or, where there is none or another was named as the question, the
+question put into the template.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ def prompts_of(rows: Dataset, template: Template, given: Mapping[str, str] | Non
     Raises:
         ValueError: there is neither a prompt nor a question, or one is empty.
     """
-    columns = columns_of(rows, PROMPT_COLUMNS, {k: v for k, v in (given or {}).items() if k in PROMPT_COLUMNS}, what)
+    named = {part: name for part, name in (given or {}).items() if part in PROMPT_COLUMNS}
+    columns = columns_of(rows, PROMPT_COLUMNS, named, what)
+    if "question" in named and "prompt" not in named:
+        columns.pop("prompt", None)  # the column is called prompt and holds a bare question: it goes into the template
     if not columns:
         raise ValueError(
             f"{what} has neither a prompt nor a question; its columns are: {', '.join(rows.column_names)}. "
