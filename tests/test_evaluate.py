@@ -214,8 +214,7 @@ def test_what_cannot_be_loaded_is_one_sentence_after_the_checks_too(options, cap
 
 
 def test_a_regrade_names_the_model_that_answered(options, tmp_path):
-    one = Evaluation([problem("4", ["4", "5"])], {"model": "runs/mine"})
-    one.save(tmp_path / "stored.json")
+    Evaluation([problem("4", ["4", "5"])], {"model": "runs/mine"}).save(tmp_path / "stored.json")
     evaluate.main(options(regrade=str(tmp_path / "stored.json"), model_name_or_path="runs/another"))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"] == "runs/mine"
     assert "runs/another" not in (tmp_path / "out" / "report.md").read_text()
@@ -331,28 +330,6 @@ def test_a_checkpoint_that_is_deleted_meanwhile_is_still_evaluated(tiny, tmp_pat
     assert steps == [5]
     assert followed.read_followed(run)[0]["pass@1"] == 1.0
     assert not list((tmp_path / "own" / ".held").iterdir())
-
-
-def test_a_step_counts_as_followed_when_every_dataset_is_there(tmp_path):
-    one = Evaluation([problem("4", ["4", "5"])])
-    followed.record(tmp_path, 10, {"gsm8k": one, "aime24": one})
-    followed.record(tmp_path, 20, {"gsm8k": one})
-    assert following.known_steps(tmp_path, []) == {10, 20}
-    assert following.known_steps(tmp_path, ["gsm8k"]) == {10, 20}
-    assert following.known_steps(tmp_path, ["gsm8k", "aime24"]) == {10}
-    assert following.known_steps(tmp_path, ["math500"]) == set()  # another benchmark, asked for later
-
-
-def test_following_is_understood_however_it_is_written():
-    own = ["--output_dir", "runs/zero/followed"]
-    assert evaluate.arguments(["--async", "runs/zero"]) == ["--follow", "runs/zero", *own]
-    assert evaluate.arguments(["--async=runs/zero/"]) == ["--follow", "runs/zero/", *own]
-    assert evaluate.arguments(["--follow=runs/zero", "--output_dir=o"]) == [
-        "--follow",
-        "runs/zero",
-        "--output_dir",
-        "o",
-    ]
 
 
 def test_following_ends_when_nothing_comes(tmp_path):
