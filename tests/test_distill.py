@@ -99,6 +99,12 @@ def test_the_accuracy_kept_and_the_lead_over_rl_by_hand(tiny, tmp_path):
     assert found["parameters"]["ratio"] == 1.0
     assert found["compared"]["rl"]["ahead"][0] == pytest.approx((0.5 + 0.0) / 2)
     assert found["compared"]["rl"]["seconds"] == 90.0
+    # a teacher that was asked a third problem: what it did there is no part of the share
+    assert worth(tmp_path / "out", tiny, tiny, evaluation(1.0, 0.25, 0.0), {}, "sft")["kept"] == pytest.approx(0.8)
+    others = Evaluation([Problem("elsewhere", "1", "en", ["1"], [1], [False]).grade(default_graders())])
+    apart = worth(tmp_path / "out", tiny, tiny, others, {}, "sft")
+    assert apart["kept"] is None
+    assert "not asked the same problems" in section(apart, {"after": evaluation(0.75, 0.25).to_dict()})
     text = section(found, {"after": evaluation(0.75, 0.25).to_dict(), "training_seconds": 3.0})
     assert "keeps 80% of the teacher's accuracy" in text
     assert "| rl | 25.0 % |" in text

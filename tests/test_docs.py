@@ -62,6 +62,24 @@ def test_yaml_holds_only_keys_the_stage_knows(text, tmp_path):
         from trl_r1.rejection_options import RejectionOptions
 
         known |= {field.name for part in (RejectionOptions, Limits) for field in fields(part)}
+    if set(content) & {"datasets", "shots"} and "rewards" not in content:
+        from trl_r1.evaluating import EvaluateOptions, read_entries
+
+        known |= {field.name for field in fields(EvaluateOptions)}
+        assert read_entries(content["datasets"])
+    if "preference_last_steps" in content:
+        from trl_r1.scenarios import ScenarioOptions, read_sources
+
+        known |= {field.name for field in fields(ScenarioOptions)}
+        assert read_sources(content["datasets"])
+    if set(content) & {"helpful_dataset_name", "safety_dataset_name"}:
+        from trl_r1.reward_modelling import RewardModelOptions
+
+        known |= {field.name for field in fields(RewardModelOptions)}
+    if "method" in content:
+        from trl_r1.distilling import DistillOptions
+
+        known |= {field.name for field in fields(DistillOptions)}
     assert set(content) <= known
 
 

@@ -189,8 +189,8 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_ends_the_same(tiny, tm
     assert [p.texts for p in resumed.problems] == [p.texts for p in whole.problems]
     (tmp_path / "c" / "chunks" / "x").mkdir(parents=True)
     (tmp_path / "c" / "chunks" / "x" / "00000.json").write_text('{"kind": "trl_r1.evaluation", "pro')
-    with pytest.raises(ValueError, match="cannot be read as JSON"):
-        evaluate_in_chunks(load, problems, tmp_path / "c", "x", **fixed)
+    mended = evaluate_in_chunks(load, problems, tmp_path / "c", "x", **fixed)
+    assert [p.texts for p in mended.problems] == [p.texts for p in whole.problems]  # a damaged chunk is sampled again
 
 
 def test_a_chunk_of_other_problems_is_not_taken_for_ours(tiny, tmp_path):
@@ -201,6 +201,23 @@ def test_a_chunk_of_other_problems_is_not_taken_for_ours(tiny, tmp_path):
             lambda: (None, None), [{"prompt": "p", "solution": "5", "language": None}], tmp_path, "x", chunk=1,
             graders=default_graders(), samples=2, max_new_tokens=4,
         )  # fmt: skip
+
+
+def test_what_cannot_be_loaded_is_one_sentence_after_the_checks_too(options, capsys, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")  # looks like a model
+    assert "cannot be loaded" in told(capsys, options(model_name_or_path=str(tmp_path / "model")))
+    (tmp_path / "half.json").write_text('{"kind": "trl_r1.evaluation", "version": 1}')
+    assert "a damaged one" in told(
+        capsys, options(regrade=str(tmp_path / "half.json"), output_dir=str(tmp_path / "o"))
+    )
+
+
+def test_a_regrade_names_the_model_that_answered(options, tmp_path):
+    Evaluation([problem("4", ["4", "5"])], {"model": "runs/mine"}).save(tmp_path / "stored.json")
+    evaluate.main(options(regrade=str(tmp_path / "stored.json"), model_name_or_path="runs/another"))
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"] == "runs/mine"
+    assert "runs/another" not in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_pass_at_k_and_the_paired_difference_by_hand():
@@ -279,14 +296,14 @@ def test_gsm8k_and_aime24_files_end_to_end(options, tmp_path):
 
 def test_the_followers_table_is_renewed_and_stands_before_the_answers(tmp_path):
     one = Evaluation([problem("4", ["4", "5"])])
-    followed.record(tmp_path, 20, "rows", one)
-    followed.record(tmp_path, 10, "rows", one)
-    followed.record(tmp_path, 10, "rows", Evaluation([problem("4", ["4", "4"])]))  # the later one counts
+    followed.record(tmp_path, 20, {"rows": one})
+    followed.record(tmp_path, 10, {"rows": one})
+    followed.record(tmp_path, 10, {"rows": Evaluation([problem("4", ["4", "4"])])})  # the later one counts
     assert [(row["step"], row["pass@1"]) for row in followed.read_followed(tmp_path)] == [(10, 1.0), (20, 0.5)]
     report = "# T\n\n## Training\n\nx\n\n## Sample answers\n\ny\n"
     once = followed.put_into(report, followed.section(tmp_path))
     assert once.index("## Training") < once.index(followed.HEADING) < once.index("## Sample answers")
-    followed.record(tmp_path, 30, "rows", one)
+    followed.record(tmp_path, 30, {"rows": one})
     twice = followed.put_into(once, followed.section(tmp_path))
     assert twice.count(followed.HEADING) == 1
     assert "| 30 | rows |" in twice

@@ -225,3 +225,10 @@ def test_every_preset_is_accepted_by_its_stage(tmp_path):
         env={**os.environ, "TRL_R1_ONLY_PARSE": "1", "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
     assert [line.split(" ")[0] for line in done.stdout.splitlines()] == ["0"] * len(recipes), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_reward_model_is_trained_on_the_prompts_that_the_last_stage_asks_it_with(card):
+    trained, used = preset("reward_model", card).recipe(), preset("all_scenario_rl", card).recipe()
+    assert trained["template"] == used["template"] == "r1_zero"
+    assert trained["lr_scheduler_type"] == "constant"  # TRL's own default would be linear, and no deviation listed

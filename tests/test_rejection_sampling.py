@@ -112,6 +112,28 @@ def test_the_right_and_readable_ones_are_kept_with_where_they_come_from(recipe, 
     assert "finished already" in capsys.readouterr().out
 
 
+def test_what_nobody_judged_is_not_called_wrong(recipe, scripted, tmp_path):
+    run("--config", recipe(filters=["answered", "truncated"]))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["before"]["pass@1"], summary["before"]["unjudged"]) == (None, 10)
+    assert summary["after"]["pass@1"] is None
+    assert summary["before"]["format"] == 1.0  # what needs no gold answer is known
+
+
+def test_a_gold_answer_that_cannot_be_read_has_no_part_in_the_numbers():
+    from trl_r1.data.shards import Unit
+    from trl_r1.rejection_selection import add_sample
+
+    problems, unit = {}, Unit(0, "reasoning", 0, 2, 0)
+    said = "the rule cannot judge it: unreadable gold"
+    for place, why in ((0, said), (1, "the answer is '5'")):
+        verdict = {"filter": "right", "why": why, "right": None if why == said else False, "answer": "5",
+                   "layout": True, "language": 1.0}  # fmt: skip
+        add_sample(problems, unit, {"prompt": "p", "solution": "4", "language": "en"},
+                   {"place": place, "text": "5", "tokens": 1, "clipped": False}, verdict, True)  # fmt: skip
+    assert [problem.judged for problem in problems.values()] == [False, True]
+
+
 def test_what_was_kept_is_what_sft_reads(recipe, scripted, tmp_path):
     from trl_r1.data.columns import load_rows
     from trl_r1.data.imitation import to_imitate

@@ -154,6 +154,17 @@ def test_the_usual_columns_of_the_hub_are_read():
         read_labels(Dataset.from_list([{"prompt": "a", "completion": "b", "label": n} for n in (1, 3)]), "chat")
 
 
+def test_a_bare_question_in_a_column_called_prompt_goes_into_the_template_when_it_is_named():
+    from datasets import Dataset
+
+    rows = Dataset.from_list([{"prompt": "Why?", "chosen": "a", "rejected": "b"}])
+    assert read_pairs(rows, "mini")[1][0].prompt == "Why?"
+    assert read_pairs(rows, "mini", {"question": "prompt"})[1][0].prompt == "User: Why? Assistant:"
+    shipped = yaml.safe_load((Path(__file__).parents[1] / "recipes" / "reward_model.yaml").read_text())
+    # both hub datasets have such a column, and all_scenario_rl asks the models with its template
+    assert shipped["helpful_columns"] == shipped["safety_columns"] == {"question": "prompt"}
+
+
 # --- the judge
 
 
@@ -186,6 +197,52 @@ def test_a_judge_that_is_down_stops_the_stage_and_loses_nothing(tmp_path):
     with pytest.raises(RuntimeError, match=r"no verdict on any of 1 pairs \(unreachable\). 1 pairs are judged"):
         pair_judge.judge_pairs([("q", "b", "a")], lambda triples: [Failure("unreachable")] * len(triples), store)
     assert store.read_text() == before
+
+
+def test_pairs_that_the_judge_missed_in_an_outage_are_asked_again(tmp_path):
+    store, calls = tmp_path / "judgements.jsonl", []
+
+    def out_for_a_while(triples):
+        calls.append(len(triples))
+        return [Failure("unreachable") if len(calls) == 1 and n >= 5 else 2.0 for n in range(len(triples))]
+
+    found = pair_judge.judge_pairs([("p", "b", "a"), ("q", "b", "a")], out_for_a_while, store)
+    assert calls == [8, 4]  # the second pair had one look when the judge went away; all four are taken again
+    assert [None in one.differences for one in found] == [False, False]
+    assert len(store.read_text().splitlines()) == 2
+
+    def away(triples):
+        return [2.0] * 4 + [Failure("status 503")] * (len(triples) - 4)
+
+    with pytest.raises(RuntimeError, match=r"no verdict on any of 1 pairs \(status 503\). 3 pairs are judged"):
+        pair_judge.judge_pairs([("r", "b", "a"), ("s", "b", "a")], lambda t: away(t) if len(t) > 4 else
+                               [Failure("status 503")] * 4, store)  # fmt: skip
+    assert len(store.read_text().splitlines()) == 3  # ("s", "b", "a") is not written down as judged
+
+
+def test_a_pair_that_no_judge_can_judge_is_left_out_and_does_not_stop_the_stage(tmp_path):
+    store = tmp_path / "judgements.jsonl"
+    pair_judge.judge_pairs([("p", "b", "a")], lambda triples: [2.0] * len(triples), store)
+    (one,) = pair_judge.judge_pairs([("q", "b", "a")], lambda triples: [Failure("status 400")] * len(triples), store)
+    assert one.differences == (None,) * 4
+    assert pair_judge.judge_pairs([("q", "b", "a")], lambda triples: pytest.fail("asked again"), store) == [one]
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"scores_a": [8, 7], "scores_b": [5]}, "row 0 (counted from 0) has 2 scores of the first reply and 1"),
+        ({"scores_a": "high", "scores_b": 3}, "has the score 'high', which is no number"),
+        ({"scores_a": None, "scores_b": None, "replies": "one"}, "a list of replies belongs there"),
+    ],
+)
+def test_scores_that_are_none_are_told_with_their_row(row, sentence, recipe, capsys, tmp_path):
+    whole = {"question": "Hello?", "reply_a": "a", "reply_b": "b", **row}
+    if "replies" in row:
+        whole = {"question": "Hello?", "replies": row["replies"]}
+    (tmp_path / "bad.jsonl").write_text(json.dumps(whole) + "\n")
+    judge = {"judge_endpoint": "http://127.0.0.1:9/v1", "judge_model": "m"} if "replies" in row else {}
+    assert sentence in told(capsys, "--config", recipe(helpful_dataset_name=str(tmp_path / "bad.jsonl"), **judge))
 
 
 @pytest.fixture

@@ -78,9 +78,9 @@ def worth(
         return found
     after = Evaluation.load(stored["after"])
     if teacher_evaluation is not None:
-        reference = teacher_evaluation["pass@1"]
         found["teacher"] = teacher_evaluation.to_dict()
-        found["kept"] = after["pass@1"] / reference if reference else None
+        found["shared_problems"] = len(pair(teacher_evaluation, after))
+        found["kept"] = kept_share(teacher_evaluation, after)
     compared = {}
     for name, place in others.items():
         other = find_evaluation(place)
@@ -92,6 +92,19 @@ def worth(
             "shared_problems": len(pair(other, after)),
         }
     return {**found, "compared": compared} if compared else found
+
+
+def kept_share(teacher: Evaluation, student: Evaluation) -> float | None:
+    """The student's pass@1 over the teacher's, on the problems that both were asked and that can be judged.
+
+    None where they share none, or the teacher solves none of them.
+    """
+    pairs = pair(teacher, student)
+    of_teacher, of_student = teacher.per_problem("pass@1"), student.per_problem("pass@1")
+    both = [(of_teacher[i], of_student[j]) for i, j in pairs]
+    judged = [(a, b) for a, b in both if not (math.isnan(a) or math.isnan(b))]
+    reference = sum(a for a, _ in judged)
+    return float(sum(b for _, b in judged) / reference) if reference else None
 
 
 def seconds_of(folder: Path) -> float | None:
@@ -115,11 +128,16 @@ def section(found: dict[str, Any], summary: dict[str, Any], notes: Sequence[str]
     if not after:
         return "\n".join([*lines, "No evaluation was asked for, so no accuracy is known."])
     if found.get("kept") is not None:
-        lines += [
-            f"**The student keeps {found['kept']:.0%} of the teacher's accuracy** ({percent(after['pass@1'])} of "
-            f"{percent(found['teacher']['pass@1'])}).",
-            "",
-        ]
+        shared = found.get("shared_problems", after["problems"])
+        alone = shared == after["problems"] == found["teacher"]["problems"]
+        told = (
+            f"({percent(after['pass@1'])} of {percent(found['teacher']['pass@1'])})"
+            if alone
+            else f"on the {shared} problems that both were asked"
+        )
+        lines += [f"**The student keeps {found['kept']:.0%} of the teacher's accuracy** {told}.", ""]
+    elif found.get("shared_problems") == 0:
+        lines += ["Teacher and student were not asked the same problems, so the accuracy kept is not known.", ""]
     rows = [("teacher", found.get("teacher"), None, None)]
     rows.append((f"distilled ({found['method']})", after, summary.get("training_seconds"), None))
     rows += [(name, one, one["seconds"], one["ahead"]) for name, one in found.get("compared", {}).items()]

@@ -195,6 +195,7 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
     if options.regrade:
         parts = judge_again(prepared, folder, state)
         earlier, notes = prepared.stored, regrade_notes(prepared.stored, parts, options.regrade)
+        of = next(iter(parts.values())).settings.get("model")  # whose answers they are, whatever the recipe names
     else:
         assert prepared.model is not None
 
@@ -204,13 +205,13 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
 
         parts = sample_parts(load, options, prepared, folder, str(model.model_name_or_path))
         earlier = match_earlier(prepared.earlier, parts)
-        notes = []
+        notes, of = [], str(model.model_name_or_path)
         if prepared.earlier and not earlier:
             notes.append(f"Nothing in {options.compare_with} holds the same problems, so nothing is compared.")
     summary = {
         "stage": "evaluate",
         "seconds": round(time.time() - started, 1),
-        "model": model.model_name_or_path,
+        "model": of,
         "before": numbers(next(iter(earlier.values())), options.ks) if earlier else None,
         "after": numbers(next(iter(parts.values())), options.ks),
         "parts": {part: numbers(run, options.ks) for part, run in parts.items()},
@@ -221,8 +222,8 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
         },
     }
     if state.is_main_process:
-        title = f"evaluate: {model.model_name_or_path}" if not options.regrade else f"regrade: {options.regrade}"
-        settings = manifest.settings_of(options) | {"model_name_or_path": model.model_name_or_path}
+        title = f"evaluate: {of}" if not options.regrade else f"regrade: {options.regrade}"
+        settings = manifest.settings_of(options) | {"model_name_or_path": of}
         write_suite_report(folder, title, parts, earlier, options.ks, settings, notes)
         replace_file(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
         print(f"The report is {folder / 'report.md'}.")
@@ -320,6 +321,7 @@ def follow_run(options: EvaluateOptions, model: ModelConfig, prepared: PreparedE
         run,
         where,
         evaluate,
+        parts=list(prepared.parts),
         say=lambda line: print(line, flush=True),
         poll_seconds=options.follow_poll,
         patience_seconds=options.follow_patience,

@@ -155,9 +155,9 @@ def preset(stage: str, gpu: str, model: str | None = None) -> Preset:
 DATA_KEYS = (
     "model_name_or_path", "dataset", "question_column", "solution_column", "language_column", "prompt_column",
     "completion_column", "evaluation_dataset_", "evaluation_split", "evaluation_question_", "evaluation_solution_",
-    "evaluation_problems", "problems", "source", "helpful_", "safety_", "layout", "rewrite_", "rows_per_problem", "rewards",
-    "merge_adapter", "overlong", "packing_strategy", "attn_implementation", "output_dir", "seed", "logging_steps", "save_",
-    "report_to",
+    "evaluation_problems", "problems", "source", "helpful_", "safety_", "template", "layout", "rewrite_",
+    "rows_per_problem", "rewards", "merge_adapter", "overlong", "packing_strategy", "attn_implementation", "output_dir",
+    "seed", "logging_steps", "save_", "report_to",
 )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ UNPUBLISHED: dict[str, dict[str, Entry]] = {  # fields that must stand in a reci
     "cold_start": {"packing": Entry(True, None, "the paper does not say; it fills the context")},
     "sft": {"packing": Entry(True, None, "the paper does not say; it fills the context")},
     "distill": {"packing": Entry(True, None, "the paper does not say; it fills the context")},
-    "reward_model": {},
+    "reward_model": {"lr_scheduler_type": NO_DECAY},
 }
 LONGER = Deviation(
     "max_completion_length", "32,768, and 65,536 after step 8,200", "32,768",

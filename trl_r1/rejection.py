@@ -262,7 +262,7 @@ def conclude(
         for step in [DRAWN, *used[:count]]:
             funnel.count(step, unit.pool, 1)
         same.setdefault((unit.pool, row["place"]), set()).add(row["text"])
-        add_sample(problems, unit, problem, row, verdict)
+        add_sample(problems, unit, problem, row, verdict, "right" in prepared.pools[unit.pool].filters)
         entry = record(unit, problem, row, verdict, limits, prepared)
         if verdict["filter"]:
             dropped.append(as_dropped(entry, verdict["filter"], verdict["why"]))

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trl_r1.data.filters import Limits
+from trl_r1.data.filters import NOT_BY_RULE, Limits
 from trl_r1.data.funnel import Funnel
 from trl_r1.data.mix import Share, is_simple, no_chain
 from trl_r1.data.near_duplicates import near_duplicates, over_cap
@@ -92,13 +92,26 @@ def select(
     return passed
 
 
-def add_sample(problems: dict[tuple[str, int], Problem], unit: Unit, problem: Row, row: Row, verdict: Row) -> None:
-    """Notes a sample of a problem with a gold answer, for `numbers`."""
+UNREADABLE = tuple(f"{NOT_BY_RULE}: {outcome}" for outcome in ("unreadable gold", "no gold"))
+
+
+def add_sample(
+    problems: dict[tuple[str, int], Problem], unit: Unit, problem: Row, row: Row, verdict: Row, asked: bool
+) -> None:
+    """Notes a sample of a problem with a gold answer, for `numbers`.
+
+    Args:
+        asked: whether anybody was asked if it is right (the filter `right`). Where nobody was, or nobody can read the gold
+            answer, the problem is not judged, and has no part in pass@1 and the others.
+    """
     if problem["solution"] is None:
         return
     entry = problems.setdefault(
-        (unit.pool, row["place"]), Problem(problem["prompt"], problem["solution"], problem["language"], [], [], [])
+        (unit.pool, row["place"]),
+        Problem(problem["prompt"], problem["solution"], problem["language"], [], [], [], judged=asked),
     )
+    if verdict["filter"] == "right" and verdict["why"].startswith(UNREADABLE):
+        entry.judged = False
     entry.texts.append(row["text"])
     entry.lengths.append(row["tokens"] or 0)
     entry.clipped.append(row["clipped"])
@@ -127,11 +140,11 @@ def numbers(
                 name: [value for value, stay in zip(getattr(problem, name), stays, strict=True) if stay]
                 for name in columns
             }
-            chosen.append(Problem(problem.prompt, problem.solution, problem.language, **picked))
+            chosen.append(Problem(problem.prompt, problem.solution, problem.language, judged=problem.judged, **picked))
     how = {"temperature": options.temperature, "top_p": options.top_p, "max_new_tokens": options.max_new_tokens}
     tables = []
     for group in (drawn, chosen):
-        for problem in group:
+        for problem in (problem for problem in group if problem.judged):
             problem.consensus = consensus(problem.answers, problem.verdicts, same_answer)
         tables.append(Evaluation(group, how) if group else None)
     before = tables[0].to_dict() if tables[0] else None

@@ -16,7 +16,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,8 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
         RuntimeError: the judge gave no verdict at all.
     """
     find_template(options.template)
+    if options.judge_endpoint:
+        judge_of(options)
     notes: list[str] = []
     raw = labels = None
     if options.helpful_dataset_name:
@@ -182,9 +184,7 @@ def chosen_pairs(raw: Any, options: RewardModelOptions, config: RewardConfig) ->
             for _, first, second in all_pairs(prompt, replies, options.pairs_per_prompt, _told(prompt))
         ]
         by_text = {_told(prompt): prompt for prompt, _ in waiting}
-        judge = PairJudge(
-            str(options.judge_endpoint), str(options.judge_model), "helpful", **(_mapping(options.judge_options) or {})
-        )
+        judge = judge_of(options)
 
         def show(triples: Sequence[tuple[str, str, str]]) -> Any:
             return judge.compare([(prompt, summary(a), summary(b)) for prompt, a, b in triples])
@@ -208,6 +208,19 @@ def chosen_pairs(raw: Any, options: RewardModelOptions, config: RewardConfig) ->
         f"{math.exp(drift_of(matched)) - 1:+.0%} longer)"
     )
     return matched, told
+
+
+def judge_of(options: RewardModelOptions) -> PairJudge:
+    """
+    Raises:
+        ValueError: an address that is none, or options that no judge has.
+    """
+    bounds = _mapping(options.judge_options) or {}
+    try:
+        return PairJudge(str(options.judge_endpoint), str(options.judge_model), "helpful", **bounds)
+    except TypeError as error:
+        known = ", ".join(sorted({one.name for one in fields(PairJudge)} - {"endpoint", "model", "criterion"}))
+        raise ValueError(f"judge_options={bounds!r} do not fit a judge ({error}); known are: {known}.") from error
 
 
 def run_reward_models(

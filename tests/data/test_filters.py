@@ -14,12 +14,13 @@ from trl_r1.data.filters import (
     NO_VERDICT,
     JudgeError,
     Limits,
+    ask,
     check_names,
     decide_right,
     first_objection,
     parts,
 )
-from trl_r1.rewards.judge import Judge
+from trl_r1.rewards.judge import Failure, Judge
 
 
 GOOD = "<think>First I add 2 and 9, which gives 11.</think> <answer>11</answer>"
@@ -167,6 +168,19 @@ def test_a_judge_that_returns_no_json_is_one_sentence_and_a_single_lapse_is_none
         decide_right(["<answer>a b</answer>"] * 2, ["q"] * 2, ["Paris"] * 2, sources=["answer"], referee=referee)
     one = decide_right(["<answer>a b</answer>"], ["q"], ["Paris"], sources=["answer"], referee=referee)
     assert one == [(None, "", NO_VERDICT)]
+
+
+def test_an_answer_too_long_for_the_judge_is_that_answers_fate_alone():
+    class Refuses:
+        model, endpoint = "judge", "http://127.0.0.1:9/v1"
+
+        def grade(self, pairs):
+            return [Failure("status 400"), 1.0][: len(pairs)]
+
+    assert ask(Refuses(), [("q", "a" * 9), ("q", "b")]) == [Failure("status 400"), 1.0]
+    Refuses.grade = lambda self, pairs: [Failure("status 400")] * len(pairs)
+    with pytest.raises(JudgeError, match=r"for any of 2 answers \(status 400\)"):
+        ask(Refuses(), [("q", "a"), ("q", "b")])
 
 
 def test_a_judge_that_is_down_is_one_sentence():

@@ -28,7 +28,7 @@ from typing import Any
 from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
 from trl_r1.rewards.forms import answer_type
-from trl_r1.rewards.judge import Failure, Judge
+from trl_r1.rewards.judge import OWN_FAULTS, Failure, Judge
 from trl_r1.rewards.language import consistency
 from trl_r1.rewards.shaping import repetition as repeated_share
 from trl_r1.rewards.text import THINK, thought_bounds
@@ -189,6 +189,7 @@ CRITERION = (
 )
 LEAST_VERDICT = 0.8  # a judge's 8, 9 or 10 out of 10 is "the same"
 
+NOT_BY_RULE = "the rule cannot judge it"
 NO_VERDICT = "the judge gave no verdict"
 
 
@@ -236,7 +237,7 @@ def decide_right(
         if referee is not None and gold is not None and (undecided or in_words):
             open_ones.append(index)
         if undecided or outcome == "no gold":
-            found.append((None, "", f"the rule cannot judge it: {outcome}"))
+            found.append((None, "", f"{NOT_BY_RULE}: {outcome}"))
         else:
             said = "no final answer" if outcome == "no answer" else f"the answer is {(answers[index] or '')[:80]!r}"
             found.append((False, "rule", said))
@@ -260,13 +261,15 @@ def ask(referee: Judge, pairs: Sequence[tuple[str, str]]) -> list[float | Failur
     """
     verdicts = referee.grade(pairs)
     failures = [verdict for verdict in verdicts if isinstance(verdict, Failure)]
-    lost = next((failure for failure in failures if failure.why not in ("no verdict", "too long")), None)
+    lost = next((failure for failure in failures if failure.why not in OWN_FAULTS), None)
     again = "Nothing is lost; start this again when the judge answers."
     if lost is not None:
         raise JudgeError(f"The judge {referee.model} at {referee.endpoint} cannot be asked ({lost.why}). {again}")
     if failures and len(failures) == len(verdicts) and len(verdicts) > 1:
+        whys = ", ".join(sorted({failure.why for failure in failures} - {"no verdict"}))
         raise JudgeError(
             f"The judge {referee.model} at {referee.endpoint} returned no JSON verdict for any of {len(verdicts)} "
-            f"answers. Choose a judge that follows its instructions, or a longer max_tokens. {again}"
+            f"answers{f' ({whys})' if whys else ''}. Choose a judge that follows its instructions, or a longer max_tokens. "
+            f"{again}"
         )
     return verdicts

@@ -19,7 +19,7 @@ from typing import Any
 
 from trl_r1.data.pairs import QUERIES, Judged, orders
 from trl_r1.files import read_json_lines
-from trl_r1.rewards.judge import BEST, Failure, Judge, _ends
+from trl_r1.rewards.judge import BEST, OWN_FAULTS, Failure, Judge, _ends
 from trl_r1.rewards.text import after_thought
 
 
@@ -34,6 +34,7 @@ its place nor its length earns a reply anything. Answer with one JSON object and
 <number>}}"""
 
 BATCH = 64  # pairs between two writes
+MANY = 8  # pairs without any verdict that are no coincidence, when there were verdicts before
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,39 @@ def judge_pairs(
         compare: what ``PairJudge.compare`` does; a test's own function as well.
         store: a .jsonl file, appended to after every batch; a line the end of a process cut in half is asked again.
 
+    A pair that the judge could not be asked about (no connection, out of time) is not stored but asked again after the
+    others, as long as that gets somewhere; a look that brought no verdict or was refused stays None.
+
     Raises:
-        RuntimeError: no pair of a whole batch got any verdict: the judge is down, or answers garbage. What was judged
-            before is stored; the same command goes on there.
+        RuntimeError: no pair of a whole batch got any verdict, or no pair of a whole pass could be asked about: the judge
+            is down, or answers garbage. What was judged before is stored; the same command goes on there.
     """
     known = {
         row["pair"]: row["differences"] for row in read_json_lines(store) if len(row.get("differences", ())) == queries
     }
     waiting = [triple for triple in dict.fromkeys(candidates) if key_of(*triple) not in known]
     store.parent.mkdir(parents=True, exist_ok=True)
+    total = len(waiting)
+    while waiting:
+        left = judge_once(waiting, known, compare, store, queries, say)
+        if len(left) == len(waiting):
+            raise down(len(left), ["out of reach"], known, store)
+        waiting = left
+    if say is not None and total:
+        say(f"Judged {total} pairs, {queries} times each.")
+    return [Judged(*triple, tuple(known[key_of(*triple)])) for triple in candidates]
+
+
+def judge_once(
+    waiting: Sequence[tuple[str, str, str]],
+    known: dict[str, list[float | None]],
+    compare: Compare,
+    store: Path,
+    queries: int,
+    say: Callable[[str], None] | None,
+) -> list[tuple[str, str, str]]:
+    """One pass over the pairs, into ``known`` and the store; those that could not be asked about."""
+    left = []
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]
         swaps = [orders(queries, key_of(*triple)) for triple in batch]
@@ -119,15 +144,15 @@ def judge_pairs(
             for swapped in places
         ]
         verdicts = compare(asked)
-        if all(isinstance(verdict, Failure) for verdict in verdicts):
-            whys = Counter(verdict.why for verdict in verdicts if isinstance(verdict, Failure))
-            raise RuntimeError(
-                f"The judge gave no verdict on any of {len(batch)} pairs ({', '.join(whys)}). {len(known)} pairs are judged "
-                f"and stored in {store}; repair the endpoint and start the same command again."
-            )
+        whys = [verdict.why for verdict in verdicts if isinstance(verdict, Failure)]
+        if len(whys) == len(verdicts) and (len(batch) >= MANY or not known or not set(whys) <= set(OWN_FAULTS)):
+            raise down(len(batch), whys, known, store)
         lines = []
         for number, (triple, places) in enumerate(zip(batch, swaps, strict=True)):
             own = verdicts[number * queries : (number + 1) * queries]
+            if any(isinstance(verdict, Failure) and verdict.why not in OWN_FAULTS for verdict in own):
+                left.append(triple)
+                continue
             known[key_of(*triple)] = [
                 None if isinstance(verdict, Failure) else (-verdict if swapped else verdict)
                 for verdict, swapped in zip(own, places, strict=True)
@@ -136,8 +161,15 @@ def judge_pairs(
         with open(store, "a", encoding="utf-8") as file:
             file.write("".join(["\n" if cut_off(store) else "", *lines]))
         if say is not None:
-            say(f"Judged {min(start + BATCH, len(waiting))} of {len(waiting)} pairs, {queries} times each.")
-    return [Judged(*triple, tuple(known[key_of(*triple)])) for triple in candidates]
+            say(f"Judged {min(start + BATCH, len(waiting)) - len(left)} of {len(waiting)} pairs.")
+    return left
+
+
+def down(count: int, whys: Sequence[str], known: dict[str, list[float | None]], store: Path) -> RuntimeError:
+    return RuntimeError(
+        f"The judge gave no verdict on any of {count} pairs ({', '.join(Counter(whys))}). {len(known)} pairs are judged and "
+        f"stored in {store}; repair the endpoint and start the same command again."
+    )
 
 
 def cut_off(path: Path) -> bool:

@@ -6,7 +6,8 @@
     labels    completion and label (1 safe, 0 unsafe)
               response_0, response_1, is_response_0_safe, is_response_1_safe (PKU-SafeRLHF), two rows each
 
-The prompt is the column ``prompt`` (text or messages) or, where there is none, the question put into the template.
+The prompt is the column ``prompt`` (text or messages) or, where there is none or another was named as the question, the
+question put into the template.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ def prompts_of(rows: Dataset, template: Template, given: Mapping[str, str] | Non
     Raises:
         ValueError: there is neither a prompt nor a question, or one is empty.
     """
-    columns = columns_of(rows, PROMPT_COLUMNS, {k: v for k, v in (given or {}).items() if k in PROMPT_COLUMNS}, what)
+    named = {part: name for part, name in (given or {}).items() if part in PROMPT_COLUMNS}
+    columns = columns_of(rows, PROMPT_COLUMNS, named, what)
+    if "question" in named and "prompt" not in named:
+        columns.pop("prompt", None)  # the column is called prompt and holds a bare question: it goes into the template
     if not columns:
         raise ValueError(
             f"{what} has neither a prompt nor a question; its columns are: {', '.join(rows.column_names)}. "
@@ -104,21 +108,27 @@ def read_pairs(
     if {"first", "second", "first_scores", "second_scores"} <= set(columns):
         parts = [rows[columns[part]] for part in ("first", "second", "first_scores", "second_scores")]
         return [
-            Judged(prompt, text_of(a), text_of(b), differences(a_scores, b_scores))
-            for prompt, a, b, a_scores, b_scores in zip(prompts, *parts, strict=True)
+            Judged(prompt, text_of(a), text_of(b), differences(a_scores, b_scores, place(what, number)))
+            for number, (prompt, a, b, a_scores, b_scores) in enumerate(zip(prompts, *parts, strict=True))
         ], [], []  # fmt: skip
     if {"chosen", "rejected"} <= set(columns):
         texts = [[text_of(value) for value in rows[columns[part]]] for part in ("chosen", "rejected")]
         if {"chosen_score", "rejected_score"} <= set(columns):
             scores = [rows[columns[part]] for part in ("chosen_score", "rejected_score")]
             judged = [
-                Judged(prompt, a, b, differences(x, y))
-                for prompt, a, b, x, y in zip(prompts, *texts, *scores, strict=True)
+                Judged(prompt, a, b, differences(x, y, place(what, number)))
+                for number, (prompt, a, b, x, y) in enumerate(zip(prompts, *texts, *scores, strict=True))
             ]
             return judged, [], []
         pairs = [Pair(prompt, a, b, math.inf) for prompt, a, b in zip(prompts, *texts, strict=True) if a != b]
         return [], pairs, []
     if "replies" in columns:
+        for number, replies in enumerate(rows[columns["replies"]]):
+            if not isinstance(replies, list):
+                raise ValueError(
+                    f"{place(what, number)} has {str(replies)[:80]!r} in {columns['replies']!r}; a list of replies belongs "
+                    "there."
+                )
         return [], [], [
             (prompt, [text_of(one) for one in replies])
             for prompt, replies in zip(prompts, rows[columns["replies"]], strict=True)
@@ -132,14 +142,28 @@ def read_pairs(
     )
 
 
-def differences(first: Any, second: Any) -> tuple[float | None, ...]:
+def differences(first: Any, second: Any, where: str = "a pair") -> tuple[float | None, ...]:
     """First minus second, look by look; a look that misses a score is None.
 
     >>> differences([8, 7], [5, None]), differences(9.0, 4.0)
     ((3.0, None), (5.0,))
+
+    Raises:
+        ValueError: the two have different numbers of looks, or a score is no number.
     """
-    looks = [one if isinstance(one, list | tuple) else [one] for one in (first, second)]
+    looks = [list(one) if isinstance(one, list | tuple) else [one] for one in (first, second)]
+    if len(looks[0]) != len(looks[1]):
+        raise ValueError(
+            f"{where} has {len(looks[0])} scores of the first reply and {len(looks[1])} of the second; a look scores both."
+        )
+    for score in (*looks[0], *looks[1]):
+        if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
+            raise ValueError(f"{where} has the score {score!r}, which is no number; give points, such as 7, or null.")
     return tuple(None if a is None or b is None else float(a) - float(b) for a, b in zip(*looks, strict=True))
+
+
+def place(what: str, number: int) -> str:
+    return f"{what}: row {number} (counted from 0)"
 
 
 def text_of(value: Any) -> str:

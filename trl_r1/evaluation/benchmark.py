@@ -203,12 +203,18 @@ class Evaluation:
         if not isinstance(content, dict) or content.get("kind") != KIND:
             raise ValueError(f"{str(path)!r} is JSON, but not an evaluation. Evaluation.save writes one.")
         names = {entry.name for entry in fields(Problem)}
-        problems = [
-            Problem(**{name: value for name, value in row.items() if name in names}) for row in content["problems"]
-        ]
-        for problem in problems:
-            problem.consensus = math.nan if problem.consensus is None else problem.consensus
-        return cls(problems, content["summary"]["settings"], content["summary"]["level"])
+        try:
+            problems = [
+                Problem(**{name: value for name, value in row.items() if name in names}) for row in content["problems"]
+            ]
+            for problem in problems:
+                problem.consensus = math.nan if problem.consensus is None else problem.consensus
+            return cls(problems, content["summary"]["settings"], content["summary"]["level"])
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{str(path)!r} is an evaluation, but a damaged one: a part of it is missing or of the wrong kind "
+                f"({type(error).__name__}: {error}). Make it again."
+            ) from error
 
     def regrade(self, graders: Graders | None = None) -> "Evaluation":
         """The same texts, judged again; nothing is generated.

@@ -9,6 +9,7 @@ not, whatever the number of processes.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
 if TYPE_CHECKING:
     from accelerate import PartialState
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 SEED_STEP = 1000  # between the seeds of neighbouring chunks
 
@@ -51,7 +54,7 @@ def evaluate_in_chunks(
         **sampling: samples, temperature, top_p, max_new_tokens, batch_size as of ``evaluate``.
 
     Raises:
-        ValueError: a stored file is not readable as an evaluation, or belongs to other problems.
+        ValueError: the whole evaluation is there and cannot be read, or a chunk belongs to other problems.
     """
     whole = folder / f"{part}.json"
     if whole.is_file():
@@ -65,8 +68,8 @@ def evaluate_in_chunks(
         rows = problems[start : start + chunk]
         if number % processes != rank:
             continue
-        if path.is_file():
-            result = Evaluation.load(path)
+        result = stored(path)
+        if result is not None:
             if [p.solution for p in result.problems] != [str(row["solution"]) for row in rows]:
                 raise ValueError(
                     f"{path} holds other problems than the dataset has there now; remove {store} to sample them again."
@@ -96,6 +99,19 @@ def evaluate_in_chunks(
     if state is not None:
         state.wait_for_everyone()
     return evaluation
+
+
+def stored(path: Path) -> Evaluation | None:
+    """The evaluation in a chunk; None where there is none, or a damaged one, which is set aside and sampled again."""
+    if not path.is_file():
+        return None
+    try:
+        return Evaluation.load(path)
+    except ValueError as error:
+        aside = path.with_name(path.name + ".damaged")
+        path.replace(aside)
+        logger.warning("%s It is set aside as %s and sampled again.", error, aside.name)
+        return None
 
 
 def assemble(parts: Sequence[Evaluation]) -> Evaluation:

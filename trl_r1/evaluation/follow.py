@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +106,7 @@ def follow(
     where: Path,
     evaluate: Callable[[Path, int], dict[str, Evaluation]],
     *,
+    parts: Collection[str] = (),
     say: Callable[[str], None] = print,
     poll_seconds: float = 5.0,
     patience_seconds: float = 3600.0,
@@ -117,6 +118,7 @@ def follow(
         run: output_dir of the training; it may not exist yet.
         where: the follower's own folder.
         evaluate: (folder with the model, step) to one evaluation per dataset.
+        parts: names of what ``evaluate`` returns; a step that lacks one of them is evaluated. Empty: any will do.
         patience_seconds: how long to wait for the next checkpoint of an unfinished run.
         newest_first: of several waiting checkpoints take the newest, so that the curve keeps up; the others follow.
 
@@ -127,7 +129,7 @@ def follow(
     last_news = time.monotonic()
     while True:
         finished = (run / SUMMARY).is_file()  # before looking for checkpoints: none comes after it
-        known = {row["step"] for row in followed.read_followed(run)} | gone
+        known = known_steps(run, parts) | gone
         waiting = [one for one in complete_checkpoints(run) if one.step not in known]
         last = final_model(run)
         if last is not None and last.step not in known | {one.step for one in waiting}:
@@ -139,8 +141,9 @@ def follow(
                     gone.add(chosen.step)
                     say(f"Step {chosen.step}: the checkpoint was removed before it could be read.")
                 else:
-                    for part, evaluation in evaluate(folder, chosen.step).items():
-                        followed.record(run, chosen.step, part, evaluation)
+                    found = evaluate(folder, chosen.step)
+                    followed.record(run, chosen.step, found)
+                    for part, evaluation in found.items():
                         say(f"Step {chosen.step}, {part}: pass@1 {evaluation['pass@1']:.1%}")
                     refresh_report(run)
             last_news = time.monotonic()
@@ -155,6 +158,13 @@ def follow(
             )
             return sorted(known - gone)
         time.sleep(poll_seconds)
+
+
+def known_steps(run: Path, parts: Collection[str]) -> set[int]:
+    """The steps that every part has been evaluated at."""
+    rows = followed.read_followed(run)
+    at = {part: {row["step"] for row in rows if row["part"] == part} for part in parts}
+    return set.intersection(*at.values()) if at else {row["step"] for row in rows}
 
 
 def refresh_report(run: Path) -> Path | None:

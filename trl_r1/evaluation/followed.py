@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,16 @@ HEADING = "## Checkpoints, evaluated while it trained"
 METRICS = ("pass@1", "cons@K", "pass@K", "format", "language", "length")
 
 
-def record(run: str | os.PathLike[str], step: int, part: str, evaluation: Evaluation) -> None:
-    """Adds one evaluation; of two for a step and part the later one counts."""
-    numbers = evaluation.to_dict()
-    line = {"step": step, "part": part} | {
-        key: numbers[key] for key in ("interval", "samples", "problems", *(evaluation.key(m) for m in METRICS))
-    }
+def record(run: str | os.PathLike[str], step: int, evaluations: Mapping[str, Evaluation]) -> None:
+    """Adds the evaluations of a step by part, all or none; of two for a step and part the later one counts."""
+    fresh = []
+    for part, evaluation in evaluations.items():
+        numbers = evaluation.to_dict()
+        keys = ("interval", "samples", "problems", *(evaluation.key(metric) for metric in METRICS))
+        fresh.append({"step": step, "part": part} | {key: numbers[key] for key in keys})
     path = Path(run) / FILE_NAME
-    kept = [old for old in read_followed(run) if (old["step"], old["part"]) != (step, part)]
-    lines = sorted([*kept, line], key=lambda row: (row["step"], row["part"]))
+    kept = [old for old in read_followed(run) if old["step"] != step or old["part"] not in evaluations]
+    lines = sorted([*kept, *fresh], key=lambda row: (row["step"], row["part"]))
     replace_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
 
 

@@ -61,6 +61,9 @@ class Failure:
     why: str
 
 
+OWN_FAULTS = ("no verdict", "too long", "status 400", "status 413", "status 422")  # another request may end otherwise
+
+
 @dataclass(frozen=True)
 class Judge:
     """A judge and its bounds. ``grade`` is the verb."""

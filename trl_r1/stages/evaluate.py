@@ -13,6 +13,7 @@ Source  DeepSeek-R1, arXiv:2501.12948v2, D.1: temperature 0.6, top-p 0.95, pass@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from trl import ModelConfig
@@ -24,12 +25,23 @@ from trl_r1.startup import quiet_libraries
 
 def arguments(argv: list[str]) -> list[str]:
     """`--async RUN` is `--follow RUN`; a follower that names no folder gets one inside the run it follows."""
-    argv = ["--follow" if argument == "--async" else argument for argument in argv]
+    argv = [part for argument in argv for part in split(argument)]
     if "--follow" in argv and "--output_dir" not in argv:
         position = argv.index("--follow") + 1
         if position < len(argv):
             argv = [*argv, "--output_dir", f"{argv[position].rstrip('/')}/followed"]
     return argv
+
+
+def split(argument: str) -> list[str]:
+    """
+    >>> split("--async=runs/zero"), split("--async"), split("--seed=1")
+    (['--follow', 'runs/zero'], ['--follow'], ['--seed=1'])
+    """
+    name, mark, value = argument.partition("=")
+    if name in ("--async", "--follow", "--output_dir"):
+        return ["--follow" if name == "--async" else name, *([value] if mark else [])]
+    return [argument]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,10 +52,20 @@ def main(argv: list[str] | None = None) -> None:
         return options, model, prepare_evaluation(options, model)
 
     options, model, prepared = tell_mistakes("evaluate", ready)
-    if options.follow:
-        follow_run(options, model, prepared)
-    else:
-        run_evaluation(options, model, prepared)
+    try:
+        if options.follow:
+            follow_run(options, model, prepared)
+        else:
+            run_evaluation(options, model, prepared)
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # a model that cannot be loaded, a stored piece of other problems, a full disk
+        if os.environ.get("TRL_R1_TRACEBACK") == "1":
+            raise
+        told = " ".join(str(error).split()).rstrip(".")
+        print(f"trl-r1 evaluate: {told}. What is stored stays.", file=sys.stderr, flush=True)
+        raise SystemExit(2 if isinstance(error, ValueError) else 3) from None
 
 
 if __name__ == "__main__":
