@@ -137,10 +137,14 @@ class ForcedLengths:
 
         self.lengths, self.clock = torch.tensor(lengths), clock
         self.start = 0
+        self.cpu = 0.0  # CPU seconds that forcing took in `generate`, since the beginning
 
     def for_generate(self, input_ids, scores):
+        began = time.process_time()
         with self.clock.phase("forcing lengths"):
-            return self._force(scores, self.lengths, input_ids.size(1) - self.start)
+            scores = self._force(scores, self.lengths, input_ids.size(1) - self.start)
+        self.cpu += time.process_time() - began
+        return scores
 
     def for_rollout(self, logits, rows, step):
         return self._force(logits, self.lengths[rows], step)
@@ -244,6 +248,7 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
     trainer.stopwatch = Stopwatch()
     trainer.add_callback(trainer.stopwatch)
     forced = ForcedLengths(mix.get("lengths") or draw_lengths(), trainer.clock)
+    trainer.forced = forced
     if arm == "ours":
         trainer._fast_rollout.change_logits = forced.for_rollout
     return trainer
@@ -252,11 +257,12 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
 def step(trainer: Any) -> dict[str, float]:
     """One optimizer step; seconds, CPU seconds and seconds per phase. Forcing lengths costs stock nothing."""
     trainer.clock.seconds.clear()
+    before = trainer.forced.cpu
     trainer.tokens_processed = trainer.tokens_useful = 0
     trainer.train()
     phases = dict(trainer.clock.seconds)
     forcing = phases.pop("forcing lengths", 0.0)
-    seconds, cpu = trainer.stopwatch.seconds - forcing, trainer.stopwatch.cpu - forcing
+    seconds, cpu = trainer.stopwatch.seconds - forcing, trainer.stopwatch.cpu - (trainer.forced.cpu - before)
     rest = max(0.0, seconds - sum(phases.values()))
     return {
         **phases, "optimizer, loop": rest, "seconds": seconds, "cpu": cpu,
