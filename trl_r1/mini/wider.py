@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -37,7 +38,7 @@ GENERAL = {  # scale -> (general pages, pages of sums between them)
 }
 # More of these sums are worked in the asker's language than in the pages that mini:base has read (0.25, 0.20). Without, a
 # base of seed 1 never came to look at the asker's language: 51 % of the words after 140 steps that pay for it.
-ASKED = {"asker_language": 0.35, "foreign_language": 0.15}
+ASKED: Any = {"asker_language": 0.35, "foreign_language": 0.15}
 READING_ON = 1.0e-2  # peak learning rate for the pages that mini:base reads on
 STUDENT = {
     "demo": replace(mini_model.SCALES["demo"], hidden=32, intermediate=64, documents=30_000),
