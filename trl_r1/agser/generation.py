@@ -44,11 +44,12 @@ class Greedy:
     max_new_tokens: int = 64
     batch_size: int = 16
     batch_tokens: int = BATCH_TOKENS
+    memory: dict[tuple[int, ...], str] | None = None  # answers by their ids; None remembers nothing between calls
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """One answer per row of ids. Equal rows are answered once."""
-        unique = list(dict.fromkeys(map(tuple, rows)))
-        found: dict[tuple[int, ...], str] = {}
+        found: dict[tuple[int, ...], str] = {} if self.memory is None else self.memory
+        unique = [row for row in dict.fromkeys(map(tuple, rows)) if row not in found]
         with evaluation_mode(self.model), torch.no_grad():
             for batch in self._batches(unique, len):
                 ids = self._continue([list(row) for row in batch], self.max_new_tokens)

@@ -177,7 +177,7 @@ class AGSERScorer:
             readings = self.read(queries, given)
         kept = [self.split(query, reading) for query, reading in zip(queries, readings, strict=True)]
         pairs = self.ask_again(queries, kept)
-        return [self._reflect(*parts) for parts in zip(queries, readings, given, kept, pairs, strict=True)]
+        return [self.reflect(*parts) for parts in zip(queries, readings, given, kept, pairs, strict=True)]
 
     # -- its steps, for evaluators
 
@@ -250,11 +250,10 @@ class AGSERScorer:
     def combine(self, r_att: float, r_non: float) -> float:
         return self.lam * r_att - r_non
 
-    # -- inside
-
-    def _reflect(
+    def reflect(
         self, query: Query, reading: Reading, answer: str, kept: list[bool], pair: tuple[str, str]
     ) -> Reflection:
+        """The verdict, from everything that leads to it."""
         contributions = self._contributions(query, reading)
         if not kept:
             count = len(query.units)
@@ -267,6 +266,8 @@ class AGSERScorer:
             self.combine(r_att, r_non), r_att, r_non, answer,
             self._text(query, kept), self._text(query, [not yes for yes in kept]), *pair, contributions, per_token,
         )  # fmt: skip
+
+    # -- inside
 
     def _contributions(self, query: Query, reading: Reading) -> Contributions:
         ids = query.content()
