@@ -217,8 +217,8 @@ def test_a_layer_that_does_more_than_attention_is_refused_by_name():
 def qwen3_next():
     options = {
         "num_hidden_layers": 4, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
-        "shared_expert_intermediate_size": 16, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4,
+        "shared_expert_intermediate_size": 16, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4,
     }  # fmt: skip
     torch.manual_seed(0)
     return transformers.Qwen3NextForCausalLM(transformers.Qwen3NextConfig(**{**SMALL, **options})).eval()

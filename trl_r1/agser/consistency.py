@@ -62,9 +62,11 @@ class Words:
 def lcs_length(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
     """Length of the longest common subsequence, exactly.
 
-    One bit per item of ``first`` in a Python integer, one addition per item of ``second``: len(first) * len(second) / 64
-    steps instead of their product.
+    One bit per item of the shorter in a Python integer, one addition per item of the longer: a sixty-fourth of the steps
+    of the usual table.
     """
+    if len(first) > len(second):
+        first, second = second, first
     places: dict[Hashable, int] = {}
     for index, item in enumerate(first):
         places[item] = places.get(item, 0) | (1 << index)
