@@ -128,8 +128,9 @@ def evaluate(chosen: argparse.Namespace) -> int:
         progress=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
     )  # fmt: skip
     detection.settings |= {"model": chosen.model, "data": chosen.data, "max_new_tokens": chosen.max_new_tokens}
-    report = write_report(detection, Path(chosen.output), f"AGSER: {chosen.model} on {chosen.data}")
-    print(table(detection.numbers(), detection))
+    numbers = detection.numbers()
+    report = write_report(detection, Path(chosen.output), f"AGSER: {chosen.model} on {chosen.data}", numbers)
+    print(table(numbers, detection))
     print(detection.inversion())
     if groups := groups_table(detection):
         print(groups)

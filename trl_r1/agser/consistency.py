@@ -28,17 +28,21 @@ UNSPACED = (
 )
 
 
+# a number with its sign, one with decimals, and any other run of ASCII letters and digits
+_ASCII = re.compile(r"-(?<![\w.)\]].)\d+(?:\.\d+)?(?!\w)|(?<![\w.])\d+\.\d+(?!\w|\.\w)|[a-z0-9]+")
+
+
 @functools.cache
 def _pattern() -> re.Pattern[str]:
-    """A number with its sign and decimals; a character of an unspaced script; or a run of letters and digits."""
+    """A number, a character of an unspaced script with its marks, or a run of letters, digits and marks."""
     marks = "".join(
         re.escape(chr(c)) for c in range(0x300, min(sys.maxunicode, 0x20000)) if unicodedata.category(chr(c))[0] == "M"
     )
     marks += "\u200c\u200d"  # the joiners of Persian and Indic words
     letter = f"[^\\W_{UNSPACED}]"
     return re.compile(
-        rf"(?<![\w.)\]])[-\u2212]\d+(?:\.\d+)?(?!\w)|(?<![\w.])\d+\.\d+(?!\w|\.\w)|(?:(?!_)\w|[{marks}])(?<=[{UNSPACED}])"
-        rf"[{marks}]*|{letter}(?:{letter}|[{marks}])*"
+        r"[-\u2212](?<![\w.)\]].)\d+(?:\.\d+)?(?!\w)|(?<![\w.])\d+\.\d+(?!\w|\.\w)"
+        rf"|{letter}+(?:[{marks}]+{letter}*)*|\w(?<=[{UNSPACED}])[{marks}]*"
     )
 
 
@@ -48,6 +52,8 @@ def words(text: str) -> list[str]:
     >>> words("Lu Xun wrote it in 1923."), words("作者是鲁迅"), words("x = -2.5")
     (['lu', 'xun', 'wrote', 'it', 'in', '1923'], ['作', '者', '是', '鲁', '迅'], ['x', '-2.5'])
     """
+    if text.isascii():
+        return _ASCII.findall(text.lower())
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return [word.replace("\u2212", "-") for word in _pattern().findall(folded)]
 

@@ -17,10 +17,12 @@ SHOWN = 5  # reflections in the report
 PAGE = 100  # reflections on the page of heat
 
 
-def write_report(detection: Detection, folder: Path, title: str) -> Path:
-    """Writes everything into ``folder``; returns the path of report.md."""
+def write_report(
+    detection: Detection, folder: Path, title: str, numbers: dict[str, dict[str, Interval]] | None = None
+) -> Path:
+    """Writes everything into ``folder``; ``numbers`` as from ``Detection.numbers``. Returns the path of report.md."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = detection.numbers()
+    numbers = detection.numbers() if numbers is None else numbers
     draw_roc(detection, folder / "roc.png")
     draw_histogram(detection, folder / "scores.png")
     draw_heat(detection.reflections[0], folder / "heat.png")
