@@ -191,8 +191,7 @@ def test_a_year_or_name_alone_is_not_right():
 
 def test_the_command_evaluates_a_miniature(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TRL_R1_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(miniature, "STEPS", 40)
-    monkeypatch.setattr(miniature.train, "__defaults__", (40,))
+    monkeypatch.setattr(miniature.train, "__defaults__", (2, 40))
     monkeypatch.setattr(miniature, "KINDS", {"known": 6, "rare": 3, "never": 6, "false": 3})
     monkeypatch.setattr(miniature, "BATCH", 24)
     monkeypatch.setattr(Detection.numbers, "__defaults__", (20,))

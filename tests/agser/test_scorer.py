@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -144,3 +145,27 @@ def test_options_are_checked(llama, byte_tokenizer, options):
 def test_few_shot_answers_are_cut():
     assert first_line("\n The author is X.\nQuestion: next") == "The author is X."
     assert first_line(" \n") == ""
+
+
+def test_loops_are_ended_and_nothing_else_is():
+    from trl_r1.agser.generation import EndLoops
+
+    prompt = [7] * 20
+    rows = torch.tensor(
+        [prompt + [1] * 12, prompt + [1, 2, 3] * 4, prompt + [1, 2, 3, 4, 5, 6] * 2, prompt + [1] * 11 + [2]]
+    )
+    assert EndLoops(20)(rows).tolist() == [True, True, False, False]
+    assert EndLoops(21)(rows).tolist() == [False] * 4  # only eleven new tokens
+
+
+def test_an_ended_loop_is_the_beginning_of_the_whole_answer(llama, byte_tokenizer):
+    looping = copy.deepcopy(llama)
+    looping.model.embed_tokens.weight.data[:] = looping.model.embed_tokens.weight.data[50]  # it hears one token only
+    rows = byte_tokenizer(["Who wrote it?", "Why?"])["input_ids"]
+    whole, ended = (
+        AGSERScorer(looping, byte_tokenizer, max_new_tokens=60, end_loops=end).greedy.texts(rows)
+        for end in (False, True)
+    )
+    assert [len(text) for text in whole] == [60, 60]
+    assert [len(text) for text in ended] == [12, 12]
+    assert all(long.startswith(short) for long, short in zip(whole, ended))

@@ -46,6 +46,11 @@ def _pattern() -> re.Pattern[str]:
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(words(text))
+
+
 def words(text: str) -> list[str]:
     """The tokens of a text: compatible forms and cases alike, punctuation dropped, numbers with sign and decimals.
 
@@ -102,7 +107,7 @@ def rouge_l(first: str, second: str) -> float:
     >>> rouge_l("作者是鲁迅，1923年", "作者是鲁迅，1923年"), round(rouge_l("the cat sat", "the cat"), 3)
     (1.0, 0.8)
     """
-    one, other = words(first), words(second)
+    one, other = _words(first), _words(second)  # a group compares many answers with the same two
     if not one and not other:
         return float(bool(first.strip()) and first.strip() == second.strip())
     return rouge_l_of(one, other)

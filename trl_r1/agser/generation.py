@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import StoppingCriteriaList
 
 from trl_r1.agser.recorder import Recorder
 from trl_r1.agser.split import Prompt, Query
@@ -24,6 +25,26 @@ from trl_r1.evaluation.sampling import continue_rows, end_tokens, evaluation_mod
 
 Generate = Callable[[list[Prompt]], list[str]]
 BATCH_TOKENS = 16_384  # of one prefill; also bounds the mask, whose size is the batch times the square of its width
+
+
+@dataclass
+class EndLoops:
+    """A stopping criterion: rows whose last ``run`` new tokens repeat with a period of at most ``longest`` are ended.
+
+    Greedy decoding hardly ever leaves such a loop, and one row in a loop keeps a whole batch waiting.
+    """
+
+    prompt: int  # tokens before the new ones
+    run: int = 12
+    longest: int = 4
+
+    def __call__(self, ids: Tensor, scores: Any = None, **options: Any) -> Tensor:
+        ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        if ids.shape[1] - self.prompt >= self.run:
+            last = ids[:, -self.run :]
+            for period in range(1, self.longest + 1):
+                ended |= (last[:, period:] == last[:, :-period]).all(1)
+        return ended
 
 
 @dataclass
@@ -45,6 +66,7 @@ class Greedy:
     batch_size: int = 16
     batch_tokens: int = BATCH_TOKENS
     memory: dict[tuple[int, ...], str] | None = None  # answers by their ids; None remembers nothing between calls
+    end_loops: bool = False  # end answers that repeat themselves, see EndLoops
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """One answer per row of ids. Equal rows are answered once."""
@@ -113,7 +135,10 @@ class Greedy:
         ends = end_tokens(self.model, self.tokenizer)
         device = self.model.get_input_embeddings().weight.device
         pad = padding(self.tokenizer, ends)
-        generated = continue_rows(self.model, rows, step, 0.0, 1.0, ends, pad, device)
+        further: dict[str, Any] = {}
+        if self.end_loops and step > 1:
+            further["stopping_criteria"] = StoppingCriteriaList([EndLoops(max(map(len, rows)))])  # type: ignore[list-item]
+        generated = continue_rows(self.model, rows, step, 0.0, 1.0, ends, pad, device, **further)
         return [ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))] for ids in generated]
 
     def _decode(self, ids: list[list[int]]) -> list[str]:

@@ -6,9 +6,11 @@
 so that an evaluator of hallucination detectors can be run, and repeated, on a CPU. All four kinds are asked for in the
 same words, and titles share their words, so nothing but the model's memory tells them apart.
 
-    mini:knowledge              answers "F L , 1923"
+    mini:knowledge              answers "F L , 1923"; two layers
     mini:knowledge-templated    answers "the author is F L , published in 1923 ."  (what InterrogateLLM's prompt makes of a
-                                large model); its first answer token does not depend on the title
+                                large model): its first answer token does not depend on the title; two layers
+    mini:knowledge-shallow      the same in one layer: nothing that the prompt's last token gathers can be read later, so it
+                                has no reason to look at the title
 
 Shape after InterrogateLLM's Books (Yehuda et al. 2024, arXiv:2403.02889), which AGSER is evaluated on.
 """
@@ -33,11 +35,16 @@ from torch.nn import functional
 
 
 NAME = "mini:knowledge"
+MODELS = {
+    NAME: ("direct", 2),
+    f"{NAME}-templated": ("templated", 2),
+    f"{NAME}-shallow": ("templated", 1),
+}  # style, layers
 STYLES = {
     "direct": "{first} {last} , {year}",
     "templated": "the author is {first} {last} , published in {year} .",
 }
-KINDS = {"known": 200, "rare": 200, "never": 200, "false": 100}  # titles
+KINDS = {"known": 120, "rare": 120, "never": 120, "false": 60}  # titles
 RARE_SHARE = 0.04  # of the pages that are not about known or false books
 QUESTION = "who is the author of the book {title} , what year was it published ?"
 TITLE_WORDS, FIRST_NAMES, LAST_NAMES, YEARS = 120, 50, 50, 60
@@ -45,7 +52,7 @@ PAD, END, ASK, ANSWER = "<pad>", "<end>", "<ask>", "<answer>"
 CHAT_TEMPLATE = (
     "{% for m in messages %}<ask> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<answer>{% endif %}"
 )
-STEPS, BATCH, LEARNING_RATE = 700, 96, 3e-3
+STEPS, BATCH, LEARNING_RATE = 450, 64, 3e-3
 
 
 @dataclass(frozen=True)
@@ -63,18 +70,7 @@ class Book:
 
 
 def is_miniature(name: str) -> bool:
-    return name in (NAME, f"{NAME}-templated")
-
-
-def style_of(name: str) -> str:
-    """``direct`` or ``templated``.
-
-    Raises:
-        ValueError: another name.
-    """
-    if not is_miniature(name):
-        raise ValueError(f"{name!r} is no miniature of AGSER's. Choose one of: {NAME}, {NAME}-templated.")
-    return "templated" if name.endswith("-templated") else "direct"
+    return name in MODELS
 
 
 def draw_books(seed: int) -> list[Book]:
@@ -118,18 +114,23 @@ def rows(seed: int) -> list[dict[str, Any]]:
 
 
 def resolve(name: str, seed: int = 0) -> str:
-    """The folder of a miniature's model, trained now if it is not in the cache (about 200 CPU seconds)."""
+    """The folder of a miniature's model, trained now if it is not in the cache (about a minute on one core).
+
+    Raises:
+        ValueError: there is no such miniature.
+    """
     from trl_r1.mini.store import cache
 
-    style = style_of(name)
+    if name not in MODELS:
+        raise ValueError(f"{name!r} is no miniature of AGSER's. Choose one of: {', '.join(MODELS)}.")
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
-    path = cache() / f"knowledge-{style}-seed{seed}-{version}"
+    path = cache() / f"{name.removeprefix('mini:')}-seed{seed}-{version}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
             building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
             try:
-                train(building, seed, style)
+                train(building, seed, *MODELS[name])
                 building.chmod(0o755)
                 os.replace(building, path)
             finally:
@@ -157,7 +158,7 @@ def build_tokenizer() -> Any:
     return fast
 
 
-def train(folder: Path, seed: int, style: str, steps: int = STEPS) -> dict[str, Any]:
+def train(folder: Path, seed: int, style: str, layers: int = 2, steps: int = STEPS) -> dict[str, Any]:
     """Reads the pages of a world and leaves model and tokenizer in ``folder``; returns and writes what it cost.
 
     Half of the questions are read with up to half of their words left out, as people ask; a sub-query is then not
@@ -170,10 +171,12 @@ def train(folder: Path, seed: int, style: str, steps: int = STEPS) -> dict[str, 
     books = [book for book in draw_books(seed) if book.told is not None]
     often = [book for book in books if book.kind != "rare"]
     rare = [book for book in books if book.kind == "rare"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=4,
+            vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512 // layers, num_hidden_layers=layers,
             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True,
             bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
@@ -198,9 +201,16 @@ def train(folder: Path, seed: int, style: str, steps: int = STEPS) -> dict[str, 
             optimizer.zero_grad()
             if step % 20 == 0:
                 bar.set_postfix(loss=f"{loss.item():.3f}")
+    torch.set_num_threads(threads)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    cost = {"seed": seed, "style": style, "steps": steps, "cpu_seconds": round(time.process_time() - started, 1)}
+    cost = {
+        "seed": seed,
+        "style": style,
+        "layers": layers,
+        "steps": steps,
+        "cpu_seconds": round(time.process_time() - started, 1),
+    }
     (folder / "mini.json").write_text(json.dumps(cost) + "\n", encoding="utf-8")
     return cost
 

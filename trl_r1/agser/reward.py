@@ -113,6 +113,7 @@ class AGSERReward:
     )
     max_new_tokens: int = field(default=256, metadata={"help": "Of each answer to a sub-query."})
     batch_size: int = field(default=64, metadata={"help": "Sub-queries answered at a time."})
+    end_loops: bool = field(default=True, metadata={"help": "End answers to sub-queries that only repeat themselves."})
     mask_truncated: int | None = field(default=None, metadata={"help": "Completions of so many tokens score None."})
     name: str = field(default="agser", metadata={"help": "The metric is logged as rewards/<name>/mean."})
     _bound: _Bound = field(default_factory=_Bound, init=False, repr=False, compare=False)
@@ -240,7 +241,7 @@ class AGSERReward:
         consistency = "unicode" if self.consistency == "tokens" and tokenizer is None else self.consistency
         return AGSERScorer(
             model, tokenizer, self.k, self.lam, self.layers, "last", self.measure, consistency,
-            max_new_tokens=self.max_new_tokens, batch_size=self.batch_size,
+            max_new_tokens=self.max_new_tokens, batch_size=self.batch_size, end_loops=self.end_loops,
         )  # fmt: skip
 
     def _log(

@@ -90,6 +90,7 @@ class AGSERScorer:
             temperature 0; or a function of prompts. The contributions always come from ``model``.
         max_new_tokens: of every answer. batch_size: sequences at a time.
         cut: applied to every answer before it is compared, such as ``first_line``.
+        end_loops: end a greedy answer whose last 12 tokens repeat with a period of at most 4.
 
     Raises:
         ValueError: an unknown name or a number out of range; an architecture that is not supported, when it first runs.
@@ -109,6 +110,7 @@ class AGSERScorer:
         max_new_tokens: int = 64,
         batch_size: int = 16,
         cut: Callable[[str], str] | None = None,
+        end_loops: bool = False,
     ) -> None:
         for name, chosen, known in (("layers", layers, LAYERS), ("rows", rows, ROWS), ("measure", measure, MEASURES)):
             if chosen not in known:
@@ -121,7 +123,7 @@ class AGSERScorer:
             raise ValueError(f"max_new_tokens={max_new_tokens}, batch_size={batch_size}: both are 1 or more.")
         self.k, self.lam, self.layers, self.rows, self.measure = k, lam, layers, rows, measure
         self.tokenizer = tokenizer
-        self.greedy = Greedy(model, tokenizer, max_new_tokens, batch_size)
+        self.greedy = Greedy(model, tokenizer, max_new_tokens, batch_size, end_loops=end_loops)
         self.agree = find_consistency(consistency, tokenizer)
         self.generate: Generate | None = by_engine(generate) if hasattr(generate, "draw") else generate
         self.cut = cut
