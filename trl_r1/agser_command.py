@@ -28,7 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     evaluating.add_argument("--samples", type=int, default=5, help="of self-consistency; 0: without (default: 5)")
     evaluating.add_argument("--draws", type=int, default=3, help="random splits (default: 3)")
     evaluating.add_argument("--no-sweep", action="store_true", help="without the sweep of the options")
-    for command in (scoring, evaluating):
+    hacking = commands.add_parser("hacks", help="what the reward pays to completions that do not deserve it")
+    hacking.add_argument("--data", default="mini:train", help="rows with questions (default: %(default)s)")
+    hacking.add_argument("--split", default="train", help="of the rows (default: train)")
+    hacking.add_argument("--limit", type=int, default=64, help="only the first so many questions (default: 64)")
+    hacking.add_argument("--template", default="chat", help="how they are put, as in a recipe (default: chat)")
+    for command in (scoring, evaluating, hacking):
         command.add_argument("--model", required=True, help="hub id, folder, or mini:knowledge[-templated]")
         command.add_argument("--dtype", default="auto", help="of its weights (default: auto)")
         command.add_argument(
@@ -48,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     from trl_r1.data.engines import EngineError
 
     try:
-        return score(chosen) if chosen.command == "score" else evaluate(chosen)
+        return {"score": score, "evaluate": evaluate, "hacks": hacks}[chosen.command](chosen)
     except (ValueError, OSError, ImportError, RuntimeError, EngineError) as error:
         print(f"trl-r1 agser: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -135,6 +140,27 @@ def evaluate(chosen: argparse.Namespace) -> int:
     if groups := groups_table(detection):
         print(groups)
     print(f"{time.process_time() - started:.0f} CPU seconds; report: {report}")
+    return 0
+
+
+def hacks(chosen: argparse.Namespace) -> int:
+    """Prints what each family of hacks earns."""
+    from trl_r1.agser.hacks import pay
+    from trl_r1.agser.reward import AGSERReward
+    from trl_r1.data.columns import load_rows
+    from trl_r1.data.goldcheck import PROMPT_COLUMNS, find_column
+    from trl_r1.data.templates import find_template, render
+
+    rows = load_rows(chosen.data, chosen.split)
+    column = find_column(rows.column_names, None, PROMPT_COLUMNS, "question")
+    questions = [str(question) for question in rows[column][: chosen.limit]]
+    template = find_template(chosen.template)
+    scorer = build(chosen)
+    reward = AGSERReward(
+        scorer.greedy.model, scorer.tokenizer, k=chosen.k, lam=chosen.lam, layers=chosen.layers, measure=chosen.measure,
+        consistency=chosen.consistency, max_new_tokens=chosen.max_new_tokens, batch_size=chosen.batch_size,
+    )  # fmt: skip
+    print("\n".join(pay(reward, [render(template, question) for question in questions], questions).lines()))
     return 0
 
 

@@ -148,3 +148,39 @@ def test_of_an_adapter_the_base_is_the_reference(tiny, tmp_path):
     assert reward._scorer().greedy.model is trainer.model
     assert reward._bound.without_adapter is trainer.model
     assert len(logged) == 2
+
+
+# -- hacks
+
+
+def test_what_hacks_earn_is_what_the_formula_says(reward):
+    from trl_r1.agser.hacks import HACKS, pay
+
+    prompts = [*PROMPTS, [{"role": "user", "content": "x"}]]
+    found = pay(reward, prompts)
+    assert found.prompts == 2
+    assert set(found.points) == set(HACKS)
+    assert found.points["empty"] == 0.0
+    assert found.points["half_read"] == -found.points["misread"] > 0.0  # 1 - a and a - 1, a their agreement
+    assert found.points["half_read"] == max(found.points.values())
+    assert found.guaranteed_weight == 0.5
+    assert any("half_read" in line and "pays more than honesty" in line for line in found.lines())
+
+
+def test_the_command_prints_them(tiny, capsys):
+    from trl_r1 import cli
+
+    given = [
+        "--model",
+        tiny,
+        "--data",
+        "mini:train-tiny",
+        "--limit",
+        "3",
+        "--template",
+        "mini",
+        "--max-new-tokens",
+        "4",
+    ]
+    assert cli.main(["agser", "hacks", *given]) == 0
+    assert "keeps every right answer above every wrong one" in capsys.readouterr().out
