@@ -11,6 +11,7 @@ that keeps them from paying, are in docs/agser.md.
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -195,12 +196,15 @@ class AGSERReward:
         if new:
             rows = list(new.values())
             inside = [self._question(prompts[i], None if questions is None else questions[i]) for i in rows]
-            queries = [scorer.locate([prompts[i]], None if q is None else [q])[0] for i, q in zip(rows, inside)]
-            able = [query for query in queries if len(query.units) > 1]
+            queries = [
+                scorer.locate([prompts[i]], None if q is None else [q])[0] if prompts[i] else None
+                for i, q in zip(rows, inside)
+            ]
+            able = [query for query in queries if query is not None and len(query.units) > 1]
             kept = [scorer.split(query, reading) for query, reading in zip(able, scorer.read(able), strict=True)]
             answered = iter(scorer.ask_again(able, kept))
             for key, query in zip(new, queries, strict=True):
-                known[key] = next(answered) if len(query.units) > 1 else None
+                known[key] = next(answered) if query is not None and len(query.units) > 1 else None
         found = [known[key] for key in keys]
         while len(known) > REMEMBERED:
             known.popitem(last=False)
@@ -252,8 +256,8 @@ class AGSERReward:
     ) -> None:
         scored = [parts for parts in found if parts is not None]
         for place, part in enumerate(("r_att", "r_non")):
-            if log_metric is not None and scored:
-                log_metric(f"{self.name}/{part}", sum(parts[place] for parts in scored) / len(scored))
+            if log_metric is not None:  # whatever the rows: processes gather what is logged
+                log_metric(f"{self.name}/{part}", sum(p[place] for p in scored) / len(scored) if scored else math.nan)
             if log_extra is not None:
                 log_extra(f"{self.name}_{part}", [None if parts is None else parts[place] for parts in found])
 
