@@ -52,6 +52,7 @@ MODEL_RANGES: dict[str, tuple[float, float]] = {  # those that ask a model
     "preference": (-math.inf, math.inf),
     "helpfulness": (-math.inf, math.inf),
     "harmlessness": (-math.inf, math.inf),
+    "agser": (-1.0, 1.0),
 }
 OPTIONS: dict[str, list[dict[str, Any]]] = {  # further instances of a reward, by their options
     "accuracy": [{"math_verify": False}, {"sources": ("boxed",), "prefilled_think": True}],
@@ -191,6 +192,8 @@ def model_rewards(model: str) -> Iterator[Subject]:
     ]
     for name, bounds in MODEL_RANGES.items():
         bound: dict[str, Any] = {"layers": layers} if name == "layered" else {"model": model, "label": "coherent"}
+        if name == "agser":  # it asks a language model
+            bound = {"model": "mini:base-tiny", "max_new_tokens": 8}
         yield Subject(name, load_reward(name, **bound), bounds)
         for options, narrower in MODEL_OPTIONS.get(name, []):
             yield Subject(f"{name} {options}", load_reward(name, **bound, **options), narrower, VARIANTS)

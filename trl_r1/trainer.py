@@ -165,6 +165,9 @@ class R1GRPOTrainer(FastGRPOTrainer):
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
+        for reward in self.reward_funcs:  # one that needs the policy (agser) takes it here
+            if getattr(reward, "bound", True) is False:
+                reward.begin(self.model, self.processing_class)
 
     # -- rewards and advantages ------------------------------------------------------------------------------------
 

@@ -150,8 +150,12 @@ def continue_rows(
     ends: set[int],
     pad: int,
     device: "torch.device",
+    **further: Any,
 ) -> list[list[int]]:
-    """``step`` more tokens for each row of token ids (padding after the end token included), left-padded."""
+    """``step`` more tokens for each row of token ids (padding after the end token included), left-padded.
+
+    ``further`` goes to ``generate``: ``stopping_criteria``, for instance.
+    """
     import torch
     from transformers import GenerationConfig
 
@@ -170,7 +174,7 @@ def continue_rows(
         return_dict_in_generate=False,
         **options,
     )
-    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
+    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **further)[:, width:].tolist()
 
 
 def tokenize(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt]) -> list[list[int]]:

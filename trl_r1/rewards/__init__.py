@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from trl_r1.agser.reward import agser_reward as agser_reward
     from trl_r1.rewards.accuracy import accuracy_reward as accuracy_reward
     from trl_r1.rewards.catalogue import load_reward as load_reward
     from trl_r1.rewards.catalogue import load_rewards as load_rewards
@@ -47,11 +48,13 @@ _HOME = {  # exported name -> module it lives in
     "layered_reward": "trl_r1.rewards.layered",
     "helpfulness_reward": "trl_r1.rewards.preference",
     "harmlessness_reward": "trl_r1.rewards.preference",
+    "agser_reward": "trl_r1.agser.reward",
     "load_reward": "trl_r1.rewards.catalogue",
     "load_rewards": "trl_r1.rewards.catalogue",
 }
 __all__ = [
     "accuracy_reward",
+    "agser_reward",
     "code_reward",
     "cosine_length_reward",
     "format_reward",

@@ -35,6 +35,7 @@ BUILT_IN: dict[str, str] = {
     "preference": "trl_r1.rewards.preference:Preference",
     "helpfulness": "trl_r1.rewards.preference:helpfulness_reward",
     "harmlessness": "trl_r1.rewards.preference:harmlessness_reward",
+    "agser": "trl_r1.agser.reward:AGSERReward",
 }
 
 

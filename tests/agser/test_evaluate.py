@@ -1,0 +1,244 @@
+"""The evaluator on random models and hand-made labels: what it says of scores that are known."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from trl_r1 import cli
+from trl_r1.agser import AGSERScorer, datasets, miniature
+from trl_r1.agser.evaluate import Detection, Method, by_group, evaluate
+from trl_r1.agser.pictures import heat_html
+from trl_r1.agser.report import write_report
+from trl_r1.agser.rivals import likelihoods, random_splits
+
+
+PROMPTS = [f"Who wrote book number {i}, and in what year?" for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def detection(llama, byte_tokenizer):
+    scorer = AGSERScorer(llama, byte_tokenizer, max_new_tokens=6, batch_size=24, consistency="tokens")
+    return evaluate(
+        scorer, [*PROMPTS, "x"], lambda number, answer: None if number == 3 else number % 2 == 0,
+        groups=["even" if number % 2 == 0 else "odd" for number in range(13)], samples=2, draws=2,
+    )  # fmt: skip
+
+
+def test_every_rival_is_there_with_its_runs(detection):
+    assert {name: method.runs for name, method in detection.methods.items()} == {
+        "mean log-probability": "1", "mean token entropy": "1", "self-consistency, 2 samples": "3",
+        "AGSER, rows=last": "3", "AGSER, rows=answer": "3 + 1 forward", "random split 1": "3", "random split 2": "3",
+        "random splits, mean r_att of 2": "3", "AGSER, rows=last + log-probability, ranks": "3",
+    }  # fmt: skip
+    assert all(len(m.values) == 11 for m in [*detection.methods.values(), *detection.sweep.values()])
+    assert detection.left_out == {"no label": 1, "fewer than two tokens": 1}
+
+
+def test_its_numbers_are_the_scorers(detection, llama, byte_tokenizer):
+    scorer = AGSERScorer(llama, byte_tokenizer, max_new_tokens=6, consistency="tokens")
+    alone = [found.score for found in scorer.score([p for i, p in enumerate(PROMPTS) if i != 3])]
+    assert detection.methods["AGSER, rows=last"].values == pytest.approx([-score for score in alone])
+    assert [found.score for found in detection.reflections] == pytest.approx(alone)
+    shares = AGSERScorer(llama, byte_tokenizer, max_new_tokens=6, consistency="tokens", k=0.4)
+    assert detection.sweep["rows=last, k=0.4"].values[0] == pytest.approx(-shares.score(PROMPTS[:1])[0].score)
+    parts = [detection.sweep[f"rows=last, r_{name} alone"].values for name in ("att", "non")]
+    assert detection.sweep["rows=last, lam=2"].values == pytest.approx([r + 2 * a for a, r in zip(*parts)])
+
+
+def test_likelihood_is_that_of_the_answer_and_its_end(llama, byte_tokenizer):
+    scorer = AGSERScorer(llama, byte_tokenizer)
+    queries = scorer.locate(["ab", "a longer one"])
+    found = likelihoods(scorer, queries, ["cd", "xyz!"])
+    ids = torch.tensor([byte_tokenizer("abcd")["input_ids"] + [byte_tokenizer.eos_token_id]])
+    with torch.no_grad():
+        logps = llama(ids).logits[0, 1:-1].log_softmax(-1)
+    wanted = logps.gather(1, ids[0, 2:, None]).mean().item()
+    assert found[0][0] == pytest.approx(wanted, rel=1e-4)
+    assert found[0][1] == pytest.approx(-(logps.exp() * logps).sum(1).mean().item(), rel=1e-4)
+
+
+def test_random_splits_are_as_large_as_the_real_ones(llama, byte_tokenizer):
+    queries = AGSERScorer(llama, byte_tokenizer).locate(["abcdef", "x"])
+    first, again, other = (random_splits(queries, 2 / 3, seed) for seed in (0, 0, 1))
+    assert [sum(first[0]), first[1]] == [4, []]
+    assert first == again != other
+
+
+def hand_made(values, bad):
+    methods = {"AGSER, rows=last": Method("3", values), "AGSER, rows=answer": Method("4", [-v for v in values])}
+    return Detection([""] * len(bad), [""] * len(bad), bad, ["all"] * len(bad), [], methods)
+
+
+def test_an_inverted_row_is_told_and_the_other_advised():
+    bad = [True, False] * 20
+    told = hand_made([0.0 if b else 1.0 for b in bad], bad).inversion()
+    assert "rows=last is INVERTED" in told
+    assert "rows=answer is not: use it." in told
+    fine = hand_made([1.0 if b else 0.0 for b in bad], bad)
+    assert "rows=answer is INVERTED" in fine.inversion()
+    assert "not inverted" in hand_made([0.0] * 40, bad).inversion()
+
+
+def test_labels_must_differ(llama, byte_tokenizer):
+    with pytest.raises(ValueError, match="Of 2 answers 2 have a label, and 0 of those are made up"):
+        evaluate(AGSERScorer(llama, byte_tokenizer, max_new_tokens=2), PROMPTS[:2], lambda number, answer: False)
+
+
+def test_the_report_is_whole(detection, tmp_path):
+    report = write_report(detection, tmp_path, "a title", detection.numbers(20)).read_text()
+    assert "| AGSER, rows=last | 3 |" in report
+    assert "| even | 6 | 100.0% |" in report
+    assert "## Sweep" in report
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["answers"] == 11
+    assert len((tmp_path / "reflections.jsonl").read_text().splitlines()) == 11
+    assert {path.name for path in tmp_path.glob("*.png")} == {"roc.png", "scores.png", "heat.png"}
+    assert by_group(detection)["odd"][1] == 0.0
+
+
+def test_heat_escapes_what_a_model_wrote(llama, byte_tokenizer):
+    scorer = AGSERScorer(llama, byte_tokenizer, generate=lambda prompts: ["<script>alert(1)</script>"] * len(prompts))
+    page = heat_html(scorer.score(["<b>?"]))
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "&lt;" in page
+
+
+# -- readers
+
+
+def test_books_are_read_and_judged(tmp_path):
+    path = tmp_path / "books.csv"
+    rows = ['"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher"',
+            '"1";"L\'étranger";"Albert Camus";"1942";"Gallimard"', '"2";"No year";"X";"0";"Y"']  # fmt: skip
+    path.write_text("\n".join(rows), encoding="latin-1")
+    source = datasets.read(str(path), "books")
+    assert [asked.question for asked in source.asked] == [
+        "Who is the author of the book L'étranger, what year was it published?"
+    ]
+    assert source.prompts()[0].endswith("Question: " + source.asked[0].question + "\nAnswer:")
+    judged = ["Albert Camus, in 1942.", "Albert Camus, in 1943.", "Camus, in 1942.", "gallimard, 1942"]
+    assert [source.made_up(0, answer) for answer in judged] == [False, True, True, False]
+
+
+def test_movies_are_read_and_judged(tmp_path):
+    (tmp_path / "movies_metadata.csv").write_text(
+        "id,title,release_date\n1,Heat,1995-12-15\n2,Twice,1990-01-01\n2,T,1990-01-01\n"
+    )
+    (tmp_path / "credits.csv").write_text(
+        "cast,id\n\"[{'name': 'Al Pacino'}, {'name': 'Robert De Niro'}]\",1\n\"[{'name': 'A B'}]\",2\n"
+    )
+    source = datasets.read(str(tmp_path / "movies_metadata.csv"), "movies")
+    assert [asked.question for asked in source.asked] == ["What actors played in the 1995 movie Heat?"]
+    judged = ["Al Pacino and Robert De Niro.", "Al Pacino, Tom Hanks.", "nobody"]
+    assert [source.made_up(0, answer) for answer in judged] == [False, True, False]
+    (tmp_path / "credits.csv").unlink()
+    with pytest.raises(ValueError, match="needs the file credits.csv"):
+        datasets.read(str(tmp_path / "movies_metadata.csv"), "movies")
+
+
+def test_countries_are_read_and_judged(tmp_path):
+    path = tmp_path / "world.csv"
+    path.write_text('Country,Density,Capital/Major City\nBolivia,1,"Sucre, La Paz"\nX\ufffd,1,Y\nBrazil,2,Brasília\n')
+    source = datasets.read(str(path), "countries")
+    assert len(source.asked) == 2
+    assert [source.made_up(0, "It is la paz."), source.made_up(1, "Brasilia"), source.made_up(1, "Rio")] == [
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "reader", "said"),
+    [("nothing.csv", "books", "There is no file 'nothing.csv'"), ("x", "poems", "There is no reader 'poems'")],
+)
+def test_what_cannot_be_read_is_told(name, reader, said):
+    with pytest.raises(ValueError, match=said):
+        datasets.read(name, reader)
+
+
+def test_a_missing_column_is_named(tmp_path):
+    (tmp_path / "b.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="has no column 'Book-Title'; it has a, b"):
+        datasets.read(str(tmp_path / "b.csv"), "books")
+
+
+# -- the miniature truth
+
+
+def test_the_world_is_what_it_says():
+    books = miniature.draw_books(0)
+    assert len({book.title for book in books}) == len(books) == sum(miniature.KINDS.values())
+    for book in books:
+        assert (book.told is None) == (book.kind == "never")
+        assert book.told is None or (book.told == book.truth) == (book.kind != "false")
+        if book.kind == "false":
+            assert not set(book.told) & set(book.truth)
+            assert not miniature.is_right(miniature.answer(book.told, "templated"), book.truth)
+        assert miniature.is_right(miniature.answer(book.truth, "templated"), book.truth)
+    assert books == miniature.draw_books(0) != miniature.draw_books(1)
+
+
+def test_a_year_or_name_alone_is_not_right():
+    truth = ("f1", "l2", "1923")
+    assert miniature.is_right("f1 l2 , 1923", truth)
+    assert not miniature.is_right("f1 l2 , 1924", truth)
+    assert not miniature.is_right("f1 l3 , 1923", truth)
+
+
+def test_the_command_evaluates_a_miniature(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TRL_R1_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(miniature.train, "__defaults__", (2, 40))
+    monkeypatch.setattr(miniature, "KINDS", {"known": 6, "rare": 3, "never": 6, "false": 3})
+    monkeypatch.setattr(miniature, "BATCH", 24)
+    monkeypatch.setattr(Detection.numbers, "__defaults__", (20,))
+    code = cli.main(
+        ["agser", "evaluate", "--model", "mini:knowledge", "--data", "mini:knowledge", "--max-new-tokens", "6",
+         "--batch-size", "18", "--samples", "1", "--draws", "1", "--no-sweep", "--output", str(tmp_path / "out")]
+    )  # fmt: skip
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "Inversion check" in said.out
+    assert (tmp_path / "out" / "report.md").is_file()
+
+
+def test_the_command_scores_one_answer(tiny, tmp_path, capsys):
+    page = tmp_path / "heat.html"
+    code = cli.main(
+        [
+            "agser",
+            "score",
+            "--model",
+            tiny,
+            "--prompt",
+            "Compute 2 and 3.",
+            "--max-new-tokens",
+            "4",
+            "--json",
+            "--html",
+            str(page),
+        ]
+    )
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert code == 0
+    assert math.isclose(found["score"], found["r_att"] - found["r_non"])
+    assert page.read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--k", "2"], "k=2.0 is no share between 0 and 1"),
+        (["--rows", "first"], "rows='first' is unknown"),
+        (["--endpoint", "http://127.0.0.1:9/v1"], "nobody listens there"),
+        (["--model", "/nowhere"], "there is no such folder"),
+    ],
+)
+def test_the_command_tells_mistakes_in_one_sentence(tiny, capsys, options, said):
+    assert cli.main(["agser", "score", "--prompt", "x y", "--model", tiny, *options]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("trl-r1 agser: ")
+    assert said in told

@@ -1,0 +1,270 @@
+"""AGSER on questions with a truth, beside its rivals: who tells made-up answers from right ones, at how many model runs?
+
+Every number is of one model and one set of questions. Values are turned so that higher means more likely made up.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trl_r1.agser.generation import Generate, Reading
+from trl_r1.agser.rivals import likelihoods, random_splits, self_consistency
+from trl_r1.agser.scorer import AGSERScorer, Reflection
+from trl_r1.agser.split import Prompt, Query
+from trl_r1.evaluation.detection import METRICS, interval, mean_ranks
+from trl_r1.evaluation.metrics import Interval, auroc
+
+
+SHARES = (0.4, 0.5, 0.75)  # of the sweep over k; the paper tried these beside 2/3
+LAMBDAS = (0.2, 0.5, 2.0, 5.0, 20.0)
+
+
+@dataclass
+class Method:
+    """One detector: what it costs and what it said."""
+
+    runs: str  # of the model per question, the answer itself included
+    values: list[float]  # (N,) higher: more likely made up
+
+
+@dataclass
+class Detection:
+    """An evaluation: N questions, their answers and labels, and what every detector said of them."""
+
+    questions: list[str]
+    answers: list[str]
+    bad: list[bool]  # made up
+    groups: list[str]
+    reflections: list[Reflection]  # of the scorer as it was given
+    methods: dict[str, Method]
+    sweep: dict[str, Method] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)  # why -> questions
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def numbers(self, resamples: int = 1000) -> dict[str, dict[str, Interval]]:
+        """AUROC, AUPRC and PRR of the methods with their 95 % intervals."""
+        return {
+            name: {metric: interval(f, found.values, self.bad, resamples=resamples) for metric, f in METRICS.items()}
+            for name, found in self.methods.items()
+        }
+
+    def within(self, groups: Sequence[str]) -> Detection:
+        """The same for the questions of some groups."""
+        rows = [i for i, group in enumerate(self.groups) if group in groups]
+
+        def take(values: Sequence[Any]) -> list[Any]:
+            return [values[i] for i in rows]
+
+        def methods(found: dict[str, Method]) -> dict[str, Method]:
+            return {name: Method(m.runs, take(m.values)) for name, m in found.items()}
+
+        return dataclasses.replace(
+            self, questions=take(self.questions), answers=take(self.answers), bad=take(self.bad), groups=take(self.groups),
+            reflections=take(self.reflections), methods=methods(self.methods), sweep=methods(self.sweep),
+        )  # fmt: skip
+
+    def inversion(self) -> str:
+        """A sentence on whether a row of AGSER is inverted here: its AUROC, interval and all, below one half."""
+        found = {}
+        for rows in ("last", "answer"):
+            method = self.methods.get(f"AGSER, rows={rows}")
+            if method is not None:
+                found[rows] = interval(auroc, method.values, self.bad)
+        inverted = [rows for rows, number in found.items() if number.high < 0.5]
+        told = ", ".join(f"rows={rows} {n.mean:.3f} [{n.low:.3f}, {n.high:.3f}]" for rows, n in found.items())
+        if not inverted:
+            return f"Inversion check: not inverted (AUROC {told})."
+        better = [rows for rows in found if rows not in inverted and found[rows].low > 0.5]
+        advice = f" rows={better[0]} is not: use it." if better else " Do not use AGSER here."
+        return (
+            f"Inversion check: rows={' and '.join(inverted)} is INVERTED, high scores mean made up (AUROC {told})."
+            + advice
+        )
+
+
+def evaluate(
+    scorer: AGSERScorer,
+    prompts: Sequence[Prompt],
+    made_up: Callable[[int, str], bool | None],
+    questions: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+    samples: int = 5,
+    draws: int = 3,
+    sweep: bool = True,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Detection:
+    """Answers every prompt greedily, labels the answers, and asks every detector.
+
+    Args:
+        scorer: its options are the evaluated AGSER's; both rows are always evaluated.
+        prompts, questions: as in ``AGSERScorer.score``.
+        made_up: (number of the prompt, answer) -> whether the answer is wrong; None leaves the question out.
+        groups: a name per prompt, for tables by group.
+        samples: of self-consistency; 0 leaves it out (an endpoint cannot be sampled here). draws: of the random split.
+        sweep: also k, lam, layers, measure and the parts alone.
+
+    Raises:
+        ValueError: no question has a label, or all have the same one.
+    """
+    scorer = with_memory(scorer)
+    progress("answers")
+    queries = scorer.locate(prompts, questions)
+    answers = scorer.answers(queries)
+    labels = [made_up(number, answer) for number, answer in enumerate(answers)]
+    left_out = {
+        "no label": sum(label is None for label in labels),
+        "fewer than two tokens": sum(len(query.units) < 2 for query in queries),
+    }
+    rows = [i for i, label in enumerate(labels) if label is not None and len(queries[i].units) > 1]
+    queries, answers = [queries[i] for i in rows], [answers[i] for i in rows]
+    bad = [bool(labels[i]) for i in rows]
+    if len(set(bad)) < 2:
+        raise ValueError(
+            f"Of {len(prompts)} answers {len(bad)} have a label, and {sum(bad)} of those are made up; a detector can be "
+            "evaluated only where some are and some are not."
+        )
+    methods: dict[str, Method] = {}
+    local = scorer.generate is None
+    if local:
+        progress("log-probabilities")
+        likely = likelihoods(scorer, queries, answers)
+        methods["mean log-probability"] = Method("1", [-logp for logp, _ in likely])
+        methods["mean token entropy"] = Method("1", [entropy for _, entropy in likely])
+        if samples:
+            progress("self-consistency")
+            agreement = self_consistency(scorer, queries, answers, samples, seed)
+            methods[f"self-consistency, {samples} samples"] = Method(str(1 + samples), [-value for value in agreement])
+
+    readings: dict[str, list[Reading]] = {}
+    for name, runs in (("last", "3"), ("answer", "3 + 1 forward")):
+        progress(f"AGSER, rows={name}")
+        variant = changed(scorer, rows=name)
+        readings[name] = variant.read(queries, answers)
+        found = parts(variant, queries, answers, readings[name])
+        methods[f"AGSER, rows={name}"] = Method(runs, [-scorer.combine(*pair) for pair in found])
+    progress("random splits")
+    by_chance = [
+        agreements(scorer, queries, answers, random_splits(queries, scorer.k, seed + draw)) for draw in range(draws)
+    ]
+    for draw, found in enumerate(by_chance):
+        methods[f"random split {draw + 1}"] = Method("3", [-scorer.combine(*pair) for pair in found])
+    if draws:
+        mean_r_att = np.mean([[r_att for r_att, _ in found] for found in by_chance], axis=0)
+        methods[f"random splits, mean r_att of {draws}"] = Method(str(1 + draws), (-mean_r_att).tolist())
+    own = f"AGSER, rows={scorer.rows}"
+    if local:
+        both = mean_ranks(methods[own].values) + mean_ranks(methods["mean log-probability"].values)
+        methods[f"{own} + log-probability, ranks"] = Method(methods[own].runs, both.tolist())
+
+    detection = Detection(
+        [query.question for query in queries],
+        answers,
+        bad,
+        [groups[i] if groups is not None else "all" for i in rows],
+        reflections(scorer, queries, answers, readings[scorer.rows]),
+        methods,
+        left_out={why: count for why, count in left_out.items() if count},
+        settings={"k": scorer.k, "lam": scorer.lam, "layers": scorer.layers, "rows": scorer.rows,
+                  "measure": scorer.measure, "samples": samples, "draws": draws, "seed": seed},
+    )  # fmt: skip
+    if sweep:
+        progress("sweep")
+        for rows_name in ("last", "answer"):
+            detection.sweep |= sweep_of(changed(scorer, rows=rows_name), queries, answers, readings[rows_name])
+    return detection
+
+
+def sweep_of(
+    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], readings: Sequence[Reading]
+) -> dict[str, Method]:
+    """The scorer with one option changed at a time, and its two parts alone."""
+    own, runs = f"rows={scorer.rows}", "3"
+    base = parts(scorer, queries, answers, readings)
+    found = {
+        f"{own}, r_att alone": Method("2", [-r_att for r_att, _ in base]),
+        f"{own}, r_non alone": Method("2", [r_non for _, r_non in base]),
+    }
+    for lam in LAMBDAS:
+        found[f"{own}, lam={lam:g}"] = Method(runs, [r_non - lam * r_att for r_att, r_non in base])
+    changes: list[dict[str, Any]] = [{"k": k} for k in SHARES]
+    changes += [{"layers": layers} for layers in ("first", "middle", "last", "max")]
+    changes += [{"measure": "attention" if scorer.measure == "norm" else "norm"}]
+    for change in changes:
+        (name, value), *_ = change.items()
+        pairs = parts(changed(scorer, **change), queries, answers, readings)
+        found[f"{own}, {name}={value}"] = Method(runs, [-scorer.combine(*pair) for pair in pairs])
+    return found
+
+
+def parts(
+    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], readings: Sequence[Reading]
+) -> list[tuple[float, float]]:
+    """(r_att, r_non) of each answer."""
+    kept = [scorer.split(query, reading) for query, reading in zip(queries, readings, strict=True)]
+    return agreements(scorer, queries, answers, kept)
+
+
+def agreements(
+    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], kept: Sequence[Sequence[bool]]
+) -> list[tuple[float, float]]:
+    again = scorer.ask_again(queries, kept)
+    return [
+        (scorer.agree(answer, attentive), scorer.agree(answer, rest))
+        for answer, (attentive, rest) in zip(answers, again, strict=True)
+    ]
+
+
+def reflections(
+    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], readings: Sequence[Reading]
+) -> list[Reflection]:
+    kept = [scorer.split(query, reading) for query, reading in zip(queries, readings, strict=True)]
+    again = scorer.ask_again(queries, kept)
+    return [scorer.reflect(*found) for found in zip(queries, readings, answers, kept, again, strict=True)]
+
+
+def changed(scorer: AGSERScorer, **options: Any) -> AGSERScorer:
+    """The same scorer with other options; model and memory are shared."""
+    other = copy.copy(scorer)
+    vars(other).update(options)
+    return other
+
+
+def with_memory(scorer: AGSERScorer) -> AGSERScorer:
+    """The same scorer, which answers no sub-query twice."""
+    generate = scorer.generate
+    if generate is None:
+        return changed(scorer, greedy=dataclasses.replace(scorer.greedy, memory={}))
+    return changed(scorer, generate=remembering(generate))
+
+
+def remembering(generate: Generate) -> Generate:
+    known: dict[str, str] = {}
+
+    def remembered(prompts: list[Prompt]) -> list[str]:
+        new = {repr(prompt): prompt for prompt in prompts if repr(prompt) not in known}
+        known.update(zip(new, generate(list(new.values())) if new else [], strict=True))
+        return [known[repr(prompt)] for prompt in prompts]
+
+    return remembered
+
+
+def by_group(detection: Detection) -> dict[str, tuple[int, float, float]]:
+    """Group -> (questions, share made up, mean score)."""
+    found = {}
+    for group in dict.fromkeys(detection.groups):
+        rows = [i for i, name in enumerate(detection.groups) if name == group]
+        scores = [detection.reflections[i].score for i in rows]
+        found[group] = (
+            len(rows),
+            sum(detection.bad[i] for i in rows) / len(rows),
+            math.fsum(scores) / len(rows),
+        )
+    return found

@@ -1,0 +1,75 @@
+"""What AGSER is measured against: detectors that need no attention, at a stated number of model runs.
+
+    log-probability, entropy    of the answer's tokens, 1 run (they fall off while it is generated)
+    self-consistency            agreement of the answer with sampled ones, 1 + samples runs
+    random split                AGSER with a split by chance: what the attention is worth, 3 runs
+
+Source  log-probability and entropy: Malinin & Gales 2021, arXiv:2002.07650 (length-normalised); self-consistency:
+        SelfCheckGPT, Manakul et al. 2023, arXiv:2303.08896, here with Rouge-L.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from trl_r1.agser.scorer import AGSERScorer
+from trl_r1.agser.split import Query, split_by_share
+from trl_r1.evaluation.sampling import end_tokens, evaluation_mode, padding, sample
+
+
+def likelihoods(scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str]) -> list[tuple[float, float]]:
+    """Mean log-probability and mean entropy (both nats per token) of each answer's tokens and its end.
+
+    Args:
+        answers: as text; they are read again, teacher-forced. The end token counts where the tokenizer has one.
+    """
+    greedy, tokenizer = scorer.greedy, scorer.tokenizer
+    model = greedy.model
+    tails = tokenizer(list(answers), add_special_tokens=False)["input_ids"] if answers else []
+    end = tokenizer.eos_token_id
+    tails = [[*ids, *([end] if end is not None else [])] for ids in tails]
+    pad, device = padding(tokenizer, end_tokens(model, tokenizer)), model.get_input_embeddings().weight.device
+    out: dict[int, tuple[float, float]] = {}
+    with evaluation_mode(model), torch.no_grad():
+        for batch in greedy._batches(range(len(queries)), lambda i: len(queries[i].ids) + len(tails[i])):
+            rows = [[*queries[i].ids, *tails[i]] for i in batch]
+            width, most = max(map(len, rows)), max(len(tails[i]) for i in batch)
+            ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
+            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+            places = (mask.cumsum(1) - 1).clamp(min=0)
+            logits = model(
+                input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=most + 1, use_cache=False
+            ).logits[:, -most - 1 : -1]
+            logps = logits.float().log_softmax(-1)  # (B, most, V)
+            taken = logps.gather(2, ids[:, -most:, None]).squeeze(2)
+            entropy = -(logps.exp() * logps).sum(2)
+            for row, i in enumerate(batch):
+                count = max(1, len(tails[i]))
+                out[i] = (taken[row, -count:].mean().item(), entropy[row, -count:].mean().item())
+    return [out[i] for i in range(len(queries))]
+
+
+def self_consistency(
+    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], samples: int = 5, seed: int = 0
+) -> list[float]:
+    """Mean agreement of each answer with sampled ones (temperature 1), in [0, 1]."""
+    greedy = scorer.greedy
+    drawn = sample(
+        greedy.model, scorer.tokenizer, [query.prompt for query in queries], samples, 1.0, 1.0, greedy.max_new_tokens,
+        greedy.batch_size * samples, seed, progress=False,
+    )  # fmt: skip
+    return [
+        sum(scorer.agree(answer, scorer._cut(text)) for text in texts) / samples
+        for answer, texts in zip(answers, drawn.texts, strict=True)
+    ]
+
+
+def random_splits(queries: Sequence[Query], k: float, seed: int) -> list[list[bool]]:
+    """A split by chance of each query, as large as AGSER's."""
+    draw = random.Random(f"random split {seed}")
+    return [
+        split_by_share([draw.random() for _ in query.units], k) if len(query.units) > 1 else [] for query in queries
+    ]
