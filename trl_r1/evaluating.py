@@ -26,7 +26,7 @@ from trl_r1.evaluation.suites import Entry, problems_of, read_counts, read_entri
 from trl_r1.files import replace_file
 from trl_r1.options import read_rewards
 from trl_r1.rewards.catalogue import load_rewards
-from trl_r1.startup import RunFolder, finished
+from trl_r1.startup import SUMMARY, RunFolder, finished
 
 
 DEFAULT_SAMPLES = 16
@@ -166,6 +166,10 @@ def load_parts(place: str) -> dict[str, Evaluation]:
     if not path.is_dir():
         raise ValueError(f"There is no evaluation at {place!r}: neither a file nor a folder.")
     files = sorted(file for file in path.glob("*.json") if file.name not in NOT_PARTS and is_evaluation(file))
+    summary = path / SUMMARY
+    if summary.is_file():  # the order of the run that made them
+        told = list(json.loads(summary.read_text(encoding="utf-8")).get("parts") or {})
+        files.sort(key=lambda file: told.index(file.stem) if file.stem in told else len(told))
     if not files:
         raise ValueError(f"The folder {place!r} holds no evaluation that `evaluate` or a training stage has written.")
     return {file.stem: Evaluation.load(file) for file in files}
