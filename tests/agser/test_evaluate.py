@@ -74,10 +74,12 @@ def hand_made(values, bad):
 def test_an_inverted_row_is_told_and_the_other_advised():
     bad = [True, False] * 20
     told = hand_made([0.0 if b else 1.0 for b in bad], bad).inversion()
-    assert "rows=last is INVERTED" in told
+    assert "rows=last INVERTED" in told
     assert "rows=answer is not: use it." in told
     fine = hand_made([1.0 if b else 0.0 for b in bad], bad)
-    assert "rows=answer is INVERTED" in fine.inversion()
+    assert "rows=answer INVERTED" in fine.inversion()
+    fine.sweep["rows=last, measure=attention"] = Method("3", [0.0 if b else 1.0 for b in bad])
+    assert "rows=answer and rows=last, measure=attention INVERTED" in fine.inversion()
     assert "not inverted" in hand_made([0.0] * 40, bad).inversion()
 
 

@@ -71,21 +71,21 @@ class Detection:
         )  # fmt: skip
 
     def inversion(self) -> str:
-        """A sentence on whether a row of AGSER is inverted here: its AUROC, interval and all, below one half."""
-        found = {}
-        for rows in ("last", "answer"):
-            method = self.methods.get(f"AGSER, rows={rows}")
-            if method is not None:
-                found[rows] = interval(auroc, method.values, self.bad)
-        inverted = [rows for rows, number in found.items() if number.high < 0.5]
-        told = ", ".join(f"rows={rows} {n.mean:.3f} [{n.low:.3f}, {n.high:.3f}]" for rows, n in found.items())
+        """A sentence on whether AGSER is inverted here, for either row and, with a sweep, for either measure: whether its
+        AUROC is below one half, interval and all."""
+        methods = {f"rows={rows}": self.methods.get(f"AGSER, rows={rows}") for rows in ("last", "answer")}
+        methods |= {name: method for name, method in self.sweep.items() if ", measure=" in name}
+        found = {
+            name: interval(auroc, method.values, self.bad) for name, method in methods.items() if method is not None
+        }
+        inverted = [name for name, number in found.items() if number.high < 0.5]
+        told = "; ".join(f"{name} {n.mean:.3f} [{n.low:.3f}, {n.high:.3f}]" for name, n in found.items())
         if not inverted:
             return f"Inversion check: not inverted (AUROC {told})."
-        better = [rows for rows in found if rows not in inverted and found[rows].low > 0.5]
-        advice = f" rows={better[0]} is not: use it." if better else " Do not use AGSER here."
+        better = sorted((name for name in found if found[name].low > 0.5), key=lambda name: -found[name].mean)
+        advice = f" {better[0]} is not: use it." if better else " Do not use AGSER here."
         return (
-            f"Inversion check: rows={' and '.join(inverted)} is INVERTED, high scores mean made up (AUROC {told})."
-            + advice
+            f"Inversion check: {' and '.join(inverted)} INVERTED, a high score means made up (AUROC {told})." + advice
         )
 
 
@@ -186,11 +186,12 @@ def sweep_of(
     scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], readings: Sequence[Reading]
 ) -> dict[str, Method]:
     """The scorer with one option changed at a time, and its two parts alone."""
-    own, runs = f"rows={scorer.rows}", "3"
+    own, further = f"rows={scorer.rows}", " + 1 forward" if scorer.rows == "answer" else ""
+    runs, one_less = f"3{further}", f"2{further}"
     base = parts(scorer, queries, answers, readings)
     found = {
-        f"{own}, r_att alone": Method("2", [-r_att for r_att, _ in base]),
-        f"{own}, r_non alone": Method("2", [r_non for _, r_non in base]),
+        f"{own}, r_att alone": Method(one_less, [-r_att for r_att, _ in base]),
+        f"{own}, r_non alone": Method(one_less, [r_non for _, r_non in base]),
     }
     for lam in LAMBDAS:
         found[f"{own}, lam={lam:g}"] = Method(runs, [r_non - lam * r_att for r_att, r_non in base])
