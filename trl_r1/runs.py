@@ -21,6 +21,7 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from trl_r1 import manifest
 from trl_r1.checkpoints import train
 from trl_r1.config import R1GRPOConfig
+from trl_r1.curriculum import levels_of
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
@@ -86,6 +87,8 @@ def prepare(
         )
     config.reward_weights = config.reward_weights or weights
     train_rows = _training_problems(options, config.seed) if make_rows is None else make_rows()
+    if config.curriculum != "none":
+        levels_of(train_rows, config.curriculum_column)  # or one sentence that says what is missing
     evaluation_rows = evaluation_problems(options, config.seed)
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
