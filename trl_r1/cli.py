@@ -32,6 +32,7 @@ COMMANDS = {  # run in this process
     "doctor": ("trl_r1.doctor", "check versions, devices and that training equals stock TRL"),
     "recipes": ("trl_r1.recipes_command", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),
     "rewards": ("trl_r1.rewards_command", "list rewards, try one on a completion, audit one, train the semantic one"),
+    "traces": ("trl_r1.trace_command", "verified reasoning traces, aimed at the levels with the fewest; replay them"),
     "data": (
         "trl_r1.data_command",
         "examine a dataset's gold answers, grade its problems: trl-r1 data check rows.jsonl",
