@@ -149,7 +149,7 @@ def test_a_run_leaves_what_it_promises_and_is_finished_the_second_time(recipe, c
     }  # fmt: skip
     zero.main(["--config", recipe(**options)])
     out = tmp_path / "out"
-    for name in ("run.json", "metrics.jsonl", "report.md", "summary.json", "evaluation_before.json",
+    for name in ("run.json", "metrics.jsonl", "report.md", "summary.json", "evaluation_before.json", "monitor.html",
                  "evaluation_after.json", "model.safetensors", "reward.png"):  # fmt: skip
         assert (out / name).is_file(), name
     summary = json.loads((out / "summary.json").read_text())

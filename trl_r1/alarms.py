@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "alarms.jsonl"
 METRIC = "alarm/preference_up_rule_down"
+ADVICE = "The reward model is probably being played: use an earlier checkpoint, fewer steps, or a lower weight."
 
 
 @dataclass(frozen=True)
@@ -160,5 +161,4 @@ def notes(alarm: HackAlarm) -> list[str]:
             f"No alarm: in {alarm.watched} logged steps with a preference reward, none rose while "
             f"{' or '.join(alarm.rules)} fell (windows of {alarm.window})."
         ]
-    advice = "The reward model is probably being played: use an earlier checkpoint, fewer steps, or a lower weight."
-    return [*(f"**{sentence(row, alarm.window)}**" for row in rows), advice]
+    return [*(f"**{sentence(row, alarm.window)}**" for row in rows), ADVICE]

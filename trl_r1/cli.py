@@ -24,12 +24,20 @@ COMMANDS = {  # run in this process
         "trl_r1.preset_command",
         "a stage's published numbers as a recipe for a card: trl-r1 preset zero --gpu 24GB",
     ),
+    "watch": (
+        "trl_r1.watch_command",
+        "a run's numbers and alarms in the terminal while it trains: trl-r1 watch runs/zero",
+    ),
     "demo": ("trl_r1.mini.demo", "train a small model on this machine's CPU and show what it learnt"),
     "doctor": ("trl_r1.doctor", "check versions, devices and that training equals stock TRL"),
     "recipes": ("trl_r1.recipes_command", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),
     "rewards": ("trl_r1.rewards_command", "list rewards, try one on a completion, audit one, train the semantic one"),
     "agser": ("trl_r1.agser_command", "hallucination score: score one answer, or evaluate it beside its rivals"),
-    "data": ("trl_r1.data_command", "examine a dataset's gold answers: trl-r1 data check rows.jsonl"),
+    "traces": ("trl_r1.trace_command", "verified reasoning traces, aimed at the levels with the fewest; replay them"),
+    "data": (
+        "trl_r1.data_command",
+        "examine a dataset's gold answers, grade its problems: trl-r1 data check rows.jsonl",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from trl import GRPOConfig
 
 from trl_r1.advantages import ADVANTAGES, find_advantage
+from trl_r1.curriculum import CURRICULA
 from trl_r1.kl import KL_ESTIMATORS
 from trl_r1.schedules import ENTROPY_SCHEDULES
 
@@ -116,6 +117,25 @@ class R1GRPOConfig(GRPOConfig):
     entropy_every: int = field(
         default=10_000, metadata={"help": "Optimizer steps between two decrements of entropy_schedule='step'."}
     )
+    curriculum: str = field(
+        default="none",
+        metadata={
+            "help": "Order of the problems: 'none' (TRL's shuffle), 'ordered' (easiest first), 'mixed' (batches whose "
+            "level rises over the run). Needs graded rows: docs/difficulty.md."
+        },
+    )
+    curriculum_column: str = field(
+        default="trl_r1_level",
+        metadata={
+            "help": "Column with each row's level from 1 to 6; without it `level`, `difficulty` or a solve rate is read."
+        },
+    )
+    curriculum_regrade: bool = field(
+        default=False, metadata={"help": "Let a row's level follow the right answers that this run measures."}
+    )
+    curriculum_reward: str = field(
+        default="accuracy", metadata={"help": "The reward that says whether an answer is right (for re-grading)."}
+    )
 
     rollout: str = field(
         default="trl",
@@ -180,6 +200,9 @@ class R1GRPOConfig(GRPOConfig):
                 f"rewards_overlap=True scores groups while rollout='fast' generates, and rollout={self.rollout!r}. Set "
                 "rollout='fast', or drop rewards_overlap."
             )
+        one_of("curriculum", self.curriculum, CURRICULA)
+        if self.curriculum_regrade and self.curriculum == "none":
+            raise ValueError("curriculum_regrade moves levels that nothing reads: set curriculum to ordered or mixed.")
         one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)
         one_of("kl_estimator", self.kl_estimator, list(KL_ESTIMATORS))
         one_of("kl_placement", self.kl_placement, ("loss", "reward"))

@@ -1,4 +1,4 @@
-"""`trl-r1 data check ROWS`: which gold answers of a dataset can be used to reward with, and why the others cannot."""
+"""`trl-r1 data`: `check` says which gold answers of a dataset can be used to reward with, `grade` how hard its rows are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from trl_r1 import grade_command
 
 
 SHOWN = 5  # unusable rows that are printed
@@ -29,9 +31,11 @@ def main(argv: list[str] | None = None) -> int:
         "--allow", type=int, default=0, metavar="N", help="unusable rows to put up with (default: 0)"
     )
     checking.add_argument("--seconds", type=float, default=2.0, help="time math-verify may take for one comparison")
+    grading = commands.add_parser("grade", help="a level of difficulty from 1 to 6 for every row")
+    grade_command.add_arguments(grading)
     chosen = parser.parse_args(argv)
     try:
-        return check(chosen)
+        return grade_command.run(chosen) if chosen.command == "grade" else check(chosen)
     except (ValueError, OSError, ImportError) as error:
         print(f"trl-r1 data: {error}", file=sys.stderr)
         return 2

@@ -91,6 +91,13 @@ class RLOptions(DataOptions, EvaluationOptions):
             "names them; a dotted path is your own."
         },
     )
+    drift_every: int = field(
+        default=10,
+        metadata={
+            "help": "With beta 0, optimizer steps between two measurements of the policy's drift from its start "
+            "(monitor/drift, 16 texts); 0: never. See docs/monitoring.md."
+        },
+    )
 
     def __post_init__(self) -> None:
         self.reward_list = read_rewards(self.rewards)

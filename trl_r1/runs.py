@@ -7,6 +7,7 @@ evaluated, trained (resuming where a killed run stopped), saved, evaluated again
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +21,14 @@ from trl import ModelConfig, get_peft_config, get_quantization_config
 from trl_r1 import manifest
 from trl_r1.checkpoints import train
 from trl_r1.config import R1GRPOConfig
+from trl_r1.curriculum import levels_of
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
 from trl_r1.heldout import Probe, ProgressLine, evaluation, evaluation_problems
+from trl_r1.monitor import Limits, Monitor
+from trl_r1.monitor.record import read_alarms, sentence
 from trl_r1.options import RLOptions
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.startup import SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries
@@ -83,6 +87,8 @@ def prepare(
         )
     config.reward_weights = config.reward_weights or weights
     train_rows = _training_problems(options, config.seed) if make_rows is None else make_rows()
+    if config.curriculum != "none":
+        levels_of(train_rows, config.curriculum_column)  # or one sentence that says what is missing
     evaluation_rows = evaluation_problems(options, config.seed)
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
@@ -106,7 +112,7 @@ def run_rl(
 ) -> dict[str, Any]:
     """Evaluates, trains, saves, evaluates and reports; returns the summary it also writes to `summary.json`.
 
-    Leaves in `output_dir`: run.json, checkpoints, metrics.jsonl, the model, evaluation_before.json,
+    Leaves in `output_dir`: run.json, checkpoints, metrics.jsonl, monitor.html, the model, evaluation_before.json,
     evaluation_after.json, report.md with its pictures, summary.json.
     """
     done = finished(config)
@@ -132,6 +138,7 @@ def run_rl(
     if not config.disable_tqdm:
         trainer.add_callback(ProgressLine())
     rows = prepared.evaluation_rows
+    trainer.add_callback(monitor(trainer, options))
     before = evaluation(trainer, rows, options, config, folder / "evaluation_before.json", "before")
     hooks = hooks or Hooks()
     hooks.begin(trainer)
@@ -162,8 +169,19 @@ def run_rl(
     return summary
 
 
+def monitor(trainer: R1GRPOTrainer, options: RLOptions) -> Monitor:
+    """The monitor of a run: it measures drift where no reference model does (beta 0), and knows how much a held-out probe
+    varies by chance."""
+    chance = 2 * math.sqrt(
+        2 * 0.25 / max(1, options.probe_problems * options.probe_samples)
+    )  # two errors of a difference
+    limits = Limits(fall=max(Limits().fall, chance))
+    return Monitor(trainer, limits=limits, drift_every=0 if trainer.beta else options.drift_every)
+
+
 def _notes(trainer: R1GRPOTrainer, prepared: PreparedRun) -> list[str]:
     notes = [f"{len(prepared.train_rows)} training problems, {trainer.accelerator.num_processes} process(es)."]
+    notes += [f"**{sentence(row)}**" for row in read_alarms(Path(trainer.args.output_dir))]
     if prepared.resume:
         notes.append(f"Resumed from {prepared.resume}.")
     return notes

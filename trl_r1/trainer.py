@@ -33,6 +33,7 @@ from trl_r1.advantages import (
 )
 from trl_r1.checkpoints import SaveAtBoundary, resolve_resume
 from trl_r1.config import R1GRPOConfig
+from trl_r1.curriculum import GradedPrompts
 from trl_r1.dynamic import DynamicSampling
 from trl_r1.fast import FastGRPOTrainer, loss_mask
 from trl_r1.kl import (
@@ -78,8 +79,8 @@ class SteeredBeta(float):
         return self.term(float(self), stock_kl)
 
 
-class R1GRPOTrainer(FastGRPOTrainer):
-    """[`~trl.GRPOTrainer`] whose advantages, KL and reference policy are chosen in [`R1GRPOConfig`].
+class R1GRPOTrainer(GradedPrompts, FastGRPOTrainer):
+    """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
 
@@ -91,6 +92,7 @@ class R1GRPOTrainer(FastGRPOTrainer):
         _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
         _get_train_sampler                   keeps the sampler, so that a resume after an epoch finds its order
         train, save_model                    refuse a broken checkpoint; keep the reference adapter out of the export
+    and, by `GradedPrompts`, some of them for the curriculum.
 
     Raises:
         RuntimeError: the installed TRL lacks a method that the chosen options need.
@@ -162,6 +164,7 @@ class R1GRPOTrainer(FastGRPOTrainer):
         if self.options.verified_paths > 0:
             self._paths = VerifiedPaths(self, self.options.verified_paths, self.options.verified_paths_reward)
             self._own_advantages = True  # TRL's are of the groups without the replayed paths
+        self._start_curriculum()
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))

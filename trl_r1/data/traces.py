@@ -1,0 +1,338 @@
+"""Reasoning traces with three annotations: natural language, formal steps that Z3 replays, a counterexample per wrong step.
+
+    annotate    texts -> steps with verdicts (``trl_r1.data.formal`` writes them, Z3 replays them in a killable process)
+    kind_of     an answer's verdict and its steps' -> "right", "wrong", or why the trace is not kept
+    make        graded problems and a model -> verified traces, aimed at the levels that have the fewest so far
+    save        traces -> a folder that ``datasets.load_dataset`` opens, with a card
+
+A trace is kept as right when its answer is right and every step that could be formalised holds; as wrong when its answer is
+wrong and a step has a counterexample. A wrong answer whose wrong step nobody can show, and a right one after a wrong
+step, are dropped and counted.
+
+Source  Steps checked by solver: VeriCoT, arXiv:2511.04662. Counterexamples as annotation, the schema and the aiming at
+        thin levels are ours.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset, Features, Value
+
+from trl_r1.data.engines import Engine, seed_of
+from trl_r1.data.formal import formal_steps
+from trl_r1.difficulty import LEVELS
+from trl_r1.files import replace_file
+from trl_r1.rewards import verifier
+from trl_r1.rewards.accuracy import Accuracy
+
+
+if TYPE_CHECKING:
+    from trl_r1.evaluation.sampling import Prompt
+
+REPLAY = "trl_r1.rewards.replay:replay"
+FEATURES = Features({
+    **{name: Value("string") for name in ("id", "question", "solution", "language", "domain", "source", "trace", "kind")},
+    "level": Value("int64"),
+    "answer_right": Value("bool"),
+    "steps": [{
+        "text": Value("string"), "start": Value("int64"), "end": Value("int64"), "premises": Value("string"),
+        "claim": Value("string"), "verdict": Value("string"), "counterexample": Value("string"),
+    }],
+})  # fmt: skip
+FILE = Path("data") / "traces.parquet"
+_CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations; the text says the same beside them
+
+
+def annotate(
+    pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: int = 1024
+) -> list[list[dict[str, Any]]]:
+    """The judged steps of each (question, trace): text, place, SMT-LIB, verdict ("right" or "wrong"), counterexample.
+
+    What is neither ("open": a premise; "vacuous": after a contradiction; undecided in time) is left out.
+
+    Raises:
+        ImportError: Z3 is not installed.
+    """
+    written = [formal_steps(trace, question) for question, trace in pairs]
+    items = [[step.premises, step.claim] for steps in written for step in steps]
+    answers = iter(verifier.run(REPLAY, items, seconds=seconds, megabytes=megabytes))
+    found: list[list[dict[str, Any]]] = []
+    for (_, trace), steps in zip(pairs, written, strict=True):
+        rows = []
+        for step, answer in zip(steps, answers):  # strict would ask for one answer too many
+            said = answer.value or {}
+            if said.get("verdict") in ("right", "wrong"):
+                example = said.get("counterexample")
+                rows.append({
+                    "text": trace[step.start : step.end], "start": step.start, "end": step.end,
+                    "premises": step.premises, "claim": step.claim, "verdict": said["verdict"],
+                    "counterexample": json.dumps(example, sort_keys=True) if example is not None else None,
+                })  # fmt: skip
+        found.append(rows)
+    return found
+
+
+def kind_of(answer_right: bool | None, steps: Sequence[Mapping[str, Any]]) -> str:
+    """``right``, ``wrong``, or the reason why a trace is not kept (with a space in it).
+
+    >>> kind_of(True, [{"verdict": "right"}]), kind_of(False, [{"verdict": "right"}])
+    ('right', 'wrong answer, no wrong step')
+    """
+    if answer_right is None:
+        return "gold unreadable"
+    if not steps:
+        return "no formal step"
+    wrong = [step for step in steps if step["verdict"] == "wrong"]
+    if not wrong:
+        return "right" if answer_right else "wrong answer, no wrong step"
+    if answer_right:
+        return "right answer, wrong step"
+    return "wrong" if all(step["counterexample"] for step in wrong) else "no counterexample"
+
+
+def thinnest(counts: Mapping[int, int], available: Mapping[int, Sequence[Any]]) -> int | None:
+    """The level with the fewest traces among those that still have problems; of equals the lowest. None: no problems.
+
+    >>> thinnest({1: 3, 2: 1, 4: 0}, {1: "ab", 2: "c", 4: ""})
+    2
+    """
+    waiting = [level for level in LEVELS if available.get(level)]
+    return min(waiting, key=lambda level: (counts.get(level, 0), level)) if waiting else None
+
+
+@dataclass
+class Made:
+    """What came out: traces as rows, and what became of everything that was drawn."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    funnel: Counter[str] = field(default_factory=Counter)
+
+    def levels(self) -> Counter[int]:
+        return Counter(row["level"] for row in self.rows)
+
+
+def judged(
+    problems: Sequence[Mapping[str, Any]], texts: Sequence[str], source: str, reward: Accuracy | None = None
+) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """Traces as rows, and counts of what each became; ``kind`` of a dropped one is the reason.
+
+    Args:
+        problems: with question, solution, level, and perhaps id, language and domain; one per text.
+    """
+    reward = reward or Accuracy()
+    scores = reward(completions=list(texts), solution=[str(problem["solution"]) for problem in problems])
+    steps = annotate([(str(problem["question"]), text) for problem, text in zip(problems, texts, strict=True)])
+    rows = []
+    for problem, text, score, found in zip(problems, texts, scores, steps, strict=True):
+        right = None if score is None else score >= 0.5
+        rows.append({
+            "id": str(problem.get("id") or f"{seed_of(problem['question'], text):08x}"),
+            "question": str(problem["question"]), "solution": str(problem["solution"]),
+            "language": problem.get("language"), "domain": problem.get("domain") or "maths", "source": source,
+            "trace": text, "kind": kind_of(right, found), "level": int(problem["level"]),
+            "answer_right": bool(right), "steps": found,
+        })  # fmt: skip
+    return rows, Counter(row["kind"] for row in rows)
+
+
+def make(
+    problems: Sequence[Mapping[str, Any]],
+    engine: Engine,
+    prompt_of: Callable[[Mapping[str, Any]], Prompt],
+    target: int,
+    source: str,
+    samples: int = 4,
+    batch: int = 32,
+    wrong_share: float = 0.5,
+    seed: int = 0,
+    made: Made | None = None,
+    save_batch: Callable[[Made], Any] | None = None,
+    reward: Accuracy | None = None,
+) -> Made:
+    """Draws traces from a model until there are ``target``, or no problems; each batch is aimed at the thinnest levels.
+
+    Args:
+        problems: graded rows (see ``judged``); none is asked twice, nor one that ``made`` has.
+        prompt_of: the prompt of a problem.
+        wrong_share: at most this share of all traces is wrong ones; of a problem at most one of either kind is kept.
+        made: traces from before; they count, and the new ones are added.
+        save_batch: called after every batch.
+    """
+    if target < 1 or samples < 1 or batch < 1 or not 0.0 <= wrong_share <= 1.0:
+        raise ValueError(
+            f"target={target}, samples={samples} and batch={batch} are 1 or more, wrong_share={wrong_share} in [0, 1]."
+        )
+    made = made or Made()
+    asked = {row["question"] for row in made.rows}
+    waiting: dict[int, list[Mapping[str, Any]]] = {level: [] for level in LEVELS}
+    for problem in problems:
+        if problem["question"] not in asked:
+            waiting[int(problem["level"])].append(problem)
+    for level, shelf in waiting.items():
+        random.Random(f"traces {seed} {level}").shuffle(shelf)
+    round_number = 0
+    while len(made.rows) < target:
+        counts, chosen = made.levels(), []
+        while len(chosen) < batch and (level := thinnest(counts, waiting)) is not None:
+            chosen.append(waiting[level].pop())
+            counts[level] += 1  # as if it were kept
+        if not chosen:
+            break
+        drawn = engine.draw([prompt_of(p) for p in chosen], samples, seed_of(seed, len(asked), round_number))
+        pairs = [(p, draw) for p, draws in zip(chosen, drawn, strict=True) for draw in draws]
+        made.funnel["drawn"] += len(pairs)
+        made.funnel["cut off"] += sum(draw.clipped for _, draw in pairs)
+        pairs = [(p, draw) for p, draw in pairs if not draw.clipped and not draw.refused]
+        rows, counted = judged([p for p, _ in pairs], [draw.text for _, draw in pairs], source, reward)
+        made.funnel.update({why: count for why, count in counted.items() if " " in why})
+        _take(made, rows, target, wrong_share)
+        round_number += 1
+        if save_batch is not None:
+            save_batch(made)
+    return made
+
+
+def _take(made: Made, rows: Sequence[dict[str, Any]], target: int, wrong_share: float) -> None:
+    """Adds what is kept of a batch: at most one right and one wrong trace per question, the quota of wrong ones held."""
+    seen = {(row["question"], row["kind"]) for row in made.rows}
+    for row in sorted(rows, key=lambda row: row["kind"]):  # right before wrong
+        if row["kind"] not in ("right", "wrong") or len(made.rows) >= target:
+            continue
+        wrong = sum(one["kind"] == "wrong" for one in made.rows)
+        if (row["question"], row["kind"]) in seen:
+            made.funnel["another of its question"] += 1
+        elif row["kind"] == "wrong" and wrong + 1 > wrong_share * (len(made.rows) + 1):
+            made.funnel["too many wrong ones"] += 1
+        else:
+            seen.add((row["question"], row["kind"]))
+            made.rows.append(row)
+            made.funnel[f"kept {row['kind']}"] += 1
+
+
+def spoken(text: str) -> str:
+    """A text without GSM8K's calculator marks: ``48/2 = <<48/2=24>>24`` as ``48/2 = 24``."""
+    return _CALCULATOR.sub("", text)
+
+
+# --- on disk
+
+
+def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
+    """Traces with the schema's types."""
+    return Dataset.from_list([{name: row.get(name) for name in FEATURES} for row in rows], features=FEATURES)
+
+
+def save(folder: Path, made: Made, title: str = "Reasoning traces") -> Path:
+    """Writes ``data/traces.parquet``, ``funnel.json`` and the card ``README.md``; each whole or not at all."""
+    content = io.BytesIO()
+    as_dataset(made.rows).to_parquet(content)
+    path = replace_file(folder / FILE, content.getvalue())
+    replace_file(folder / "funnel.json", json.dumps(dict(made.funnel), indent=1))
+    replace_file(folder / "README.md", card(made, title))
+    return path
+
+
+def load(folder: Path) -> Made:
+    """Traces that were saved.
+
+    Raises:
+        ValueError: there are none, or the file has another schema.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise ValueError(f"{str(folder)!r} holds no {FILE}; give the folder that `trl-r1 traces` wrote.")
+    rows = Dataset.from_parquet(str(path))
+    missing = sorted(set(FEATURES) - set(rows.column_names))
+    if missing:
+        raise ValueError(f"{str(path)!r} has no column {missing[0]!r}, so it holds no traces of this schema.")
+    funnel = folder / "funnel.json"
+    counted = Counter(json.loads(funnel.read_text(encoding="utf-8"))) if funnel.is_file() else Counter()
+    return Made(list(rows), counted)
+
+
+def replayed(rows: Sequence[Mapping[str, Any]], seconds: float = 5.0) -> list[tuple[int, int, str, str]]:
+    """Replays every formal step of stored traces: (row, step, stored verdict, verdict now) where they differ."""
+    places = [(row, number) for row, trace in enumerate(rows) for number in range(len(trace["steps"]))]
+    items = [[rows[r]["steps"][n]["premises"], rows[r]["steps"][n]["claim"]] for r, n in places]
+    differ = []
+    for (r, n), answer in zip(places, verifier.run(REPLAY, items, seconds=seconds), strict=True):
+        stored, now = rows[r]["steps"][n]["verdict"], (answer.value or {}).get("verdict", answer.why)
+        if stored != now:
+            differ.append((r, n, stored, now))
+    return differ
+
+
+CARD = """---
+configs:
+- config_name: default
+  data_files: data/traces.parquet
+tags:
+- reasoning
+- trl-r1
+---
+
+# {title}
+
+{count} traces: {right} right, {wrong} wrong. Each has three annotations:
+
+1. `trace`: the reasoning in natural language, as its source wrote it.
+2. `steps`: those of its steps that could be written in SMT-LIB, with `premises`, `claim`, and the `verdict` that Z3 gave
+   them: `right` (the premises leave the claim no way to fail) or `wrong` (no way to hold). `trl-r1 traces verify FOLDER`
+   replays them.
+3. `counterexample` of a wrong step: a state of affairs that the premises allow and the claim denies, as JSON.
+
+A right trace ends in the gold answer and has no wrong step. A wrong one ends in another answer and has at least one wrong
+step. Steps that nobody could formalise are not judged: a right trace may still say something wrong in words.
+
+| level | traces | right | wrong |
+|---:|---:|---:|---:|
+{levels}
+
+Sources: {sources}. Domains: {domains}. Steps: {steps} judged, {bad} of them wrong.
+
+What became of what was drawn:
+
+| | |
+|---|---:|
+{funnel}
+"""
+
+
+def card(made: Made, title: str) -> str:
+    """The dataset card, in Markdown."""
+    rows = made.rows
+    by_level = "\n".join(
+        f"| {level} | {len(part)} | {sum(r['kind'] == 'right' for r in part)} | {sum(r['kind'] == 'wrong' for r in part)} |"
+        for level in LEVELS
+        for part in [[row for row in rows if row["level"] == level]]
+    )
+    steps = [step for row in rows for step in row["steps"]]
+    return CARD.format(
+        title=_line(title),
+        count=len(rows),
+        right=sum(row["kind"] == "right" for row in rows),
+        wrong=sum(row["kind"] == "wrong" for row in rows),
+        levels=by_level,
+        sources=_named(row["source"] for row in rows),
+        domains=_named(row["domain"] for row in rows),
+        steps=len(steps),
+        bad=sum(step["verdict"] == "wrong" for step in steps),
+        funnel="\n".join(f"| {_line(name)} | {count} |" for name, count in made.funnel.most_common()),
+    )
+
+
+def _named(values: Any) -> str:
+    return ", ".join(f"{_line(str(name))} ({count})" for name, count in Counter(values).most_common()) or "none"
+
+
+def _line(text: str) -> str:
+    return " ".join(re.sub(r"[|`<>\[\]]", " ", text).split())

@@ -1,0 +1,17 @@
+"""What to watch while a run trains, and when to shout: a callback for any TRL trainer, a page, and a terminal view.
+
+callback   Monitor: measures, looks, tells
+texts      completions -> distributions of thought length and steps, reflection words, language
+drift      how far the policy is from where it started, where no reference model says so
+signals    log lines -> series, trends
+alarms     series -> findings with a sentence on what to do; ALARMS
+charts     series -> SVG
+page       a run folder -> one self-contained HTML file
+terminal   a run folder -> a few lines of text
+"""
+
+from trl_r1.monitor.alarms import ALARMS, Finding, Limits
+from trl_r1.monitor.callback import Monitor
+
+
+__all__ = ["ALARMS", "Finding", "Limits", "Monitor"]

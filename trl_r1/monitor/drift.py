@@ -1,0 +1,102 @@
+"""Drift: how far a policy has moved from where it started, in nats per token, without a reference model in memory.
+
+A few texts that the starting policy sampled are kept with the log-probability it gave them. For such texts
+``E[log p_start - log p_now]`` per token is an unbiased estimate of KL(start || now), the other direction than the ``kl``
+that TRL logs (KL(now || reference)). It grows without bound where the policy gives up what it could do.
+
+Source  ours; the estimator is k1 of Schulman, "Approximating KL Divergence" (2020), with the samples of the start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trl_r1.files import replace_file
+
+
+FILE_NAME = "monitor_anchor.json"
+
+
+@dataclass
+class Anchor:
+    """Texts of the starting policy as token ids, and what it thought of them."""
+
+    prompts: list[list[int]]
+    completions: list[list[int]]
+    logps: list[float]  # sum over the completion's tokens, in nats
+
+    @property
+    def tokens(self) -> int:
+        return sum(map(len, self.completions))
+
+    def drift(self, model: Any) -> float:
+        """Nats per token, 0 for the policy that the anchor was made with; may be slightly negative by chance."""
+        now = log_probabilities(model, self.prompts, self.completions)
+        return (sum(self.logps) - sum(now)) / self.tokens
+
+    def save(self, folder: Path) -> None:
+        replace_file(folder / FILE_NAME, json.dumps(vars(self)))
+
+    @classmethod
+    def load(cls, folder: Path) -> Anchor | None:
+        """The anchor of an earlier start of a run; None without one."""
+        path = folder / FILE_NAME
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def make_anchor(
+    model: Any, tokenizer: Any, prompts: Sequence[Any], completions: Sequence[Any], most_tokens: int = 256
+) -> Anchor | None:
+    """An anchor from texts that ``model`` has just sampled; None where there is nothing to keep.
+
+    Args:
+        prompts, completions: as TRL logs them, texts or messages.
+        most_tokens: of a prompt (its end is kept) and of a completion (its start is kept).
+    """
+    pairs = []
+    for prompt, completion in zip(prompts, completions, strict=True):
+        if isinstance(prompt, str):
+            text, whole = prompt, f"{prompt}{completion}"
+            asked = tokenizer(text, add_special_tokens=False)["input_ids"]
+            answered = tokenizer(whole[len(text) :], add_special_tokens=False)["input_ids"]
+        else:
+            text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+            asked = tokenizer(text, add_special_tokens=False)["input_ids"]
+            said = "".join(str(message.get("content") or "") for message in completion)
+            answered = tokenizer(said, add_special_tokens=False)["input_ids"]
+        if asked and answered:
+            pairs.append((list(asked)[-most_tokens:], list(answered)[:most_tokens]))
+    if not pairs:
+        return None
+    kept = [asked for asked, _ in pairs], [answered for _, answered in pairs]
+    return Anchor(*kept, log_probabilities(model, *kept))
+
+
+@torch.no_grad()
+def log_probabilities(model: Any, prompts: list[list[int]], completions: list[list[int]]) -> list[float]:
+    """Log-probability of each completion after its prompt, (N,), in nats; one text at a time, without dropout.
+
+    The model's mode and every random state are left as they were.
+    """
+    training = model.training
+    device = next(model.parameters()).device
+    autocast = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
+    model.eval()
+    try:
+        found = []
+        for asked, answered in zip(prompts, completions, strict=True):
+            ids = torch.tensor([[*asked, *answered]], device=device)  # (1, P + T)
+            with autocast:
+                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits  # (1, P + T, V)
+            predicted = logits[0, len(asked) - 1 : -1].float().log_softmax(dim=-1)  # (T, V)
+            found.append(predicted.gather(1, ids[0, len(asked) :, None]).sum().item())
+        return found
+    finally:
+        model.train(training)

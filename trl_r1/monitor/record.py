@@ -1,0 +1,61 @@
+"""The alarms of a run on disk: ``monitor_alarms.jsonl``, one JSON object per alarm (step, name, seen, advice, level)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trl_r1 import alarms as preference
+from trl_r1.files import read_json_lines, replace_file
+from trl_r1.monitor.alarms import Finding
+
+
+FILE_NAME = "monitor_alarms.jsonl"
+KEYS = {"step", "name", "seen", "advice", "level"}
+
+
+def read_alarms(folder: Path) -> list[dict[str, Any]]:
+    """The monitor's alarms of a run, in the order they were raised."""
+    rows = read_json_lines(folder / FILE_NAME)
+    return [row for row in rows if KEYS <= set(row) and isinstance(row["step"], int)]
+
+
+def every_alarm(folder: Path) -> list[dict[str, Any]]:
+    """The same, with those of the preference alarm (``trl_r1.alarms``) among them, by step."""
+    others = [
+        {
+            "step": row["step"],
+            "name": "preference_up_rule_down",
+            "seen": f"The reward {row['preference']} rose by {row['rise']:.3g}, {row['rule']} fell by {row['fall']:.3g}.",
+            "advice": preference.ADVICE,
+            "level": "alarm",
+        }
+        for row in preference.read_alarms(folder)
+        if {"preference", "rule", "rise", "fall"} <= set(row)
+    ]
+    return sorted([*read_alarms(folder), *others], key=lambda row: row["step"])
+
+
+def record(folder: Path, step: int, found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Adds findings to the file; their rows come back."""
+    rows = [{"step": step, **asdict(one)} for one in found]
+    write(folder, [*read_alarms(folder), *rows])
+    return rows
+
+
+def keep_until(folder: Path, step: int) -> None:
+    """Drops the alarms of a future that did not happen: those after the step that training starts from (0: all)."""
+    if (folder / FILE_NAME).is_file():
+        write(folder, [row for row in read_alarms(folder) if 0 < row["step"] <= step])
+
+
+def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    replace_file(folder / FILE_NAME, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """An alarm in one line."""
+    return f"{str(row['level']).upper()} at step {row['step']}, {row['name']}: {row['seen']} {row['advice']}"
