@@ -28,6 +28,10 @@ COMMANDS = {  # run in this process
         "trl_r1.answer_command",
         "ask a trained model, with more thought where it pays: trl-r1 answer --model RUN ...",
     ),
+    "serve": (
+        "trl_r1.serve_command",
+        "the same behind the OpenAI protocol: trl-r1 serve --model RUN ...",
+    ),
     "demo": ("trl_r1.mini.demo", "train a small model on this machine's CPU and show what it learnt"),
     "doctor": ("trl_r1.doctor", "check versions, devices and that training equals stock TRL"),
     "recipes": ("trl_r1.recipes_command", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),

@@ -111,11 +111,12 @@ class Complexity:
             ValueError: a part is missing, or is no finite number.
         """
         try:
-            parts = [{str(k): float(v) for k, v in content[name].items()} for name in ("weights", "centres", "scales")]
-            made = cls(*parts, float(content["bias"]), bool(content.get("fitted", True)))
+            names = ("weights", "centres", "scales")
+            weights, centres, scales = [{str(k): float(v) for k, v in content[name].items()} for name in names]
+            made = cls(weights, centres, scales, float(content["bias"]), bool(content.get("fitted", True)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"A complexity model needs weights, centres, scales and bias ({error!r}).") from None
-        numbers = [made.bias, *(value for part in parts for value in part.values())]
+        numbers = [made.bias, *(value for part in (weights, centres, scales) for value in part.values())]
         if not all(map(math.isfinite, numbers)) or not all(
             made.scales.get(name, 0.0) > 0.0 and name in made.centres for name in made.weights
         ):

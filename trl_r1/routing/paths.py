@@ -297,7 +297,7 @@ class EndpointPaths:
             EngineError: the server cannot be reached, denies the key, or refuses every text of an ask.
             Cancelled: see Sampler. A request under way is not broken off; its text is not read.
         """
-        found = []
+        found: list[list[Path]] = []
         for number, ask in enumerate(asks):
             if ask.cancelled():
                 found.append([])

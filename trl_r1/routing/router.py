@@ -86,7 +86,7 @@ class Routed:
 
     def to_dict(self, texts: bool = False) -> dict[str, Any]:
         """Plain values for JSON; with ``texts``, all paths too."""
-        told = {
+        told: dict[str, Any] = {
             "route": self.route, "why": self.why, "complexity": _round(self.complexity), "answer": self.answer,
             "paths": len(self.paths), "cached": self.cached, "votes": [list(vote) for vote in self.votes],
             "agreement": _round(self.agreement), "chosen": self.chosen, "chosen_by": self.chosen_by,
