@@ -3,9 +3,9 @@
     python benchmarks/routing.py --models cold=runs/pipeline/cold_start final=runs/pipeline/all_scenario_rl \\
         --temperature 1.0 --output routing.json --picture docs/routing.png
 
-For each model and seed: 16 paths of each dev problem (thresholds and complexity are chosen on these), 16 paths of each
-test problem (measured on these); the router is replayed over them, drafts counted. A fixed vote of k paths uses the same
-paths; its accuracy at the router's mean tokens is read off the line between the two nearest k.
+For each model: 16 paths of each dev problem, on which thresholds and complexity are chosen, once. For each seed: 16 paths of
+each test problem, on which they are measured; the router is replayed over them, drafts counted. A fixed vote of k paths
+uses the same paths; its accuracy at the router's mean tokens is read off the line between the two nearest k.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trl_r1.data.templates import find_template, render
 from trl_r1.evaluation.metrics import bootstrap_interval, paired_difference
 from trl_r1.mini.store import problem_rows
 from trl_r1.rewards import accuracy
-from trl_r1.routing.calibrate import calibrate, draw_pools, fixed, judged, replay
+from trl_r1.routing.calibrate import Calibration, calibrate, draw_pools, fixed, judged, replay
 from trl_r1.routing.paths import ModelPaths, Settings
 from trl_r1.routing.router import Limits, Router
 
@@ -33,6 +33,9 @@ def pools_of(router: Router, split: str, count: int, template: str, paths: int, 
     return draw_pools(router.sampler, asked, router, accuracy.verify, paths, seed)
 
 
+made_for: dict[str, Calibration] = {}
+
+
 def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
     from dataclasses import replace
 
@@ -42,14 +45,16 @@ def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
 
     policy, tokenizer = load_policy(model, ModelConfig(dtype="float32"), True)
     router = Router(
-        ModelPaths(policy, tokenizer, 256),
+        ModelPaths(policy, tokenizer, 2048),
         Settings(chosen.temperature, chosen.top_p, 64),
         Limits(most_paths=chosen.paths, wave=chosen.wave),
         extract=lambda text: accuracy.extract(text, sources=("boxed", "answer")),
         same=accuracy.same_answer,
     )
-    dev = pools_of(router, "dev", chosen.dev, "mini", chosen.paths, seed)
-    made = calibrate(dev, router, chosen.tolerance)
+    if model not in made_for:
+        dev = pools_of(router, "dev", chosen.dev, "mini", chosen.paths, 0)
+        made_for[model] = calibrate(dev, router, chosen.tolerance)
+    made = made_for[model]
     test = pools_of(router, "test", chosen.test, "mini", chosen.paths, 100 + seed)
     routed = replay(test, replace(router, limits=made.limits, complexity=made.complexity))
     right, tokens = judged(test, routed)
@@ -62,7 +67,7 @@ def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
     at_cost = (1 - share) * fixed_votes[below][0] + share * fixed_votes[above][0]  # (P,)
     every, every_tokens = fixed_votes[chosen.paths]
     return {
-        "model": model, "seed": seed, "problems": len(test), "dev_problems": len(dev),
+        "model": model, "seed": seed, "problems": len(test), "dev_problems": chosen.dev,
         "simple_below": made.limits.simple_below, "confident": made.limits.confident,
         "least_paths": made.limits.least_paths, "dev": made.facts,
         "simple_share": float(np.mean([found.route == "simple" for found in routed])),
@@ -102,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--dev", type=int, default=300)
+    parser.add_argument("--dev", type=int, default=150)
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--paths", type=int, default=16)
     parser.add_argument("--wave", type=int, default=1)

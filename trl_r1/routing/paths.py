@@ -164,21 +164,23 @@ class ModelPaths:
             width = max(len(prompts[row]) + len(replies[row]) for row in rows)
             # padded on the right: in a causal model nothing looks there, and positions are what they are
             ids = torch.zeros(len(rows), width, dtype=torch.long)
-            mask = torch.zeros_like(ids)
+            mask, said = torch.zeros_like(ids), torch.zeros(len(rows), width - 1)
             for place, row in enumerate(rows):
-                whole = prompts[row] + replies[row]
+                whole, begin = prompts[row] + replies[row], len(prompts[row])
                 ids[place, : len(whole)] = torch.tensor(whole)
                 mask[place, : len(whole)] = 1
+                said[place, begin - 1 : len(whole) - 1] = 1.0  # the position before a token foretells it
+            ids, said = ids.to(device), said.to(device)
             with torch.no_grad():
-                logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).logits
+                logits = self.model(input_ids=ids, attention_mask=mask.to(device), use_cache=False).logits[:, :-1]
+            logs = logits.float().log_softmax(-1)  # (R, L - 1, V)
+            chosen = logs.gather(-1, ids[:, 1:, None])[..., 0]  # (R, L - 1)
+            entropies = -(logs.exp() * logs).nan_to_num(0.0).sum(-1)  # 0 log 0 = 0
+            counts = said.sum(1).clamp(min=1.0)
+            means = torch.stack([(chosen * said).sum(1) / counts, (entropies * said).sum(1) / counts], dim=1).tolist()
             for place, row in enumerate(rows):
-                begin, count = len(prompts[row]), len(replies[row])
-                if not count:
-                    continue
-                logs = logits[place, begin - 1 : begin - 1 + count].float().log_softmax(-1)  # (T, V)
-                said = logs.gather(1, torch.tensor(replies[row], device=logs.device)[:, None])
-                entropy = -(logs.exp() * logs).nan_to_num(0.0).sum(-1)  # 0 log 0 = 0
-                found[row] = (float(said.mean()), float(entropy.mean()))
+                if replies[row]:
+                    found[row] = (means[place][0], means[place][1])
         return found
 
 
