@@ -95,10 +95,23 @@ def draw_pools(
 
 
 def learn(pools: Sequence[Pool], ridge: float = 1.0) -> Complexity:
-    """A complexity model: the features of the first path as the draft, the share of wrong paths as the label."""
-    rows = [prompt_features(pool.prompt) | draft_features(pool.paths[0]) for pool in pools]
-    # the first path is in its own label: its answer decides what the one pass would have given
-    return fit(rows, [1.0 - float(pool.right[0]) for pool in pools], ridge)
+    """A complexity model. Every path of a problem is once the draft; its label is whether that path is wrong.
+
+    A problem's paths share its features, so there are fewer independent rows than it seems; the ridge counts per path.
+    """
+    rows = [prompt_features(pool.prompt) | draft_features(path) for pool in pools for path in pool.paths]
+    return fit(rows, [1.0 - float(right) for pool in pools for right in pool.right], ridge)
+
+
+def shuffled(pools: Sequence[Pool], seed: int) -> list[Pool]:
+    """The same pools with their paths in another order; seed 0 keeps it."""
+    if not seed:
+        return list(pools)
+    made = []
+    for number, pool in enumerate(pools):
+        order = np.random.default_rng([seed, number]).permutation(len(pool.paths))
+        made.append(replace(pool, paths=[pool.paths[i] for i in order], right=[pool.right[i] for i in order]))
+    return made
 
 
 def replay(pools: Sequence[Pool], router: Router) -> list[Routed]:
@@ -171,6 +184,7 @@ def calibrate(
     simple_below: Sequence[float] = SIMPLE_BELOW,
     confident: Sequence[float] = CONFIDENT,
     least_paths: Sequence[int] = (2, 3),
+    orders: int = 8,
 ) -> Calibration:
     """Learns the complexity and takes the cheapest thresholds within ``tolerance`` of voting over all paths.
 
@@ -180,6 +194,7 @@ def calibrate(
     Args:
         pools: of at least 4 problems, each with ``router.limits.most_paths`` paths.
         tolerance: accuracy that may be given up, a share.
+        orders: of each pool's paths that are replayed: which paths come first is luck, and averages out.
 
     Raises:
         ValueError: too few problems or paths.
@@ -192,6 +207,7 @@ def calibrate(
     halves = [mixed[0::2], mixed[1::2]]  # by hash, since data often alternate between kinds of problems
     models = [learn(halves[1]), learn(halves[0])]
     every, cost = fixed(pools, most, router.same)
+    replays = [[shuffled(half, order) for half in halves] for order in range(max(1, orders))]
     best: tuple[float, float, Limits] | None = None
     closest: tuple[float, float, Limits] | None = None
     for below in simple_below:
@@ -199,10 +215,11 @@ def calibrate(
             for least in least_paths:
                 limits = replace(router.limits, simple_below=below, confident=sure, least_paths=min(least, most))
                 right, tokens = [], []
-                for half, model in zip(halves, models, strict=True):
-                    found = judged(half, replay(half, replace(router, limits=limits, complexity=model)))
-                    right.append(found[0])
-                    tokens.append(found[1])
+                for pair in replays:
+                    for half, model in zip(pair, models, strict=True):
+                        found = judged(half, replay(half, replace(router, limits=limits, complexity=model)))
+                        right.append(found[0])
+                        tokens.append(found[1])
                 accuracy, spent = float(np.concatenate(right).mean()), float(np.concatenate(tokens).mean())
                 if accuracy >= every.mean() - tolerance and (best is None or spent < best[0]):
                     best = (spent, accuracy, limits)
