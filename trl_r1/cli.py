@@ -28,6 +28,19 @@ COMMANDS = {  # run in this process
         "trl_r1.watch_command",
         "a run's numbers and alarms in the terminal while it trains: trl-r1 watch runs/zero",
     ),
+    "answer": (
+        "trl_r1.answer_command",
+        "ask a trained model, with more thought where it pays: trl-r1 answer --model RUN ...",
+    ),
+    "serve": (
+        "trl_r1.serve_command",
+        "the same behind the OpenAI protocol: trl-r1 serve --model RUN ...",
+    ),
+    "review": (
+        "trl_r1.review_command",
+        "answers worth a person's look, as a file and a page: trl-r1 review make RUN ...",
+    ),
+    "bias": ("trl_r1.bias_command", "gaps between languages, topics and groups: trl-r1 bias slices RUN"),
     "demo": ("trl_r1.mini.demo", "train a small model on this machine's CPU and show what it learnt"),
     "doctor": ("trl_r1.doctor", "check versions, devices and that training equals stock TRL"),
     "recipes": ("trl_r1.recipes_command", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),

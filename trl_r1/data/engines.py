@@ -127,6 +127,7 @@ class Endpoint:
     seconds: float = 600.0  # of one attempt altogether, so that a server that drips cannot hold us
     key_variable: str = "TRL_R1_API_KEY"  # environment variable with the key; none is sent where it is unset
     extra: dict[str, Any] = field(default_factory=dict)  # further fields of the request: {"top_k": -1} for vLLM
+    read: Callable[[bytes], Draw | None] | None = None  # takes a completion apart; None: read_completion
 
     def __post_init__(self) -> None:
         parts = urllib.parse.urlsplit(self.endpoint)
@@ -233,7 +234,7 @@ class Endpoint:
             return Draw("", 0, refused=f"status {status}{_said(content)}"), 0.0
         if status != 200:
             raise EngineError(f"The endpoint {self.endpoint} answers {road} with status {status}{_said(content)}.")
-        draw = read_completion(content) if content is not None else None
+        draw = (self.read or read_completion)(content) if content is not None else None
         if draw is None:
             return ("an answer that is no completion" if content is not None else "an endless answer"), 0.0
         return draw, 0.0

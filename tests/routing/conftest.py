@@ -1,0 +1,49 @@
+"""A mini model in seconds, and a sampler that is a plain list."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from trl_r1.routing.paths import Path
+
+
+@dataclass
+class Scripted:
+    """Plays the model: the texts of each prompt in their order; keeps what it was asked."""
+
+    texts: dict
+    name: str = "scripted"
+    asked: list = field(default_factory=list)
+    at: dict = field(default_factory=dict)
+
+    def draw(self, asks, settings, seed):
+        found = []
+        for ask in asks:
+            self.asked.append((ask.prompt, ask.count))
+            start = self.at.get(ask.prompt, 0)
+            rows = self.texts[ask.prompt][start : start + ask.count]
+            assert len(rows) == ask.count, "the script is over"
+            self.at[ask.prompt] = start + ask.count
+            made = [row if isinstance(row, Path) else Path(row, 10, entropy=0.1, logprob=-0.1) for row in rows]
+            if ask.max_new_tokens is not None:
+                made = [Path(p.text[: ask.max_new_tokens], min(p.tokens, ask.max_new_tokens),
+                             p.tokens > ask.max_new_tokens, p.logprob, p.entropy) for p in made]  # fmt: skip
+                self.at[ask.prompt] = start  # a draft is not one of the paths
+            found.append(made)
+        return found
+
+
+@pytest.fixture
+def scripted():
+    return Scripted
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory):
+    """The smallest mini base: a model and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from trl_r1.mini.model import build_base
+
+    folder = build_base(tmp_path_factory.mktemp("mini") / "base", 0, "tiny")
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)

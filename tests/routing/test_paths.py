@@ -1,0 +1,103 @@
+"""Paths of a real (tiny) model against a reference computed token by token, and of a server."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from trl_r1.routing.paths import Ask, Cancelled, EndpointPaths, ModelPaths, Settings, read_scored
+from trl_r1.routing.router import Limits, Router
+
+
+PROMPT = "User: Compute ①2 ②9 ③4. Assistant:"
+SHORT = Settings(1.0, 1.0, 12)
+
+
+def test_equal_seeds_give_equal_texts_and_the_random_state_stays(mini):
+    paths = ModelPaths(*mini, batch_size=4)
+    before = torch.get_rng_state()
+    first = paths.draw([Ask(PROMPT, 3), Ask(PROMPT + " ", 2)], SHORT, 5)
+    assert torch.equal(before, torch.get_rng_state())
+    assert first == paths.draw([Ask(PROMPT, 3), Ask(PROMPT + " ", 2)], SHORT, 5)
+    assert first != paths.draw([Ask(PROMPT, 3), Ask(PROMPT + " ", 2)], SHORT, 6)
+    assert [len(found) for found in first] == [3, 2]
+    assert all(path.tokens <= 12 and path.clipped == (path.tokens == 12) for path in first[0] if path.clipped)
+
+
+def test_log_probabilities_and_entropies_against_one_pass_per_token(mini):
+    model, tokenizer = mini
+    prompts, replies = [[5, 6, 7], [8]], [[9, 10], [11, 12, 13, 14]]
+    found = ModelPaths(model, tokenizer).doubts(prompts, replies)
+    for prompt, reply, (logprob, entropy) in zip(prompts, replies, found):
+        logs, entropies, ids = [], [], list(prompt)
+        for token in reply:
+            with torch.no_grad():
+                p = model.double()(torch.tensor([ids])).logits[0, -1].softmax(-1)
+            logs.append(p[token].log().item())
+            entropies.append(-(p * p.log()).sum().item())
+            ids.append(token)
+        model.float()
+        assert logprob == pytest.approx(sum(logs) / len(logs), abs=1e-5)
+        assert entropy == pytest.approx(sum(entropies) / len(entropies), abs=1e-5)
+    assert ModelPaths(model, tokenizer).doubts([[1]], [[]]) == [(None, None)]
+
+
+def test_each_ask_has_its_own_limit_and_hears_its_tokens(mini):
+    heard = []
+    asks = [Ask(PROMPT, 1, 3), Ask(PROMPT, 2, on_token=lambda number, token: heard.append((number, token)))]
+    found = ModelPaths(*mini).draw(asks, SHORT, 0)
+    assert found[0][0].tokens <= 3
+    for number, path in enumerate(found[1]):
+        ids = [token for n, token in heard if n == number]
+        assert mini[1].decode(ids, skip_special_tokens=True) == path.text
+        assert len(ids) == path.tokens - (not path.clipped)  # the end token is not told
+
+
+def test_who_gives_up_stops_the_generation(mini):
+    gone = threading.Event()
+    heard = []
+
+    def third(number, token):
+        heard.append(token)
+        if len(heard) == 3:
+            gone.set()
+
+    with pytest.raises(Cancelled):
+        ModelPaths(*mini).draw([Ask(PROMPT, 1, cancelled=gone.is_set, on_token=third)], Settings(1.0, 1.0, 200), 1)
+    assert len(heard) == 3
+
+
+def test_a_router_over_a_real_model(mini):
+    router = Router(ModelPaths(*mini), SHORT, Limits(simple_below=0.0, most_paths=4, wave=4))
+    found = router.answer(PROMPT, seed=3)
+    again = router.answer(PROMPT, seed=3)
+    assert found.to_dict() | {"seconds": 0} == again.to_dict() | {"seconds": 0}
+    assert found.tokens == sum(path.tokens for path in found.paths)
+    assert found.features["draft_entropy"] > 0
+
+
+def test_log_probabilities_of_either_kind_of_answer():
+    chat = b'{"choices": [{"message": {"content": "4"}, "logprobs": {"content": [{"logprob": -1}, {"logprob": -2}]}}]}'
+    assert read_scored(chat).logprob == -1.5
+    assert read_scored(b'{"choices": [{"text": "4", "logprobs": null}]}').logprob is None
+    assert read_scored(b"nonsense") is None
+
+
+def test_a_server_is_asked_for_log_probabilities(monkeypatch):
+    from trl_r1.data.engines import Endpoint
+
+    seen = []
+
+    def answer(self, road, body, seconds):
+        seen.append((road, body))
+        time.sleep(0)
+        return 200, b'{"choices": [{"text": "\\\\boxed{4}", "logprobs": {"token_logprobs": [-0.5]}}]}', 0.0
+
+    monkeypatch.setattr(Endpoint, "_exchange", answer)
+    paths = EndpointPaths(Endpoint("http://127.0.0.1:9/v1", "m"))
+    found = Router(paths, limits=Limits(simple_below=1.0)).answer("q")
+    assert (found.answer, found.paths[0].logprob, found.tokens) == ("4", -0.5, 3)  # 9 characters, four to a token
+    assert b'"logprobs": 1' in seen[0][1]
+    with pytest.raises(Cancelled):
+        paths.draw([Ask("q", 1, cancelled=lambda: True)], Settings(), 0)

@@ -1,0 +1,259 @@
+"""The server as the stock `openai` client sees it, and as its worst clients treat it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from trl_r1.data.engines import EngineError
+from trl_r1.routing.paths import Settings
+from trl_r1.serving.wanted import Bounds
+
+
+openai = pytest.importorskip("openai", reason="the openai client is not installed")
+
+ASK = [{"role": "user", "content": "Compute ①2 ②9 ③4."}]
+
+
+def client(server, token="none", **options):
+    return openai.OpenAI(base_url=server.url, api_key=token, max_retries=0, **options)
+
+
+def post(server, body, path="/chat/completions", **headers):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(server.url + path, data, {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def test_the_stock_client_chats_and_is_told_how(start, lane):
+    server = start(lane)
+    found = client(server).chat.completions.create(model="mini", messages=ASK, seed=1, extra_body={"route": "complex"})
+    assert found.choices[0].finish_reason in ("stop", "length")
+    told = found.model_extra["trl_r1"]
+    assert told["route"] == "complex"
+    assert found.usage.completion_tokens == told["tokens"] > 0
+    again = client(server).chat.completions.create(model="mini", messages=ASK, seed=1, extra_body={"route": "complex"})
+    assert again.choices[0].message.content == found.choices[0].message.content
+    assert [model.id for model in client(server).models.list()] == ["mini"]
+    plain = client(server).completions.create(model="mini", prompt="User: Compute ①2 ②9. Assistant:", max_tokens=4)
+    assert plain.choices[0].text is not None
+    server.settle()
+
+
+@pytest.mark.parametrize("route", ["simple", "auto"])
+def test_streams_say_what_the_whole_answer_says(start, lane, route):
+    server = start(lane)
+    options = {"model": "mini", "messages": ASK, "seed": 4, "extra_body": {"route": route}}
+    chunks = list(
+        client(server).chat.completions.create(stream=True, stream_options={"include_usage": True}, **options)
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text
+    assert chunks[-1].usage.completion_tokens > 0
+    assert chunks[-2].choices[0].finish_reason in ("stop", "length")
+    if route == "auto":
+        assert text == client(server).chat.completions.create(**options).choices[0].message.content
+    else:
+        assert len(chunks) > 4  # piece by piece, as it is written
+    server.settle()
+
+
+def test_n_plain_samples_whole_and_streamed(start, lane):
+    server = start(lane)
+    found = client(server).chat.completions.create(model="mini", messages=ASK, n=3, seed=2)
+    assert [choice.index for choice in found.choices] == [0, 1, 2]
+    texts = ["", "", ""]
+    for chunk in client(server).chat.completions.create(model="mini", messages=ASK, n=3, seed=2, stream=True):
+        texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert texts == [choice.message.content for choice in found.choices]
+    server.settle()
+
+
+def test_errors_reach_the_client_as_its_own_kinds(start, lane):
+    server = start(lane)
+    with pytest.raises(openai.BadRequestError, match="n is a whole number from 1 to 8"):
+        client(server).chat.completions.create(model="mini", messages=ASK, n=9)
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt'"):
+        client(server).chat.completions.create(model="gpt", messages=ASK)
+    with pytest.raises(openai.BadRequestError, match="this model has room for 512 altogether"):
+        client(server).chat.completions.create(model="mini", messages=[{"role": "user", "content": "1 " * 3000}])
+    server.settle()
+
+
+def test_malformed_bodies_wrong_paths_and_huge_prompts(start, lane):
+    server = start(lane, bounds=Bounds(most_bytes=10_000, most_characters=5000))
+    assert post(server, b"{nonsense")[0] == 400
+    assert post(server, b"x" * 20_000)[0] == 413
+    assert (
+        post(server, {"messages": [{"role": "user", "content": "y" * 6000}]})[1]["error"]["code"]
+        == "context_length_exceeded"
+    )
+    assert post(server, {}, "/nowhere")[0] == 404
+    assert post(server, b"{}", **{"Content-Type": "text/plain"})[0] == 415
+    request = urllib.request.Request(server.url + "/chat/completions")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 405
+    refused.value.close()
+    # a body that does not say its length: in pieces, and too large
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
+        raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                    b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
+        raw.sendall(b"3000\r\n" + b"z" * 0x3000 + b"\r\n")
+        assert b" 413 " in raw.recv(200)
+    server.settle()
+
+
+def test_a_token_is_asked_for_and_a_foreign_name_is_turned_away(start, slow):
+    slow.go.set()
+    server = start(slow, token="s3cret")
+    body = {"messages": ASK}
+    assert post(server, body)[0] == 401
+    assert post(server, body, Authorization="Bearer wrong")[0] == 401
+    assert post(server, body, Authorization="Bearer s3cret")[0] == 200
+    with pytest.raises(openai.AuthenticationError):
+        client(server, "wrong").models.list()
+    open_one = start(slow)
+    status, told = post(open_one, body, Host="evil.example")
+    assert (status, told["error"]["code"]) == (400, "wrong_host")
+    assert post(open_one, body, Host="localhost:1")[0] == 200
+
+
+def test_64_at_once(start, lane):
+    server = start(lane, settings=Settings(1.0, 1.0, 8))
+    statuses, threads = [], []
+    for _ in range(64):
+        threads.append(threading.Thread(target=lambda: statuses.append(post(server, {"messages": ASK})[0])))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert statuses == [200] * 64
+    server.settle()
+    assert not [thread for thread in threading.enumerate() if thread.name == "request"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_ends_its_work(start, slow, stream):
+    server = start(slow)
+    body = json.dumps({"messages": ASK, "stream": stream}).encode()
+    raw = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n" % len(body) + body)  # fmt: skip
+    assert slow.began.acquire(timeout=30)
+    raw.close()
+    assert slow.given_up.wait(30)
+    server.settle()
+
+
+def test_time_limits_and_full_houses(start, slow):
+    server = start(slow, seconds=0.3, at_once=1, waiting=0)
+    assert post(server, {"messages": ASK})[0] == 504
+    assert slow.given_up.wait(30)
+    server.settle()
+    status, told = post(server, {"messages": ASK, "stream": False, "n": 2})
+    assert (status, told["error"]["code"]) == (504, "timeout")
+    server.settle()
+    server.serving.seconds = 60.0
+    first = threading.Thread(target=post, args=(server, {"messages": ASK}))
+    while slow.began.acquire(timeout=0.01):
+        pass
+    first.start()
+    assert slow.began.acquire(timeout=30)
+    status, told = post(server, {"messages": ASK})
+    assert (status, told["error"]["code"]) == (429, "too_many_requests")
+    slow.go.set()
+    first.join(30)
+    server.settle()
+
+
+def test_failures_inside_are_told_without_their_details(start, slow):
+    slow.go.set()
+    server = start(slow)
+    slow.error = RuntimeError("secret path")
+    status, told = post(server, {"messages": ASK})
+    assert status == 500
+    assert "secret" not in json.dumps(told)
+    slow.error = EngineError("nobody listens")
+    assert post(server, {"messages": ASK})[0] == 502
+    with pytest.raises(openai.APIError, match="gives no answer"):
+        list(client(server).chat.completions.create(model="mini", messages=ASK, stream=True))
+    server.settle()
+
+
+def test_stop_strings_cut(start, slow):
+    slow.go.set()
+    found = post(start(slow), {"messages": ASK, "stop": ["{"]})[1]
+    assert (found["choices"][0]["message"]["content"], found["choices"][0]["finish_reason"]) == ("\\boxed", "stop")
+
+
+# --- the command
+
+
+def run_serve(*options, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "trl_r1.cli", "serve", *options],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_command_serves_on_loopback_and_ends_cleanly(mini, tmp_path):
+    for part in mini:
+        part.save_pretrained(tmp_path)
+    process = run_serve(
+        "--model", str(tmp_path), "--cpu", "--port", "0", "--served-name", "mini", "--max-new-tokens", "400"
+    )
+    try:
+        line = ""
+        while " at http://" not in line:
+            line = process.stderr.readline()
+            assert line, "the server ended"
+        assert "http://127.0.0.1:" in line
+        url = line.split(" at ")[1].split(";")[0]
+        stream = openai.OpenAI(base_url=url, api_key="none").chat.completions.create(
+            model="mini", messages=ASK, stream=True, extra_body={"route": "simple"}
+        )
+        assert next(iter(stream))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.stderr.close()
+
+
+def test_mistakes_of_the_command(capsys, tmp_path, monkeypatch):
+    from trl_r1.serve_command import main
+
+    monkeypatch.delenv("TRL_R1_SERVE_TOKEN", raising=False)
+    (tmp_path / "empty").write_text("")
+    for options, told in (
+        (["--host", "0.0.0.0"], "lets other machines in, which needs a token"),
+        (["--token-file", str(tmp_path / "empty")], "is empty"),
+        (["--token-file", str(tmp_path / "none")], "cannot be read"),
+        (["--port", "99999"], "--port 99999 is none"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["--model", "mini:base-tiny", *options])
+        assert told in capsys.readouterr().err
+
+
+def test_a_taken_port_is_told():
+    from trl_r1.serve_command import listen
+
+    door = listen("127.0.0.1", 0)
+    with pytest.raises(ValueError, match="Nothing can listen at 127.0.0.1 port"):
+        listen("127.0.0.1", door.getsockname()[1])
+    door.close()

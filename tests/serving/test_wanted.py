@@ -1,0 +1,107 @@
+"""What a body asks for, and one sentence for everything that cannot be done."""
+
+import json
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trl_r1.routing.paths import Settings
+from trl_r1.serving.wanted import BadRequest, Bounds, read
+
+
+DEFAULTS, BOUNDS = Settings(0.6, 0.95, 100), Bounds(most_tokens=50, most_samples=4, most_characters=1000)
+
+
+def wanted(chat=True, **fields):
+    base = {"messages": [{"role": "user", "content": "hi"}]} if chat else {"prompt": "hi"}
+    return read(json.dumps({**base, **fields}).encode(), chat, "m", DEFAULTS, BOUNDS)
+
+
+def test_defaults_and_what_a_request_says_instead():
+    plain = wanted()
+    assert (plain.n, plain.route, plain.settings) == (1, "auto", Settings(0.6, 0.95, 50))
+    asked = wanted(temperature=0, top_p=1, max_tokens=7, n=3, stop="x", seed=-5, stream=True, route="simple", most_paths=2,
+                   stream_options={"include_usage": True}, user="me", tools=[], model="m")  # fmt: skip
+    assert asked.settings == Settings(0.0, 1.0, 7)
+    assert (asked.n, asked.stop, asked.seed, asked.most_paths) == (3, ("x",), -5, 2)
+    assert asked.stream
+    assert asked.include_usage
+    assert wanted(max_completion_tokens=3, max_tokens=9).settings.max_new_tokens == 3
+    assert wanted(False).prompt == "hi"
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert wanted(messages=[{"role": "developer", "content": parts}]).prompt == [{"role": "system", "content": "ab"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"messages": []}, "messages is a list of at least one message"),
+        ({"messages": ["hi"]}, "messages[0] is an object"),
+        ({"messages": [{"role": "boss", "content": "x"}]}, "messages[0].role is one of"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content is text; got NoneType"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "a part that is no text"),
+        ({"messages": [{"role": "user", "content": "x" * 1001}]}, "The prompt has 1001 characters; at most 1000"),
+        ({"n": 5}, "n is a whole number from 1 to 4; got 5"),
+        ({"n": True}, "n is a whole number from 1 to 4; got True"),
+        ({"n": 10**400}, "n is a whole number from 1 to 4"),
+        ({"max_tokens": 51}, "max_tokens is a whole number from 1 to 50"),
+        ({"temperature": 2.5}, "temperature is a number from 0 to 2"),
+        ({"temperature": "hot"}, "temperature is a number from 0 to 2; got hot"),
+        ({"top_p": 0}, "top_p=0 keeps no token"),
+        ({"stop": [1]}, "stop is a text, or up to four"),
+        ({"stop": ["a"] * 5}, "stop is a text, or up to four"),
+        ({"stream": 1}, "stream is true or false"),
+        ({"stream_options": []}, "stream_options is an object"),
+        ({"route": "fast"}, "route='fast' is unknown"),
+        ({"route": ["auto"]}, "is unknown; choose one of"),
+        ({"tools": [{}]}, "tools is not supported here"),
+        ({"logprobs": True}, "logprobs is not supported here"),
+        ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
+        ({"temprature": 1}, "There is no field 'temprature'"),
+        ({"model": "other"}, "There is no model 'other' here; this server has 'm'"),
+        ({"seed": 1.5}, "seed is a whole number"),
+    ],
+)
+def test_each_mistake_is_one_sentence_about_its_field(fields, told):
+    with pytest.raises(BadRequest) as refused:
+        wanted(**fields)
+    assert told in str(refused.value)
+    assert len(str(refused.value)) < 400
+    assert refused.value.status == (404 if "model" in fields else 400)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"nul", b"\xff{}", b"[" * 100_000, b'{"n": NaN}', b'{"n": 1' + b"0" * 9999 + b"}"]
+)
+def test_what_is_no_json_object_is_told(body):
+    with pytest.raises(BadRequest) as refused:
+        read(body, True, "m", DEFAULTS, BOUNDS)
+    assert refused.value.code in ("invalid_json", "missing_required_parameter", "invalid_value")
+
+
+def test_half_characters_are_replaced():
+    body = b'{"messages": [{"role": "user", "content": "a\\ud83d"}]}'
+    assert read(body, True, "m", DEFAULTS, BOUNDS).prompt[0]["content"] == "a?"
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+                    max_leaves=5)  # fmt: skip
+FIELDS = ["messages", "prompt", "n", "max_tokens", "temperature", "top_p", "stop", "seed", "stream", "stream_options",
+          "route", "most_paths", "tools", "model", "logit_bias"]  # fmt: skip
+
+
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON), st.booleans())
+def test_any_json_is_read_or_refused_never_anything_else(content, chat):
+    try:
+        found = read(json.dumps(content).encode(), chat, "m", DEFAULTS, BOUNDS)
+    except BadRequest as error:
+        status = error.status
+    else:
+        status = 400
+        assert 1 <= found.settings.max_new_tokens <= 50
+        assert 1 <= found.n <= 4
+    assert status in (400, 404)

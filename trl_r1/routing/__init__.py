@@ -1,0 +1,60 @@
+"""Routing: a question in; as much thought as it needs; one answer with a record of how it came about.
+
+from trl_r1.routing import ModelPaths, Router
+router = Router(ModelPaths(model, tokenizer))
+found = router.answer("User: Compute ①2 ②9 ③4. Assistant:")
+print(found.answer, found.route, found.agreement, found.tokens)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from trl_r1.routing.cache import PathCache as PathCache
+    from trl_r1.routing.complexity import Complexity as Complexity
+    from trl_r1.routing.paths import Ask as Ask
+    from trl_r1.routing.paths import EndpointPaths as EndpointPaths
+    from trl_r1.routing.paths import ModelPaths as ModelPaths
+    from trl_r1.routing.paths import Path as Path
+    from trl_r1.routing.paths import Settings as Settings
+    from trl_r1.routing.router import Limits as Limits
+    from trl_r1.routing.router import Routed as Routed
+    from trl_r1.routing.router import Router as Router
+
+_HOME = {  # exported name -> module it lives in
+    "Ask": "trl_r1.routing.paths",
+    "Complexity": "trl_r1.routing.complexity",
+    "EndpointPaths": "trl_r1.routing.paths",
+    "Limits": "trl_r1.routing.router",
+    "ModelPaths": "trl_r1.routing.paths",
+    "Path": "trl_r1.routing.paths",
+    "PathCache": "trl_r1.routing.cache",
+    "Routed": "trl_r1.routing.router",
+    "Router": "trl_r1.routing.router",
+    "Settings": "trl_r1.routing.paths",
+}
+__all__ = [
+    "Ask",
+    "Complexity",
+    "EndpointPaths",
+    "Limits",
+    "ModelPaths",
+    "Path",
+    "PathCache",
+    "Routed",
+    "Router",
+    "Settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It offers: {', '.join(sorted(_HOME))}.")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

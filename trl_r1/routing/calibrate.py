@@ -1,0 +1,234 @@
+"""Calibration: problems with known answers in, a fitted complexity model and thresholds out.
+
+Paths of every problem are drawn once (`draw_pools`) and replayed (`replay`) under every candidate pair of thresholds, so
+that trying one costs no generation. The cheapest pair is taken whose accuracy is no more than ``tolerance`` below voting
+over all paths, on these problems; measure the result on others.
+
+A pool's paths are independent samples, so replaying them in order is exactly what the router would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path as File
+from typing import Any
+
+import numpy as np
+
+from trl_r1.evaluation.metrics import answer_classes
+from trl_r1.evaluation.sampling import Prompt
+from trl_r1.files import replace_file
+from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
+from trl_r1.routing.paths import Ask, Path, Sampler, Settings
+from trl_r1.routing.router import Limits, Routed, Router
+
+
+KIND = "trl_r1.router"
+SIMPLE_BELOW = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+CONFIDENT = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 1.0)
+
+
+@dataclass
+class Pool:
+    """The paths of one problem and what is true of them."""
+
+    prompt: Prompt
+    solution: str
+    paths: list[Path]  # with answers
+    right: list[bool]
+
+
+@dataclass
+class Stored:
+    """A sampler that hands out stored paths in their order, each once; a short draft is the first one's beginning."""
+
+    pools: Mapping[str, Sequence[Path]]
+    name: str = "stored"
+    taken: dict[str, int] = field(default_factory=dict)
+
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+        """The next paths of each prompt.
+
+        Raises:
+            ValueError: there are not as many.
+        """
+        found = []
+        for ask in asks:
+            key = identity(ask.prompt)
+            at = self.taken.get(key, 0)
+            paths = list(self.pools[key][at : at + ask.count])
+            if len(paths) < ask.count:
+                raise ValueError(f"{ask.count} paths were asked for at {at}, and {len(self.pools[key])} are stored.")
+            self.taken[key] = at + ask.count
+            found.append(paths)
+        return found
+
+
+def identity(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
+
+
+def draw_pools(
+    sampler: Sampler, rows: Sequence[Mapping[str, Any]], router: Router, verify: Callable[[str, str], bool | None],
+    paths: int, seed: int = 0,
+) -> list[Pool]:  # fmt: skip
+    """``paths`` paths for every row (``prompt``, ``solution``), read and judged as the router and ``verify`` do.
+
+    Rows with the same prompt are kept once.
+    """
+    assert router.extract is not None
+    rows = list({identity(row["prompt"]): row for row in rows}.values())
+    drawn = sampler.draw([Ask(row["prompt"], paths) for row in rows], router.settings, seed)
+    pools = []
+    for row, found in zip(rows, drawn, strict=True):
+        read = [replace(path, answer=router.extract(path.text)) for path in found]
+        known: dict[str, bool] = {}
+        for path in read:
+            if path.answer is not None and path.answer not in known:
+                known[path.answer] = verify(path.answer, str(row["solution"])) is True
+        right = [path.answer is not None and known[path.answer] for path in read]
+        pools.append(Pool(row["prompt"], str(row["solution"]), read, right))
+    return pools
+
+
+def learn(pools: Sequence[Pool], ridge: float = 1.0) -> Complexity:
+    """A complexity model. Every path of a problem is once the draft; its label is whether that path is wrong.
+
+    A problem's paths share its features, so there are fewer independent rows than it seems; the ridge counts per path.
+    """
+    rows = [prompt_features(pool.prompt) | draft_features(path) for pool in pools for path in pool.paths]
+    return fit(rows, [1.0 - float(right) for pool in pools for right in pool.right], ridge)
+
+
+def shuffled(pools: Sequence[Pool], seed: int) -> list[Pool]:
+    """The same pools with their paths in another order; seed 0 keeps it."""
+    if not seed:
+        return list(pools)
+    made = []
+    for number, pool in enumerate(pools):
+        order = np.random.default_rng([seed, number]).permutation(len(pool.paths))
+        made.append(replace(pool, paths=[pool.paths[i] for i in order], right=[pool.right[i] for i in order]))
+    return made
+
+
+def replay(pools: Sequence[Pool], router: Router) -> list[Routed]:
+    """What the router would have answered, had it drawn these paths."""
+    stored = Stored({identity(pool.prompt): pool.paths for pool in pools})
+    return replace(router, sampler=stored, cache=None).answer_all([pool.prompt for pool in pools])
+
+
+def judged(pools: Sequence[Pool], routed: Sequence[Routed]) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) whether the shown answer is right, and (P,) tokens."""
+    right = [float(pool.right[found.chosen]) for pool, found in zip(pools, routed, strict=True)]
+    return np.array(right), np.array([float(found.tokens) for found in routed])
+
+
+def fixed(pools: Sequence[Pool], k: int, same: Callable[[str, str], bool]) -> tuple[np.ndarray, np.ndarray]:
+    """A plain vote over the first ``k`` paths: (P,) right (a tie by its expectation over the tied answers), (P,) tokens."""
+    right, tokens = [], []
+    for pool in pools:
+        classes = answer_classes([path.answer for path in pool.paths[:k]], same)
+        most = max(map(len, classes), default=0)
+        tied = [pool.right[members[0]] for members in classes if len(members) == most]
+        right.append(sum(tied) / len(tied) if tied else 0.0)
+        tokens.append(float(sum(path.tokens for path in pool.paths[:k])))
+    return np.array(right), np.array(tokens)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was chosen, and what it did on the problems it was chosen on."""
+
+    limits: Limits
+    complexity: Complexity
+    facts: dict[str, Any]
+
+    def save(self, path: str | File) -> File:
+        """As JSON, whole or not at all."""
+        content = {
+            "kind": KIND, "version": 1, "limits": asdict(self.limits),
+            "complexity": json.loads(self.complexity.to_json()), "facts": self.facts,
+        }  # fmt: skip
+        return replace_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def load(path: str | File) -> Calibration:
+    """What ``save`` wrote.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    try:
+        content = json.loads(File(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no router file ({error}); `trl-r1 answer --calibrate` writes one."
+        ) from None
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise ValueError(f"{str(path)!r} is no router file; `trl-r1 answer --calibrate` writes one.")
+    try:
+        limits = Limits(**content["limits"])
+        complexity = Complexity.from_dict(content["complexity"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"The router file {str(path)!r} is damaged ({error!r}); calibrate again.") from None
+    return Calibration(limits, complexity, dict(content.get("facts", {})))
+
+
+def calibrate(
+    pools: Sequence[Pool],
+    router: Router,
+    tolerance: float = 0.005,
+    simple_below: Sequence[float] = SIMPLE_BELOW,
+    confident: Sequence[float] = CONFIDENT,
+    least_paths: Sequence[int] = (2, 3),
+    orders: int = 8,
+) -> Calibration:
+    """Learns the complexity and takes the cheapest thresholds within ``tolerance`` of voting over all paths.
+
+    Complexity is judged out of sample while thresholds are chosen (two halves, each with the other half's model); the
+    returned model is fitted on all problems.
+
+    Args:
+        pools: of at least 4 problems, each with ``router.limits.most_paths`` paths.
+        tolerance: accuracy that may be given up, a share.
+        orders: of each pool's paths that are replayed: which paths come first is luck, and averages out.
+
+    Raises:
+        ValueError: too few problems or paths.
+    """
+    most = router.limits.most_paths
+    if len(pools) < 4 or any(len(pool.paths) < most for pool in pools):
+        raise ValueError(f"Calibration needs at least 4 problems with {most} paths each; draw more.")
+    assert router.same is not None
+    mixed = sorted(pools, key=lambda pool: hashlib.sha256(identity(pool.prompt).encode()).digest())
+    halves = [mixed[0::2], mixed[1::2]]  # by hash, since data often alternate between kinds of problems
+    models = [learn(halves[1]), learn(halves[0])]
+    every, cost = fixed(pools, most, router.same)
+    replays = [[shuffled(half, order) for half in halves] for order in range(max(1, orders))]
+    best: tuple[float, float, Limits] | None = None
+    closest: tuple[float, float, Limits] | None = None
+    for below in simple_below:
+        for sure in confident:
+            for least in least_paths:
+                limits = replace(router.limits, simple_below=below, confident=sure, least_paths=min(least, most))
+                right, tokens = [], []
+                for pair in replays:
+                    for half, model in zip(pair, models, strict=True):
+                        found = judged(half, replay(half, replace(router, limits=limits, complexity=model)))
+                        right.append(found[0])
+                        tokens.append(found[1])
+                accuracy, spent = float(np.concatenate(right).mean()), float(np.concatenate(tokens).mean())
+                if accuracy >= every.mean() - tolerance and (best is None or spent < best[0]):
+                    best = (spent, accuracy, limits)
+                if closest is None or (accuracy, -spent) > (closest[1], -closest[0]):
+                    closest = (spent, accuracy, limits)
+    spent, accuracy, limits = best or closest  # type: ignore[misc]
+    facts = {
+        "problems": len(pools), "tolerance": tolerance, "within_tolerance": best is not None,
+        "accuracy": accuracy, "tokens": spent, "all_paths_accuracy": float(every.mean()),
+        "all_paths_tokens": float(cost.mean()), "one_path_accuracy": float(np.mean([pool.right[0] for pool in pools])),
+    }  # fmt: skip
+    return Calibration(limits, learn(pools), facts)

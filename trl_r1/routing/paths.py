@@ -1,0 +1,328 @@
+"""Paths: prompts in, sampled texts with their cost and the model's own doubt out.
+
+    ModelPaths       a transformers model in this process; log-probabilities and entropies from one more forward pass
+    EndpointPaths    any server of the OpenAI protocol; log-probabilities where it reports them, no entropies
+
+Units  tokens are generated ones, the end token included; log-probabilities and entropies are nats per generated token,
+       of the model's distribution at temperature 1 whatever the sampling temperature was (a server reports what it likes:
+       vLLM by default the same).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trl_r1.data.engines import Draw, Endpoint, read_completion, seed_of
+from trl_r1.evaluation.sampling import (
+    NEUTRAL,
+    Prompt,
+    check_options,
+    end_tokens,
+    evaluation_mode,
+    own_randomness,
+    padding,
+    tokenize,
+)
+
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SCORED_LOGITS = 1 << 25  # of one forward pass: 128 MiB in float32
+
+
+class Cancelled(RuntimeError):
+    """Nobody waits for this text any more."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """One sampled text. ``answer`` is filled in by the router."""
+
+    text: str
+    tokens: int
+    clipped: bool = False  # the token limit ended it, not the model
+    logprob: float | None = None  # mean over its tokens, nats
+    entropy: float | None = None  # mean over its tokens, nats
+    answer: str | None = None
+    refused: str = ""  # why a server would not answer; then the text is empty
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How texts are drawn. Temperature and top-p are DeepSeek-R1's for evaluation."""
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        check_options(1, self.temperature, self.top_p, self.max_new_tokens, 1, None)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """``count`` texts for one prompt."""
+
+    prompt: Prompt
+    count: int
+    max_new_tokens: int | None = None  # less than the settings' say: a draft
+    cancelled: Callable[[], bool] = lambda: False
+    on_token: Callable[[int, int], Any] | None = None  # (which text, token id), as they come; in-process models only
+
+
+class Sampler(Protocol):
+    """What draws paths; ``name`` stands for the model in cache keys and records."""
+
+    name: str
+
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+        """``ask.count`` paths for each ask, in order.
+
+        Raises:
+            Cancelled: every ask was given up before its texts were done.
+        """
+        ...
+
+
+@dataclass
+class ModelPaths:
+    """A transformers model in this process. One call at a time: `trl_r1.serving.lane.Lane` serves many callers."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    batch_size: int = 64  # texts generated at a time
+    scored: bool = True  # also compute log-probabilities and entropies
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or str(getattr(self.model, "name_or_path", "") or "model")
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of prompt and reply together that the model has positions for; None where its config does not say."""
+        found = getattr(self.model.config, "max_position_embeddings", None)
+        return int(found) if found else None
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """How many tokens a prompt is."""
+        return len(tokenize(self.tokenizer, [prompt])[0])
+
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+        """Equal arguments give equal texts on one machine; texts of different asks share batches.
+
+        Raises:
+            ValueError: a conversation for a tokenizer without a chat template, or a prompt without tokens.
+            Cancelled: see Sampler.
+        """
+        ids = tokenize(self.tokenizer, [ask.prompt for ask in asks])
+        rows = [(a, k) for a, ask in enumerate(asks) for k in range(ask.count)]
+        ends = end_tokens(self.model, self.tokenizer)
+        found: list[list[Path]] = [[] for _ in asks]
+        devices = {parameter.device for parameter in self.model.parameters()}
+        with own_randomness(seed, devices), evaluation_mode(self.model):
+            for start in range(0, len(rows), self.batch_size):
+                batch = rows[start : start + self.batch_size]
+                prompts = [list(ids[a]) for a, _ in batch]
+                limits = [
+                    min(asks[a].max_new_tokens or settings.max_new_tokens, settings.max_new_tokens) for a, _ in batch
+                ]
+                watch = Watch([asks[a] for a, _ in batch], [k for _, k in batch], limits, max(map(len, prompts)))
+                made = generate(self.model, prompts, settings, ends, padding(self.tokenizer, ends), watch)
+                kept = [until_end(row, ends, limit) for row, limit in zip(made, limits, strict=True)]
+                if all(ask.cancelled() for ask in asks):
+                    raise Cancelled("All requests were given up.")
+                doubts = self.doubts(prompts, kept) if self.scored else [(None, None)] * len(kept)
+                texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
+                for (a, _), tokens, text, (logprob, entropy) in zip(batch, kept, texts, doubts, strict=True):
+                    clipped = not tokens or tokens[-1] not in ends
+                    found[a].append(Path(text, len(tokens), clipped, logprob, entropy))
+        return found
+
+    def doubts(
+        self, prompts: Sequence[list[int]], replies: Sequence[list[int]]
+    ) -> list[tuple[float | None, float | None]]:
+        """Mean log-probability and mean entropy of each reply's tokens after its prompt; None for an empty reply."""
+        import torch
+
+        device = self.model.get_input_embeddings().weight.device
+        vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
+        order = sorted(range(len(replies)), key=lambda row: len(prompts[row]) + len(replies[row]))
+        found: list[tuple[float | None, float | None]] = [(None, None)] * len(replies)
+        start = 0
+        while start < len(order):
+            rows = [order[start]]
+            for row in order[start + 1 :]:
+                if (len(rows) + 1) * (len(prompts[row]) + len(replies[row])) * vocabulary > SCORED_LOGITS:
+                    break
+                rows.append(row)
+            start += len(rows)
+            width = max(len(prompts[row]) + len(replies[row]) for row in rows)
+            # padded on the right: in a causal model nothing looks there, and positions are what they are
+            ids = torch.zeros(len(rows), width, dtype=torch.long)
+            mask, said = torch.zeros_like(ids), torch.zeros(len(rows), width - 1)
+            for place, row in enumerate(rows):
+                whole, begin = prompts[row] + replies[row], len(prompts[row])
+                ids[place, : len(whole)] = torch.tensor(whole)
+                mask[place, : len(whole)] = 1
+                said[place, begin - 1 : len(whole) - 1] = 1.0  # the position before a token foretells it
+            ids, said = ids.to(device), said.to(device)
+            with torch.no_grad():
+                logits = self.model(input_ids=ids, attention_mask=mask.to(device), use_cache=False).logits[:, :-1]
+            logs = logits.float().log_softmax(-1)  # (R, L - 1, V)
+            chosen = logs.gather(-1, ids[:, 1:, None])[..., 0]  # (R, L - 1)
+            entropies = -(logs.exp() * logs).nan_to_num(0.0).sum(-1)  # 0 log 0 = 0
+            counts = said.sum(1).clamp(min=1.0)
+            means = torch.stack([(chosen * said).sum(1) / counts, (entropies * said).sum(1) / counts], dim=1).tolist()
+            for place, row in enumerate(rows):
+                if replies[row]:
+                    found[row] = (means[place][0], means[place][1])
+        return found
+
+
+class Watch:
+    """Looks at a batch after every token: who has reached its limit, who was given up, who wants to hear of tokens."""
+
+    def __init__(self, asks: Sequence[Ask], numbers: Sequence[int], limits: Sequence[int], width: int) -> None:
+        self.asks, self.numbers, self.limits, self.width = asks, numbers, limits, width
+        self.done = [False] * len(asks)
+
+    def __call__(self, ids: torch.Tensor, ends: set[int]) -> list[bool]:
+        """(B, L) ids so far in; which rows need no further token out."""
+        made = ids.shape[1] - self.width
+        last = ids[:, -1].tolist()
+        for row, ask in enumerate(self.asks):
+            if ask.on_token is not None and not self.done[row] and last[row] not in ends:
+                ask.on_token(self.numbers[row], last[row])
+        given_up = {id(ask): ask.cancelled() for ask in self.asks}
+        for row, ask in enumerate(self.asks):
+            if last[row] in ends or made >= self.limits[row] or given_up[id(ask)]:
+                self.done[row] = True
+        return list(self.done)
+
+
+def generate(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    settings: Settings,
+    ends: set[int],
+    pad: int,
+    watch: Watch,
+) -> list[list[int]]:
+    """New token ids for each row of prompt ids, left-padded, as transformers' ``generate`` makes them."""
+    import torch
+    from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+    class Steering(StoppingCriteria):
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
+            return torch.tensor(watch(input_ids, ends), device=input_ids.device)
+
+    device = model.get_input_embeddings().weight.device
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
+    theirs = getattr(model, "generation_config", None)
+    options = {name: off for name, off in NEUTRAL.items() if getattr(theirs, name, None) not in (None, off)}
+    if settings.temperature > 0:
+        options |= {"top_k": 0, "temperature": settings.temperature, "top_p": settings.top_p}
+    config = GenerationConfig(
+        do_sample=settings.temperature > 0,
+        max_new_tokens=max(watch.limits),
+        pad_token_id=pad,
+        eos_token_id=sorted(ends) or None,
+        use_cache=True,
+        return_dict_in_generate=False,
+        **options,
+    )
+    with torch.no_grad():
+        made = model.generate(
+            input_ids=ids, attention_mask=mask, generation_config=config,
+            stopping_criteria=StoppingCriteriaList([Steering()]),
+        )  # fmt: skip
+    return made[:, width:].tolist()
+
+
+def until_end(ids: Sequence[int], ends: set[int], limit: int) -> list[int]:
+    """The tokens up to and with the first end token, at most ``limit``."""
+    stop = next((place for place, token in enumerate(ids[:limit]) if token in ends), None)
+    return list(ids[:limit]) if stop is None else list(ids[: stop + 1])
+
+
+# --- servers
+
+
+@dataclass(frozen=True)
+class ScoredDraw(Draw):
+    """A server's text with the mean log-probability of its tokens, where the server reports it."""
+
+    logprob: float | None = None
+
+
+def read_scored(content: bytes) -> ScoredDraw | None:
+    """As ``read_completion``, with the log-probabilities of either kind of answer.
+
+    >>> read_scored(b'{"choices": [{"text": "4", "logprobs": {"token_logprobs": [-0.5, -1.5]}}]}').logprob
+    -1.0
+    """
+    draw = read_completion(content)
+    if draw is None:
+        return None
+    told = json.loads(content)["choices"][0].get("logprobs") or {}
+    numbers = told.get("token_logprobs") if isinstance(told, dict) else None
+    if numbers is None and isinstance(told, dict):
+        numbers = [entry.get("logprob") for entry in told.get("content") or [] if isinstance(entry, dict)]
+    numbers = [number for number in numbers or [] if isinstance(number, int | float) and number <= 0.0]
+    logprob = sum(numbers) / len(numbers) if numbers else None
+    return ScoredDraw(draw.text, draw.tokens, draw.clipped, draw.refused, logprob)
+
+
+@dataclass
+class EndpointPaths:
+    """A server of the OpenAI protocol. Calls may overlap; each opens up to ``endpoint.concurrency`` connections."""
+
+    endpoint: Endpoint
+    logprobs: bool = True  # ask for them; a server that refuses such requests needs False
+
+    @property
+    def name(self) -> str:
+        """The model's name at its address."""
+        return f"{self.endpoint.model}@{self.endpoint.endpoint}"
+
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+        """As the server samples; equal seeds give equal texts where it keeps that promise.
+
+        Raises:
+            EngineError: the server cannot be reached, denies the key, or refuses every text of an ask.
+            Cancelled: see Sampler. A request under way is not broken off; its text is not read.
+        """
+        found: list[list[Path]] = []
+        for number, ask in enumerate(asks):
+            if ask.cancelled():
+                found.append([])
+                continue
+            extra = dict(self.endpoint.extra)
+            if self.logprobs:
+                extra |= {"logprobs": 1} if isinstance(ask.prompt, str) else {"logprobs": True}
+            asked = replace(
+                self.endpoint,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                max_new_tokens=min(ask.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens),
+                extra=extra,
+                read=read_scored,
+            )
+            draws = asked.draw([ask.prompt], ask.count, seed_of(seed, number))[0]
+            found.append([path_of(draw) for draw in draws])
+        if asks and all(ask.cancelled() for ask in asks):
+            raise Cancelled("All requests were given up.")
+        return found
+
+
+def path_of(draw: Draw) -> Path:
+    """A draw as a path; where a server does not count tokens, four characters are taken for one."""
+    tokens = draw.tokens if draw.tokens is not None else -(-len(draw.text) // 4)
+    return Path(draw.text, tokens, draw.clipped, getattr(draw, "logprob", None), refused=draw.refused)

@@ -1,0 +1,159 @@
+"""What `trl-r1 answer` and `trl-r1 serve` share: options in, a sampler, its settings and a router out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from trl_r1.routing.cache import PathCache
+from trl_r1.routing.calibrate import load
+from trl_r1.routing.choice import CHOICES, Score, agser_score, reward_score
+from trl_r1.routing.complexity import GUESS
+from trl_r1.routing.paths import EndpointPaths, ModelPaths, Settings
+from trl_r1.routing.router import Limits, Router
+
+
+LIMITS = ("simple_below", "most_paths", "least_paths", "confident", "wave", "most_tokens", "draft_tokens", "choose")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options for the model, the sampling and the routing."""
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", required=True, help="hub id, folder or mini:base; with --endpoint its name there")
+    model.add_argument("--endpoint", help="OpenAI-compatible server instead, such as http://127.0.0.1:8000/v1")
+    model.add_argument("--no-logprobs", action="store_true", help="the server at --endpoint gives none: do not ask")
+    model.add_argument("--concurrency", type=int, default=16, help="connections to --endpoint per question (16)")
+    model.add_argument("--cpu", action="store_true", help="stay on the CPU though there is a GPU")
+    model.add_argument("--dtype", default="auto", help="of the weights: auto, bfloat16, float32 (auto)")
+    model.add_argument("--template", help="put a question into this template (r1_zero, mini, chat, ... or a text with "
+                       "{question}); default: the model's chat template")  # fmt: skip
+    drawing = parser.add_argument_group("sampling")
+    drawing.add_argument("--temperature", type=float, default=0.6, help="0.6, as DeepSeek-R1 is evaluated")
+    drawing.add_argument("--top-p", type=float, default=0.95, help="0.95, the same")
+    drawing.add_argument("--max-new-tokens", type=int, default=2048, help="longest answer, thought included (2048)")
+    drawing.add_argument("--batch-size", type=int, default=64, help="texts generated at a time in this process (64)")
+    routing = parser.add_argument_group("routing")
+    routing.add_argument("--router", metavar="FILE", help="thresholds and complexity that --calibrate has written")
+    routing.add_argument("--simple-below", type=float, help="complexity under which one pass is enough (0.1)")
+    routing.add_argument("--most-paths", type=int, help="paths of a complex question at most (16)")
+    routing.add_argument("--least-paths", type=int, help="paths before its vote can end (2)")
+    routing.add_argument(
+        "--confident", type=float, help="end the vote when the leader is ahead with this chance (0.95)"
+    )
+    routing.add_argument("--wave", type=int, help="paths drawn at a time (2)")
+    routing.add_argument("--most-tokens", type=int, help="token budget of a question; no wave begins beyond it")
+    routing.add_argument(
+        "--draft-tokens", type=int, help="judge complexity on a draft this long; default: the first path"
+    )
+    routing.add_argument("--choose", choices=list(CHOICES), help="how the path to show is chosen (vote)")
+    routing.add_argument(
+        "--verifier", metavar="REWARD", help="for --choose verifier: a reward that needs no gold answer"
+    )
+    routing.add_argument(
+        "--answer-from", help="where an answer may stand, such as boxed,answer (default: everywhere a reward looks)"
+    )
+    routing.add_argument("--cache", type=int, default=1024, help="questions whose paths are kept for later; 0: none")
+
+
+def settings_of(chosen: argparse.Namespace) -> Settings:
+    """Raises ValueError: a number no text can be drawn with."""
+    return Settings(chosen.temperature, chosen.top_p, chosen.max_new_tokens)
+
+
+def limits_of(chosen: argparse.Namespace, base: Limits) -> Limits:
+    """The router file's limits, or the defaults, with what the command line says instead."""
+    given = {name: getattr(chosen, name) for name in LIMITS if getattr(chosen, name, None) is not None}
+    if "most_paths" in given and "least_paths" not in given:
+        given["least_paths"] = min(base.least_paths, given["most_paths"])
+    return replace(base, **given)
+
+
+def sampler_of(chosen: argparse.Namespace) -> ModelPaths | EndpointPaths:
+    """Loads the model, or asks the server whether it is there.
+
+    Raises:
+        ValueError, EngineError: in one sentence.
+    """
+    if chosen.endpoint:
+        from trl_r1.data.engines import Endpoint
+
+        endpoint = Endpoint(chosen.endpoint, chosen.model, concurrency=chosen.concurrency)
+        endpoint.check()
+        return EndpointPaths(endpoint, not chosen.no_logprobs)
+    from trl import ModelConfig
+
+    from trl_r1.evaluation.models import find_policy, load_policy
+
+    name = find_policy(chosen.model)
+    config = ModelConfig(dtype=None if chosen.dtype == "auto" else chosen.dtype)
+    model, tokenizer = load_policy(name, config, chosen.cpu)
+    return ModelPaths(model, tokenizer, chosen.batch_size, name=chosen.model)
+
+
+def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None = None) -> Router:
+    """The router over a sampler.
+
+    Args:
+        model: the sampler's model, where it is in this process (AGSER reads its attention).
+
+    Raises:
+        ValueError, ImportError: in one sentence.
+    """
+    from functools import partial
+
+    from trl_r1.rewards import accuracy
+
+    limits, complexity = Limits(), GUESS
+    if chosen.router:
+        known = load(chosen.router)
+        limits, complexity = known.limits, known.complexity
+    limits = limits_of(chosen, limits)
+    named = chosen.answer_from if chosen.answer_from is not None else ",".join(accuracy.SOURCES)
+    sources = tuple(part.strip() for part in named.split(",") if part.strip())
+    unknown = [part for part in sources if part not in accuracy.SOURCES]
+    if unknown or not sources:
+        raise ValueError(f"--answer-from names {unknown or 'nothing'}; choose from {', '.join(accuracy.SOURCES)}.")
+    return Router(
+        sampler,
+        settings_of(chosen),
+        limits,
+        complexity,
+        partial(accuracy.extract, sources=sources),
+        accuracy.same_answer,
+        score=score_of(chosen, limits, model),
+        cache=PathCache(chosen.cache) if chosen.cache else None,
+    )
+
+
+def score_of(chosen: argparse.Namespace, limits: Limits, model: ModelPaths | None) -> Score | None:
+    """The scoring function that ``choose`` needs, if it needs one."""
+    if limits.choose == "verifier":
+        if not chosen.verifier:
+            raise ValueError("--choose verifier needs --verifier REWARD; `trl-r1 rewards list` names rewards.")
+        from trl_r1.rewards.catalogue import load_reward
+
+        return reward_score(load_reward(chosen.verifier))
+    if limits.choose == "agser":
+        if model is None:
+            raise ValueError("--choose agser reads the model's attention, so it needs a model in this process.")
+        return agser_score(model.model, model.tokenizer)
+    return None
+
+
+def asker(chosen: argparse.Namespace, sampler: Any) -> Callable[[str], Any]:
+    """How a question becomes a prompt.
+
+    Raises:
+        ValueError: an unknown template, or neither a template nor a chat template.
+    """
+    from trl_r1.data.templates import find_template, render
+
+    if chosen.template:
+        template = find_template(chosen.template)
+        return lambda question: render(template, question)
+    tokenizer = getattr(sampler, "tokenizer", None)
+    if tokenizer is not None and not getattr(tokenizer, "chat_template", None):
+        raise ValueError("This model's tokenizer has no chat template; say how to put questions: --template r1_zero.")
+    return lambda question: [{"role": "user", "content": question}]

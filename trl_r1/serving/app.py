@@ -1,0 +1,373 @@
+"""The HTTP side of `trl-r1 serve`: FastAPI routes of the OpenAI protocol over a `Service`.
+
+    POST /v1/chat/completions    POST /v1/completions    GET /v1/models    GET /health
+
+Each request is worked on in a thread of its own, at most ``at_once`` of them; further ones wait, beyond ``waiting`` they
+get a 429. A client that leaves, or whose time is up (504), stops its generation after the next token. Where nothing has
+been said for a while, a stream carries a comment line, so that proxies keep it open and a client's leaving is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from trl_r1.data.engines import EngineError
+from trl_r1.routing.paths import Cancelled, Settings
+from trl_r1.serving.gate import LOOPBACK, Gate, error_body
+from trl_r1.serving.service import Answered, Service
+from trl_r1.serving.wanted import BadRequest, Bounds, Wanted, read
+
+
+log = logging.getLogger("trl_r1.serve")
+PIECE = 48  # characters of a finished text per chunk of a stream
+QUIET = 5.0  # seconds without a word before a stream says that it is still there
+SLOW_BODY = 30.0  # seconds a body may take to arrive
+
+
+@dataclass
+class Serving:
+    """What the routes need: the service and how much of it at a time."""
+
+    service: Service
+    model: str
+    bounds: Bounds = field(default_factory=Bounds)
+    defaults: Settings = field(default_factory=Settings)
+    at_once: int = 64  # requests worked on at the same time
+    waiting: int = 256  # requests that may wait for their turn
+    seconds: float = 600.0  # a request may take, waiting included
+    created: int = field(default_factory=lambda: int(time.time()))
+    inside: int = 0  # requests that wait or are worked on
+    running: int = 0  # threads at work
+    gone: threading.Event = field(default_factory=threading.Event)  # the server shuts down
+
+    def __post_init__(self) -> None:
+        if min(self.at_once, self.waiting + 1) < 1 or not self.seconds > 0:
+            raise ValueError(
+                f"at_once={self.at_once}, waiting={self.waiting}, seconds={self.seconds}: too few to serve."
+            )
+        self.turn = asyncio.Semaphore(self.at_once)
+
+
+class Task:
+    """One request's work in its thread, seen from the event loop."""
+
+    def __init__(self, serving: Serving, wanted: Wanted, prompt_tokens: int, stream: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.cancel = threading.Event()
+        self.serving = serving
+        tell = (lambda number, piece: self.put("text", (number, piece))) if stream else None
+        threading.Thread(target=self._work, args=(wanted, prompt_tokens, tell), daemon=True, name="request").start()
+
+    def _work(self, wanted: Wanted, prompt_tokens: int, tell: Callable[[int, str], Any] | None) -> None:
+        try:
+            found = self.serving.service.run(wanted, prompt_tokens, self._given_up, tell)
+        except BaseException as error:  # told to the client by the event loop
+            self.put("error", error)
+        else:
+            self.put("done", found)
+
+    def _given_up(self) -> bool:
+        return self.cancel.is_set() or self.serving.gone.is_set()
+
+    def put(self, kind: str, value: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self.events.put_nowait, (kind, value))
+            if kind != "text":
+                self.loop.call_soon_threadsafe(self._leave)
+        except RuntimeError:  # the loop has ended; nobody listens any more
+            log.debug("a request outlived the server")
+
+    def _leave(self) -> None:
+        self.serving.running -= 1
+        self.serving.turn.release()
+
+
+def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = LOOPBACK) -> Gate:
+    """The whole app, gate included."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        serving.gone.set()
+
+    app = FastAPI(title="trl-r1 serve", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.serving = serving
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        sentence = {
+            404: f"There is nothing at {request.url.path[:200]}.",
+            405: f"{request.method} is not for this path.",
+        }
+        return problem(error.status_code, sentence.get(error.status_code, str(error.detail)))
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "running": serving.running, "inside": serving.inside}
+
+    def card() -> dict[str, Any]:
+        return {"id": serving.model, "object": "model", "created": serving.created, "owned_by": "trl-r1"}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [card()]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        if name != serving.model:
+            return problem(404, f"There is no model {name[:200]!r} here.", code="model_not_found")
+        return Response(json.dumps(card()), media_type="application/json")
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        return await answer(serving, request, True)
+
+    @app.post("/v1/completions")
+    async def completions(request: Request) -> Response:
+        return await answer(serving, request, False)
+
+    return Gate(app, token, hosts)
+
+
+async def answer(serving: Serving, request: Request, chat: bool) -> Response:
+    """One request from its body to its response."""
+    if serving.inside >= serving.at_once + serving.waiting:
+        return problem(429, "Too many requests wait already; try again later.", "rate_limit_error",
+                       code="too_many_requests", headers={"Retry-After": "1"})  # fmt: skip
+    serving.inside += 1
+    handed_over = False
+    try:
+        body = await asyncio.wait_for(body_of(request, serving.bounds.most_bytes), SLOW_BODY)
+        wanted = read(body, chat, serving.model, serving.defaults, serving.bounds)
+        wanted, prompt_tokens = await asyncio.to_thread(serving.service.fit, wanted)
+        task = await start(serving, wanted, prompt_tokens, request)
+        if wanted.stream:
+            handed_over = True
+            return Stream(serving, task, stream(serving, wanted, task))
+        return await whole(serving, wanted, task, request)
+    except BadRequest as error:
+        return problem(error.status, str(error), param=error.param, code=error.code)
+    except ClientDisconnect:
+        return Response(status_code=499)  # nobody is there to read it
+    except asyncio.TimeoutError:
+        return problem(408, "The request did not arrive in time.", code="timeout")
+    finally:
+        if not handed_over:
+            serving.inside -= 1
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body, unless it is too large.
+
+    Raises:
+        BadRequest, ClientDisconnect.
+    """
+    too_large = BadRequest(f"The body is larger than {most} bytes.", code="body_too_large", status=413)
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced[:20]) > most:
+        raise too_large
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise too_large
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def start(serving: Serving, wanted: Wanted, prompt_tokens: int, request: Request) -> Task:
+    """Waits for a turn and begins.
+
+    Raises:
+        BadRequest: the turn did not come in time. ClientDisconnect: the client left before.
+    """
+    turn, left = asyncio.ensure_future(serving.turn.acquire()), asyncio.ensure_future(leaving(request))
+    try:
+        await asyncio.wait({turn, left}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+        if not turn.done():
+            turn.cancel()
+    if turn.cancelled() or not turn.done():
+        if left.done() and not left.cancelled():
+            raise ClientDisconnect
+        raise BadRequest("No turn came within the time limit; try again later.", code="timeout", status=503)
+    serving.running += 1
+    return Task(serving, wanted, prompt_tokens, wanted.stream)
+
+
+async def leaving(request: Request) -> None:
+    """Returns when the client has left; the body has been read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def whole(serving: Serving, wanted: Wanted, task: Task, request: Request) -> Response:
+    """The response that is sent at once."""
+    waiting = asyncio.ensure_future(task.events.get())
+    left = asyncio.ensure_future(leaving(request))
+    try:
+        done, _ = await asyncio.wait({waiting, left}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task_done = waiting.done() and not waiting.cancelled()
+        if not task_done:
+            task.cancel.set()
+        waiting.cancel()
+        left.cancel()
+    if waiting not in done:
+        if left in done:
+            raise ClientDisconnect
+        return problem(504, f"The answer took more than {serving.seconds:g} seconds.", "timeout_error", code="timeout")
+    kind, value = waiting.result()
+    if kind == "error":
+        return failure(value)
+    return Response(json.dumps(completed(wanted, value), ensure_ascii=False).encode("utf-8", errors="replace"),
+                    media_type="application/json")  # fmt: skip
+
+
+class Stream(StreamingResponse):
+    """A streaming response that gives its work up and its place free however it ends, begun or not."""
+
+    def __init__(self, serving: Serving, task: Task, content: AsyncIterator[bytes]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self.serving, self.task = serving, task
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.task.cancel.set()  # of no consequence where it is done
+            self.serving.inside -= 1
+
+
+async def stream(serving: Serving, wanted: Wanted, task: Task) -> AsyncIterator[bytes]:
+    """Server-sent events: pieces as they are written where that is possible, else the finished text in pieces."""
+    frame = Frame(wanted)
+    until = time.monotonic() + serving.seconds
+    said: set[int] = set()
+    if wanted.chat:
+        for number in range(wanted.n):
+            yield frame.piece(number, "", role=True)
+    while True:
+        left = until - time.monotonic()
+        if left <= 0:
+            yield frame.error(f"The answer took more than {serving.seconds:g} seconds.", "timeout_error", "timeout")
+            break
+        try:
+            kind, value = await asyncio.wait_for(task.events.get(), min(QUIET, left))
+        except asyncio.TimeoutError:
+            yield b": still at work\n\n"
+            continue
+        if kind == "text":
+            said.add(value[0])
+            yield frame.piece(*value)
+            continue
+        if kind == "error":
+            told = failure(value)
+            yield b"data: " + bytes(told.body) + b"\n\n"
+            break
+        for number, (text, why) in enumerate(zip(value.texts, value.finish, strict=True)):
+            if number not in said:
+                for start_at in range(0, len(text), PIECE):
+                    yield frame.piece(number, text[start_at : start_at + PIECE])
+            yield frame.piece(number, "", finish=why, record=value.record)
+        if wanted.include_usage:
+            yield frame.usage(value)
+        break
+    yield b"data: [DONE]\n\n"
+
+
+# --- what is sent
+
+
+def completed(wanted: Wanted, found: Answered) -> dict[str, Any]:
+    """The body of a response that is sent at once."""
+    choices: list[dict[str, Any]] = []
+    for number, (text, why) in enumerate(zip(found.texts, found.finish, strict=True)):
+        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if wanted.chat else {"text": text}
+        choices.append({"index": number, **said, "logprobs": None, "finish_reason": why})
+    return {**head(wanted, stream=False), "choices": choices, "usage": usage(found), "trl_r1": found.record}
+
+
+def head(wanted: Wanted, stream: bool) -> dict[str, Any]:
+    kind = ("chat.completion.chunk" if stream else "chat.completion") if wanted.chat else "text_completion"
+    name = "chatcmpl" if wanted.chat else "cmpl"
+    return {"id": f"{name}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": wanted.model}
+
+
+def usage(found: Answered) -> dict[str, int]:
+    """Tokens; those of paths that were not shown count as completion tokens, since they were paid for."""
+    both = found.prompt_tokens + found.completion_tokens
+    return {"prompt_tokens": found.prompt_tokens, "completion_tokens": found.completion_tokens, "total_tokens": both}
+
+
+class Frame:
+    """The chunks of one stream."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted, self.head = wanted, head(wanted, stream=True)
+
+    def piece(
+        self, number: int, text: str, role: bool = False, finish: str | None = None, record: Any = None
+    ) -> bytes:
+        """A piece of one choice's text."""
+        if self.wanted.chat:
+            delta: dict[str, Any] = {"role": "assistant", "content": ""} if role else {"content": text} if text else {}
+            choice = {"index": number, "delta": delta, "logprobs": None, "finish_reason": finish}
+        else:
+            choice = {"index": number, "text": text, "logprobs": None, "finish_reason": finish}
+        more = {"trl_r1": record} if record is not None else {}
+        return self.event({"choices": [choice], **({"usage": None} if self.wanted.include_usage else {}), **more})
+
+    def usage(self, found: Answered) -> bytes:
+        """The last chunk, for who asked for it."""
+        return self.event({"choices": [], "usage": usage(found)})
+
+    def event(self, content: dict[str, Any]) -> bytes:
+        text = json.dumps({**self.head, **content}, ensure_ascii=False)
+        return b"data: " + text.encode("utf-8", errors="replace") + b"\n\n"
+
+    def error(self, sentence: str, kind: str, code: str) -> bytes:
+        """What went wrong after the stream had begun."""
+        return b"data: " + error_body(sentence, kind, None, code) + b"\n\n"
+
+
+def problem(
+    status: int, sentence: str, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:  # fmt: skip
+    """An error response."""
+    return Response(error_body(sentence, kind, param, code), status, headers, "application/json")
+
+
+def failure(error: BaseException) -> Response:
+    """What a failed piece of work looks like from outside; details of our own failures stay in the log."""
+    if isinstance(error, BadRequest):
+        return problem(error.status, str(error), param=error.param, code=error.code)
+    if isinstance(error, Cancelled):
+        return problem(503, "The server is shutting down.", "server_error", code="unavailable")
+    if isinstance(error, EngineError):
+        log.warning("%s", error)
+        return problem(
+            502, "The model's server gives no answer; see this server's log.", "server_error", code="bad_gateway"
+        )
+    log.error("a request failed", exc_info=error)
+    return problem(
+        500, "The request failed inside the server; its log says why.", "server_error", code="internal_error"
+    )

@@ -1,0 +1,166 @@
+"""The service: a request in, its choices, their cost and the record of the routing out. No HTTP here.
+
+n = 1    routed: one pass or a vote, as `trl_r1.routing.router` decides; the record is in the reply's field ``trl_r1``
+n > 1    n plain samples, since whoever asks for several wants them as they fall
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from trl_r1.data.engines import seed_of
+from trl_r1.routing.paths import Ask, EndpointPaths, Path
+from trl_r1.routing.router import Router
+from trl_r1.serving.lane import Lane
+from trl_r1.serving.wanted import BadRequest, Wanted
+
+
+OnText = Callable[[int, str], Any]
+"""Called with (which choice, a piece of its text) while the text is being written."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a request gets."""
+
+    texts: list[str]
+    finish: list[str]  # "stop" or "length"
+    prompt_tokens: int
+    completion_tokens: int  # everything generated for it, the paths that were not shown too
+    record: dict[str, Any]
+
+
+@dataclass
+class Service:
+    """Answers requests, any number at a time."""
+
+    router: Router
+    sampler: Lane | EndpointPaths
+    template: Callable[[str], Any] | None = None  # last user message -> prompt, instead of the chat template
+    streams: bool = field(init=False)  # whether texts can be told while they are written
+
+    def __post_init__(self) -> None:
+        self.streams = isinstance(self.sampler, Lane)
+
+    def fit(self, wanted: Wanted) -> tuple[Wanted, int]:
+        """The request with its prompt as the model reads it and a length it has room for; tokens of the prompt.
+
+        Raises:
+            BadRequest: the prompt is too long, or the model cannot read conversations.
+        """
+        if wanted.chat and self.template is not None:
+            asked = [message["content"] for message in wanted.prompt if message["role"] == "user"]  # type: ignore[union-attr, index]
+            if not asked:
+                raise BadRequest("There is no user message to answer.", "messages")
+            wanted = replace(wanted, prompt=self.template(asked[-1]))
+        if not isinstance(self.sampler, Lane):
+            text = wanted.prompt if isinstance(wanted.prompt, str) else "".join(m["content"] for m in wanted.prompt)
+            return wanted, -(-len(text) // 4)  # the server behind knows; four characters are taken for one token
+        field_name = "messages" if wanted.chat else "prompt"
+        try:
+            tokens = self.sampler.paths.prompt_tokens(wanted.prompt)
+        except Exception as error:  # a chat template may raise anything about a conversation it does not accept
+            why = " ".join(str(error).split())[:200].rstrip(".")
+            raise BadRequest(f"The model cannot read this conversation: {why}.", field_name) from error
+        context = self.sampler.paths.context
+        if context is None:
+            return wanted, tokens
+        room, longest = context - tokens, wanted.settings.max_new_tokens
+        if room < 1 or (wanted.tokens_asked and longest > room):
+            asked_for = f" and asks for {longest} more" if wanted.tokens_asked else ""
+            raise BadRequest(
+                f"The prompt has {tokens} tokens{asked_for}; this model has room for {context} altogether.",
+                field_name, "context_length_exceeded",
+            )  # fmt: skip
+        return replace(wanted, settings=replace(wanted.settings, max_new_tokens=min(longest, room))), tokens
+
+    def run(
+        self, wanted: Wanted, prompt_tokens: int, cancelled: Callable[[], bool], on_text: OnText | None = None
+    ) -> Answered:
+        """Answers a request that ``fit`` has seen; blocks.
+
+        Args:
+            on_text: told pieces as they are written, where that is possible: plain samples (n > 1, or route "simple")
+                of a model in this process, without stop strings.
+
+        Raises:
+            Cancelled, EngineError, ValueError.
+        """
+        sampler: Any = self.sampler
+        if wanted.seed is not None and isinstance(sampler, Lane):
+            sampler = sampler.alone
+        streamed = on_text is not None and self.streams and not wanted.stop
+        if wanted.n > 1 or (streamed and wanted.route == "simple"):
+            return self._plain(wanted, prompt_tokens, sampler, cancelled, on_text if streamed else None)
+        limits = self.router.limits
+        if wanted.most_paths is not None:
+            limits = replace(
+                limits, most_paths=wanted.most_paths, least_paths=min(limits.least_paths, wanted.most_paths)
+            )
+        router = replace(self.router, sampler=sampler)
+        found = router.answer(
+            wanted.prompt, wanted.route, wanted.seed, limits=limits, settings=wanted.settings, cancelled=cancelled
+        )
+        shown = found.paths[found.chosen]
+        if shown.refused:
+            raise BadRequest(f"The model's server refuses this prompt ({shown.refused}).", code="refused_upstream")
+        text, finish = cut(shown, wanted.stop)
+        return Answered([text], [finish], prompt_tokens, found.tokens, found.to_dict())
+
+    def _plain(
+        self, wanted: Wanted, prompt_tokens: int, sampler: Any, cancelled: Callable[[], bool], on_text: OnText | None
+    ) -> Answered:
+        pieces = Pieces(self.sampler.tokenizer, on_text) if on_text and isinstance(self.sampler, Lane) else None
+        ask = Ask(wanted.prompt, wanted.n, None, cancelled, pieces.add if pieces else None)
+        paths = sampler.draw([ask], wanted.settings, seed_of(wanted.seed or 0, "plain"))[0]
+        refused = next((path.refused for path in paths if path.refused), "")
+        if refused:
+            raise BadRequest(f"The model's server refuses this prompt ({refused}).", code="refused_upstream")
+        if pieces is not None:
+            for number, path in enumerate(paths):
+                pieces.finish(number, path.text)
+        done = [cut(path, wanted.stop) for path in paths]
+        tokens = sum(path.tokens for path in paths)
+        record = {"route": "samples" if wanted.n > 1 else "simple", "paths": len(paths), "tokens": tokens}
+        return Answered([text for text, _ in done], [why for _, why in done], prompt_tokens, tokens, record)
+
+
+def cut(path: Path, stop: tuple[str, ...]) -> tuple[str, str]:
+    """A text up to its first stop string, and why it ended."""
+    places = [place for word in stop if (place := path.text.find(word)) >= 0]
+    if places:
+        return path.text[: min(places)], "stop"
+    return path.text, "length" if path.clipped else "stop"
+
+
+@dataclass
+class Pieces:
+    """Token ids one by one in, pieces of text out; never half a character."""
+
+    tokenizer: Any
+    tell: OnText
+    ids: dict[int, list[int]] = field(default_factory=dict)
+    told: dict[int, str] = field(default_factory=dict)
+    marks: dict[int, tuple[int, int]] = field(default_factory=dict)  # tokens before, and told of
+
+    def add(self, number: int, token: int) -> None:
+        ids = self.ids.setdefault(number, [])
+        ids.append(token)
+        start, read = self.marks.get(number, (0, 0))
+        before = self.tokenizer.decode(ids[start:read], skip_special_tokens=True)
+        now = self.tokenizer.decode(ids[start:], skip_special_tokens=True)
+        if len(now) > len(before) and not now.endswith("\ufffd"):
+            self._tell(number, now[len(before) :])
+            self.marks[number] = (read, len(ids))
+
+    def finish(self, number: int, text: str) -> None:
+        """The rest, once the whole text is known."""
+        told = self.told.get(number, "")
+        if text.startswith(told) and len(text) > len(told):
+            self._tell(number, text[len(told) :])
+
+    def _tell(self, number: int, piece: str) -> None:
+        self.told[number] = self.told.get(number, "") + piece
+        self.tell(number, piece)
