@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from trl_r1.data.engines import seed_of
 from trl_r1.routing.paths import Ask, Cancelled, ModelPaths, Path, Settings
@@ -135,6 +136,9 @@ class Lane:
                 except Exception as own:
                     job.error = own
 
+    def _given_up(self, ask: Ask) -> bool:
+        return self._closed or ask.cancelled()
+
     def _draw(self, jobs: list[Job]) -> None:
         self._number += 1
         longest = max(job.settings.max_new_tokens for job in jobs)
@@ -142,7 +146,7 @@ class Lane:
             replace(
                 ask,
                 max_new_tokens=min(ask.max_new_tokens or longest, job.settings.max_new_tokens),
-                cancelled=lambda ask=ask: self._closed or ask.cancelled(),
+                cancelled=partial(self._given_up, ask),
             )
             for job in jobs
             for ask in job.asks
