@@ -103,7 +103,7 @@ def choose(items: Iterable[Item], rules: Rules, alarms: Sequence[Slice] = ()) ->
         if why:
             looks.setdefault(item.id, Look(item, why))
     taken: dict[str, int] = {}
-    chosen = []
+    chosen: list[Look] = []
     for look in sorted(looks.values(), key=lambda look: -look.weight):  # stable: ties keep their order
         problem = json.dumps(look.item.prompt, sort_keys=True, ensure_ascii=False)
         if taken.get(problem, 0) < rules.per_problem and len(chosen) < rules.most:

@@ -194,13 +194,14 @@ def slices(
     each = 1.0 - (1.0 - level) / comparisons
     found = []
     for kind, name, inside, others in sides:
-        means, gaps = {}, {}
-        for measure in MEASURES:
-            mine = [values[key][measure] for key in inside if measure in values[key]]
-            theirs = [values[key][measure] for key in others if measure in values[key]]
+        means: dict[str, float] = {}
+        gaps: dict[str, Interval] = {}
+        for what in MEASURES:
+            mine = [values[key][what] for key in inside if what in values[key]]
+            theirs = [values[key][what] for key in others if what in values[key]]
             if len(mine) >= least and len(theirs) >= least:
-                means[measure] = float(np.mean(mine))
-                gaps[measure] = difference(mine, theirs, each, measure in SHARES)
+                means[what] = float(np.mean(mine))
+                gaps[what] = difference(mine, theirs, each, what in SHARES)
         found.append(Slice(kind, name, len(inside), len(others), means, gaps, frozenset(inside)))
     return found
 

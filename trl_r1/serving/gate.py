@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-App = Callable[[Mapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]  # ASGI: scope, receive, send
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from trl_r1.data.engines import seed_of
@@ -135,6 +135,10 @@ class Lane:
                 except Exception as own:
                     job.error = own
 
+    def _cancelled(self, ask: Ask) -> Callable[[], bool]:
+        """Whether an ask was given up, or everything was."""
+        return lambda: self._closed or ask.cancelled()
+
     def _draw(self, jobs: list[Job]) -> None:
         self._number += 1
         longest = max(job.settings.max_new_tokens for job in jobs)
@@ -142,7 +146,7 @@ class Lane:
             replace(
                 ask,
                 max_new_tokens=min(ask.max_new_tokens or longest, job.settings.max_new_tokens),
-                cancelled=lambda ask=ask: self._closed or ask.cancelled(),
+                cancelled=self._cancelled(ask),
             )
             for job in jobs
             for ask in job.asks

@@ -128,7 +128,7 @@ def read(body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds
         stop=stops(content.get("stop")),
         seed=whole(content, "seed", -(2**63), 2**63 - 1),
         stream=flag(content, "stream"),
-        include_usage=bool(options) and flag(options, "include_usage"),
+        include_usage=flag(options or {}, "include_usage"),
         tokens_asked=longest is not None,
     )  # fmt: skip
 
