@@ -196,12 +196,12 @@ def slices(
     for kind, name, inside, others in sides:
         means: dict[str, float] = {}
         gaps: dict[str, Interval] = {}
-        for about in MEASURES:
-            mine = [values[key][about] for key in inside if about in values[key]]
-            theirs = [values[key][about] for key in others if about in values[key]]
+        for what in MEASURES:
+            mine = [values[key][what] for key in inside if what in values[key]]
+            theirs = [values[key][what] for key in others if what in values[key]]
             if len(mine) >= least and len(theirs) >= least:
-                means[about] = float(np.mean(mine))
-                gaps[about] = difference(mine, theirs, each, about in SHARES)
+                means[what] = float(np.mean(mine))
+                gaps[what] = difference(mine, theirs, each, what in SHARES)
         found.append(Slice(kind, name, len(inside), len(others), means, gaps, frozenset(inside)))
     return found
 

@@ -79,7 +79,9 @@ class Sampler(Protocol):
     """What draws paths; ``name`` stands for the model in cache keys and records."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the model."""
+        ...
 
     def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
         """``ask.count`` paths for each ask, in order.

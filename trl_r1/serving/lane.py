@@ -12,9 +12,8 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from trl_r1.data.engines import seed_of
 from trl_r1.routing.paths import Ask, Cancelled, ModelPaths, Path, Settings
@@ -136,8 +135,9 @@ class Lane:
                 except Exception as own:
                     job.error = own
 
-    def _given_up(self, ask: Ask) -> bool:
-        return self._closed or ask.cancelled()
+    def _cancelled(self, ask: Ask) -> Callable[[], bool]:
+        """Whether an ask was given up, or everything was."""
+        return lambda: self._closed or ask.cancelled()
 
     def _draw(self, jobs: list[Job]) -> None:
         self._number += 1
@@ -146,7 +146,7 @@ class Lane:
             replace(
                 ask,
                 max_new_tokens=min(ask.max_new_tokens or longest, job.settings.max_new_tokens),
-                cancelled=partial(self._given_up, ask),
+                cancelled=self._cancelled(ask),
             )
             for job in jobs
             for ask in job.asks
