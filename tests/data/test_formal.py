@@ -34,6 +34,9 @@ def verdicts(text, question=""):
         ("10/3 = 3.35", [("10/3 = 3.35", "wrong", {"left": "10/3", "right": "67/20"})]),
         ("2^3 = 9", [("2^3 = 9", "wrong", {"left": "8", "right": "9"})]),
         ("7 * 3 > 22", [("7 * 3 > 22", "wrong", {"left": "21", "right": "22"})]),
+        ("100 - 5 = 95%", []),  # right as people mean it; the plain reading would call it wrong
+        ("1260 / 3500 * 100 = 36%", []),
+        ("192*100=$1920", [("192*100=$1920", "wrong", {"left": "19200", "right": "1920"})]),  # from GSM8K
         ("Is 2 + 2 = 5?", []),  # asked, not claimed
         ("no numbers", []),
     ],

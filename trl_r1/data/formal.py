@@ -19,11 +19,11 @@ from typing import Any
 
 from trl_r1.mini.world import NAMES
 from trl_r1.rewards.algebra import term
-from trl_r1.rewards.arithmetic import evaluate, literal, plain, rounded, tolerance
+from trl_r1.rewards.arithmetic import abs_exact, evaluate, literal, plain, related, rounded, tolerance
 from trl_r1.rewards.claims import arithmetic_claims, links, stated
 from trl_r1.rewards.expressions import tokens
 from trl_r1.rewards.statements import linear_statements
-from trl_r1.rewards.surds import TooLarge
+from trl_r1.rewards.surds import TooLarge, sign
 from trl_r1.rewards.trees import Tree, Unreadable
 
 
@@ -138,8 +138,12 @@ def _closed(relation: str, left: Tree, right: Tree, start: int, end: int, verdic
             claim = f"(and (<= (- left right) {decimal(width)}) (<= (- right left) {decimal(width)}))"
         elif relation == "~" and first - second != 0:
             return None
+        holds = first - second == 0 or (width is not None and sign(abs_exact(first - second) - width) <= 0)
     else:
         claim = {"!=": "(not (= left right))"}.get(relation, f"({relation} left right)")
+        holds = bool(related(relation, first, second, left, right))
+    if holds != verdict:
+        return None  # right in another reading, such as 100 - 5 = 95%: what is written here would not say that
     return FormalStep(start, end, "\n".join(lines), claim)
 
 
