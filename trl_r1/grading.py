@@ -111,6 +111,6 @@ def grade_rows(
             made.setdefault(PREFIX + name, []).append(value)
     known = {name: values for name, values in made.items() if any(value is not None for value in values)}
     kept = rows.remove_columns([name for name in made if name in rows.column_names])
-    for name, values in known.items():
-        kept = kept.add_column(name, values)
+    for name, column in known.items():
+        kept = kept.add_column(name, column)
     return kept

@@ -141,7 +141,7 @@ def judged(
             "trace": text, "kind": kind_of(right, found), "level": int(problem["level"]),
             "answer_right": bool(right), "steps": found,
         })  # fmt: skip
-    return rows, Counter(row["kind"] for row in rows)
+    return rows, Counter(str(row["kind"]) for row in rows)
 
 
 def make(
@@ -181,10 +181,11 @@ def make(
         random.Random(f"traces {seed} {level}").shuffle(shelf)
     round_number = 0
     while len(made.rows) < target:
-        counts, chosen = made.levels(), []
-        while len(chosen) < batch and (level := thinnest(counts, waiting)) is not None:
-            chosen.append(waiting[level].pop())
-            counts[level] += 1  # as if it were kept
+        counts = made.levels()
+        chosen: list[Mapping[str, Any]] = []
+        while len(chosen) < batch and (thin := thinnest(counts, waiting)) is not None:
+            chosen.append(waiting[thin].pop())
+            counts[thin] += 1  # as if it were kept
         if not chosen:
             break
         drawn = engine.draw([prompt_of(p) for p in chosen], samples, seed_of(seed, len(asked), round_number))
