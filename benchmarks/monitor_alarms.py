@@ -48,7 +48,18 @@ PLANTED: dict[str, tuple[str, list[str]]] = {  # name -> (alarm that is expected
     "beta_0": ("kl_runaway", ["--rewards", json.dumps([ours("sevens", 3.0)])]),
     "beta_held": ("none", ["--rewards", json.dumps([ours("sevens", 3.0)]), "--beta", "0.5"]),
 }
-SHORT = ["--max_steps", "24", "--probe_every", "5", "--evaluation_problems", "32", "--evaluation_samples", "1"]
+SHORT = [
+    "--max_steps",
+    "24",
+    "--probe_every",
+    "5",
+    "--drift_every",
+    "5",
+    "--evaluation_problems",
+    "32",
+    "--evaluation_samples",
+    "1",
+]
 
 
 def train(folder: Path, seed: int, options: list[str]) -> None:

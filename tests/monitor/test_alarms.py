@@ -59,7 +59,8 @@ def test_a_run_that_stands_still_raises_nothing_but_that_it_converged():
 def test_what_is_a_failure_alone_is_none_when_right_answers_become_more(name, changes):
     assert names(lines(30, **metrics(**changes))) == {name}
     assert names(lines(30, **metrics(**changes, accuracy=lambda t: 0.1 + 0.5 * t))) == set()
-    assert name not in names(lines(30, **metrics(**changes, held_out=lambda t: 0.1 + 0.5 * t)))
+    excused = names(lines(30, **metrics(**changes, held_out=lambda t: 0.1 + 0.5 * t)))
+    assert (name in excused) == (name == "length_explosion")  # which both measures have to excuse
     falling = names(lines(30, **metrics(**changes, accuracy=lambda t: 0.3 - 0.3 * t)))
     assert name in falling
 

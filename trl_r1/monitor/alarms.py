@@ -55,12 +55,12 @@ class Finding:
 Alarm = Callable[[History, Limits], Finding | None]
 
 
-def gained(history: History, since: int, limits: Limits) -> float | None:
+def gained(history: History, since: int, limits: Limits, every: bool = False) -> float | None:
     """How much the share of right answers has risen since a step; infinity where nearly all are right; None where nothing
     measures them.
 
-    Of several measures (held-out problems, the rule reward while training) the best counts. Where there is neither, the
-    total reward stands in.
+    Of several measures (held-out problems, the rule reward while training) the best counts, or, with ``every``, the worst.
+    Where there is neither, the total reward stands in.
     """
     keys = [key for key in (history.held_out(), history.rule()) if key is not None]
     gains = [gain for key in keys if (gain := history.gain(key, since, limits.width)) is not None]
@@ -69,11 +69,11 @@ def gained(history: History, since: int, limits: Limits) -> float | None:
     if not gains:
         return None
     solved = any(history.values(key) and history.values(key)[-1] >= limits.solved for key in keys)
-    return math.inf if solved else max(gains)
+    return math.inf if solved else (min if every else max)(gains)
 
 
 def stuck(
-    history: History, key: str, limits: Limits, better: float | None = None
+    history: History, key: str, limits: Limits, better: float | None = None, every: bool = False
 ) -> Iterator[tuple[float, float, int]]:
     """(then, now, step of then) of a metric, for the start of the run and for a window ago, where right answers rose by
     less than ``better`` since. Without any measure of right answers nothing comes."""
@@ -85,7 +85,7 @@ def stuck(
         then = history.was(key, limits.width, ago)
         if then is None:
             continue
-        gain = gained(history, then[0], limits)
+        gain = gained(history, then[0], limits, every)
         if gain is not None and gain < better:
             yield then[1], now, then[0]
 
@@ -119,7 +119,8 @@ def entropy_explosion(history: History, limits: Limits) -> Finding | None:
 
 
 def length_explosion(history: History, limits: Limits) -> Finding | None:
-    """Completions grow, or run into the limit, without more right answers."""
+    """Completions grow, or run into the limit, without more right answers: in training and on held-out problems both, for
+    a reward that pays for length may let some right answers through on its way."""
     key = history.length()
     if key is None:
         return None
@@ -128,14 +129,14 @@ def length_explosion(history: History, limits: Limits) -> Finding | None:
         "Look at a few completions: the reward probably pays for length. Take that reward out or add the reward overlong "
         "(or repetition); raise max_completion_length only if the long ones are right."
     )
-    for then, now, step in stuck(history, key, limits):
+    for then, now, step in stuck(history, key, limits, every=True):
         if then > 0 and now > limits.length_growth * then:
             seen = (
                 f"Completions grew from {then:.0f} tokens at step {step} to {now:.0f}, and right answers did not become "
                 "more."
             )
             return Finding("length_explosion", seen, advice)
-    for then, now, step in stuck(history, clipped, limits):
+    for then, now, step in stuck(history, clipped, limits, every=True):
         if now > then + limits.clipped:
             seen = (
                 f"{now:.0%} of the completions are cut off at the length limit ({then:.0%} at step {step}), and right "
@@ -152,7 +153,7 @@ def kl_runaway(history: History, limits: Limits) -> Finding | None:
             (limits.kl, -limits.fewer, "right answers became fewer"),
             (4 * limits.kl, limits.better, "right answers did not become more"),
         ):
-            for then, now, step in stuck(history, key, limits, better):
+            for then, now, step in moved(history, key, limits, better):
                 if now < far or now < limits.kl_growth * then:
                     continue
                 what = "the reference" if key == "kl" else "where it started"
@@ -163,6 +164,17 @@ def kl_runaway(history: History, limits: Limits) -> Finding | None:
                     "reference with reference_every if the movement is wanted.",
                 )
     return None
+
+
+def moved(history: History, key: str, limits: Limits, better: float) -> Iterator[tuple[float, float, int]]:
+    """As ``stuck``. Drift is measured rarely and 0 at the start by its definition, so its last value is enough."""
+    if key == "kl":
+        yield from stuck(history, key, limits, better)
+        return
+    values = history.values(key)
+    gain = gained(history, 0, limits) if values else None
+    if gain is not None and gain < better:
+        yield 0.0, values[-1], 0
 
 
 def reward_without_accuracy(history: History, limits: Limits) -> Finding | None:
@@ -183,8 +195,8 @@ def reward_without_accuracy(history: History, limits: Limits) -> Finding | None:
         "reward_without_accuracy",
         f"The reward rose by {max(rise, since):.3g} while right answers to held-out problems fell from "
         f"{values[best]:.0%} at step {steps[best]} to {values[-1]:.0%}.",
-        "The reward is being played: read a few completions that score high, run `trl-r1 rewards audit` on it, and go back "
-        "to a checkpoint from before.",
+        "The reward is being played, or learning_rate is too high: read a few completions that score high, run `trl-r1 "
+        "rewards audit` on it, and go back to a checkpoint from before.",
     )
 
 
