@@ -18,6 +18,7 @@ READY_MADE = [
     "layered_reward",
     "helpfulness_reward",
     "harmlessness_reward",
+    "agser_reward",
 ]
 PROMPT = "How many marbles are 2 and 3 marbles? The corners are A(0, 0) and B(3, 4)."
 RIGHT = "<think>We take both heaps and add them: 2 + 3 = 5, and AB = 5.</think><answer>\\boxed{5}</answer>"

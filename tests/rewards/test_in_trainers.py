@@ -4,7 +4,9 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,25 +27,34 @@ def sandboxed() -> bool:
     return True
 
 
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 AVAILABLE = [name for name in READY_MADE if name != "code_reward" or sandboxed()]
 HAS_Z3 = importlib.util.find_spec("z3") is not None
 
 
+def chats(model: str, folder: Path) -> str:
+    """A copy of a model whose tokenizer has a chat template."""
+    shutil.copytree(model, folder)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    return str(folder)
+
+
 @pytest.fixture
-def all_rewards(tmp_path, monkeypatch):
+def all_rewards(tiny, tmp_path, monkeypatch):
     """The ready-made objects as they are, with tiny random models in the environment variables they read."""
     coherence = save(tmp_path / "coherence", ("damaged", "coherent"))
     preference = save(tmp_path / "preference", ("score",))
     monkeypatch.setenv("TRL_R1_SEMANTIC_MODEL", coherence)
     monkeypatch.setenv("TRL_R1_HELPFULNESS_MODEL", preference)
     monkeypatch.setenv("TRL_R1_HARMLESSNESS_MODEL", preference)
+    monkeypatch.setenv("TRL_R1_AGSER_MODEL", chats(tiny, tmp_path / "chats"))
     return [getattr(rewards, name) for name in AVAILABLE]
 
 
-def direct(reward, completions, **more) -> list:
+def direct(reward, completions, prompt=PROMPT) -> list:
     """What a reward says when it is called by hand."""
     count = len(completions)
-    return reward(completions=completions, prompts=[PROMPT] * count, **columns(count), **more)
+    return reward(completions=completions, prompts=[prompt] * count, **columns(count))
 
 
 def test_every_ready_made_reward_is_tried_here():
@@ -85,7 +96,7 @@ def test_a_stock_grpo_trainer_takes_all_of_them_at_once(tiny, tmp_path, monkeypa
         tiny, reward_funcs=[*all_rewards, boxed], args=config, train_dataset=Dataset.from_list([row] * 8)
     )
     if conversational:
-        trainer.processing_class.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+        trainer.processing_class.chat_template = TEMPLATE
     trainer.train()
 
     steps = trainer.state.log_history[:2]
@@ -95,7 +106,7 @@ def test_a_stock_grpo_trainer_takes_all_of_them_at_once(tiny, tmp_path, monkeypa
             if name in ("overlong", "cosine_length", "repetition"):  # they read the generated token ids
                 assert -1.0 <= logged[f"rewards/{name}/mean"] <= 1.0
                 continue
-            judged = [score for score in direct(reward, completions) if score is not None]
+            judged = [score for score in direct(reward, completions, row["prompt"]) if score is not None]
             assert logged[f"rewards/{name}/mean"] == pytest.approx(sum(judged) / len(judged), abs=1e-5), name
         # boxed: RIGHT three times; WRONG and CHINESE declare their answer without a box
         assert logged["rewards/accuracy_boxed/mean"] == pytest.approx(3 / 8)

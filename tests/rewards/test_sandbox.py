@@ -178,6 +178,7 @@ class Host:
 
     def fill_in(self, code: str) -> str:
         code = code.replace("CANARY_FILE", str(self.file)).replace("CANARY_PID", str(self.process.pid))
+        code = code.replace("MOST_PROCESSES", str(LIMITS.processes))
         return code.replace("PORT", str(self.port)).replace("ABSTRACT", self.nonce)
 
     def untouched(self) -> bool:
