@@ -20,6 +20,7 @@ from transformers import (
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
+from trl_r1.fast import scores_labels
 from trl_r1.identity import has_a_digit, share_of_low_bytes, tiny_prompts
 from trl_r1.rollout import FastRollout, SamplingOptions, generate
 from trl_r1.rollout.cache import BlockCache
@@ -336,4 +337,4 @@ def test_lora_and_nf4_are_served(tiny, tmp_path):
         trainer = trainer_of(R1GRPOTrainer, R1GRPOConfig, tiny, tmp_path / name, more, rollout="fast", batching="fast")
         trainer.train()
         assert trainer._fast_rollout.last is not None, name
-        assert trainer._packs is True, name
+        assert trainer._packs is scores_labels(), name

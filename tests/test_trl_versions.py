@@ -38,10 +38,16 @@ def test_the_oldest_declared_trl_is_trusted(overlay):
 
 
 @pytest.mark.slow
-def test_our_options_work_on_the_oldest_declared_trl(overlay):
-    chosen = "literal or dead or reward or beta or k3 or evaluation"
+@pytest.mark.parametrize(
+    ("file", "chosen"),
+    [
+        ("test_trainer.py", "literal or dead or reward or beta or k3 or evaluation"),
+        ("test_batching.py", "padded_batches and not kl or stand_in"),
+    ],
+)
+def test_our_options_work_on_the_oldest_declared_trl(overlay, file, chosen):
     environment = {**os.environ, "PYTHONPATH": str(overlay)}
-    tests = str(Path(__file__).parent / "test_trainer.py")
+    tests = str(Path(__file__).parent / file)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-k", chosen, tests],
         capture_output=True, text=True, timeout=500, env=environment,

@@ -28,6 +28,12 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of packed log-probabil
 COARSE = 0.25
 
 
+def scores_labels() -> bool:
+    """Whether the installed TRL computes log-probabilities of given labels, which packing needs (1.16 does)."""
+    head = getattr(trl.trainer.utils, "add_fused_lm_head", None)
+    return head is not None and "shift_labels" in inspect.getsource(head)
+
+
 class FastGRPOTrainer(GRPOTrainer):
     """[`~trl.GRPOTrainer`] with `rollout`, `batching`, `old_logps` and `rewards_overlap` of [`R1GRPOConfig`].
 
@@ -126,9 +132,7 @@ class FastGRPOTrainer(GRPOTrainer):
         """Makes packing possible where the model runs on SDPA and this TRL scores given labels; else rows are trimmed."""
         models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
         configs = [self.accelerator.unwrap_model(model).config.get_text_config() for model in models]
-        head = getattr(trl.trainer.utils, "add_fused_lm_head", None)
-        scores_labels = head is not None and "shift_labels" in inspect.getsource(head)
-        if not scores_labels or any(config._attn_implementation != "sdpa" for config in configs):
+        if not scores_labels() or any(config._attn_implementation != "sdpa" for config in configs):
             return
         self._packs = None
         AttentionInterface.register(ATTENTION, packed_attention)
