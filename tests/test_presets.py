@@ -193,6 +193,18 @@ def test_mistakes(capsys):
     assert "There is no card '24'. Did you mean '24GB'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("card", CARDS)
+def test_a_student_is_not_trained_beyond_its_positions(card):
+    """Qwen2.5-Math's configuration has 4,096 of them; what is longer needs another rope_theta, or a shorter limit."""
+    result = preset("distill", card)
+    assert result.recipe()["model_name_or_path"].startswith("Qwen/Qwen2.5-Math")
+    (said,) = [entry for entry in result.deviations if entry.field == "max_length"]
+    assert (result.recipe()["max_length"], "rope_theta" in said.reason) == (
+        (32_768, True) if card == "none" else (4_096, False)
+    )
+    assert preset("distill", card, "meta-llama/Llama-3.1-8B").recipe()["max_length"] > 4_096
+
+
 def test_a_preset_is_written_once(tmp_path, capsys):
     path = tmp_path / "zero.yaml"
     assert cli.main(["preset", "zero", "--gpu", "48GB", "--output", str(path)]) == 0

@@ -77,6 +77,7 @@ CARDS: dict[str, Card | None] = {
 }
 PROMPT = 256  # tokens allowed for a question when memory is estimated
 SHARE = 10  # a scaled run takes a tenth of the paper's steps, and what is counted in steps with it
+POSITIONS = {"Qwen/Qwen2.5-Math-": 4_096}  # names that begin so -> positions of the model's configuration
 LORA_FACTOR = 10  # "LoRA without regret" (Thinking Machines, 2025): ten times the rate of full fine-tuning
 
 QLORA = {
@@ -138,6 +139,14 @@ def preset(stage: str, gpu: str, model: str | None = None) -> Preset:
             )
         )
     card = CARDS[gpu]
+    if stage == "distill" and card is None and positions(model or fields["model_name_or_path"].value):
+        result.deviations.append(
+            Deviation(
+                "max_length", "32,768", "32,768",
+                "the student's configuration ends at 4,096 positions, and the paper does not say how it was stretched; "
+                "raise rope_theta and max_position_embeddings (OpenR1-Qwen-7B: 300,000 and 32,768), or train on 4,096",
+            )
+        )  # fmt: skip
     chosen = model or (card.student if card and stage == "distill" else None)
     if chosen is not None and "model_name_or_path" in fields:
         put(result, "model_name_or_path", chosen, "chosen")
@@ -236,7 +245,21 @@ def scale(result: Preset, card: Card, model: str | None) -> None:
         scale_rl(result, card)
     else:
         length = min(card.sft_length, result.fields["max_length"].value)
-        put(result, "max_length", length, f"memory of {card.gib:g} GB")
+        why = f"memory of {card.gib:g} GB"
+        context = (
+            positions(result.fields["model_name_or_path"].value) if "model_name_or_path" in result.fields else None
+        )
+        if context is not None and context < length:
+            length, why = context, "the student's configuration ends there; longer samples are dropped, not cut"
+        put(result, "max_length", length, why)
+
+
+def positions(model: str) -> int | None:
+    """
+    >>> positions("Qwen/Qwen2.5-Math-7B"), positions("Qwen/Qwen2.5-7B")
+    (4096, None)
+    """
+    return next((number for prefix, number in POSITIONS.items() if model.startswith(prefix)), None)
 
 
 def scale_rl(result: Preset, card: Card) -> None:
