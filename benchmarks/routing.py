@@ -1,11 +1,12 @@
 """Routing against a vote over 16 paths, and against fixed votes at the same cost.
 
-    python benchmarks/routing.py --models cold=runs/pipeline/cold_start final=runs/pipeline/all_scenario_rl \\
-        --temperature 1.0 --output routing.json --picture docs/routing.png
+    python benchmarks/routing.py --models cold=runs/demo/cold_start cold=runs/demo-seed1/cold_start \\
+        final=runs/demo/all_scenario_rl final=runs/demo-seed1/all_scenario_rl --picture docs/routing.png
 
-For each model: 16 paths of each dev problem, on which thresholds and complexity are chosen, once. For each seed: 16 paths of
-each test problem, on which they are measured; the router is replayed over them, drafts counted. A fixed vote of k paths
-uses the same paths; its accuracy at the router's mean tokens is read off the line between the two nearest k.
+For each model: 16 paths of each dev problem, on which thresholds, complexity and the worth of a vote are learned. For each
+seed: 16 paths of each test problem, on which they are measured; the router is replayed over them, drafts counted. A fixed
+vote of k paths, by heads and weighted as the router weighs, uses the same paths; its accuracy at the router's mean tokens is
+read off the line between the two nearest k.
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
     )
     if model not in made_for:
         dev = pools_of(router, "dev", chosen.dev, "mini", chosen.paths, 0)
-        made_for[model] = calibrate(dev, router, chosen.tolerance)
+        made_for[model] = calibrate(dev, router, chosen.tolerance, chosen.budget, orders=chosen.orders)
     made = made_for[model]
     test = pools_of(router, "test", chosen.test, "mini", chosen.paths, 100 + seed)
-    routed = replay(test, replace(router, limits=made.limits, complexity=made.complexity))
+    routed = replay(test, replace(router, limits=made.limits, complexity=made.complexity, settled=made.settled))
     right, tokens = judged(test, routed)
+    weights = router.limits.sharpness
+    heavy = {k: fixed(test, k, router.same, weights) for k in range(1, chosen.paths + 1)}
     fixed_votes = {k: fixed(test, k, router.same) for k in range(1, chosen.paths + 1)}
     costs = {k: float(spent.mean()) for k, (_, spent) in fixed_votes.items()}
     spent = float(tokens.mean())
@@ -65,17 +68,21 @@ def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
     above = min(below + 1, chosen.paths)
     share = 0.0 if above == below else min(1.0, max(0.0, (spent - costs[below]) / (costs[above] - costs[below])))
     at_cost = (1 - share) * fixed_votes[below][0] + share * fixed_votes[above][0]  # (P,)
+    heavy_at_cost = (1 - share) * heavy[below][0] + share * heavy[above][0]
     every, every_tokens = fixed_votes[chosen.paths]
     return {
         "model": model, "seed": seed, "problems": len(test), "dev_problems": chosen.dev,
         "simple_below": made.limits.simple_below, "confident": made.limits.confident,
-        "least_paths": made.limits.least_paths, "dev": made.facts,
+        "least_paths": made.limits.least_paths, "choose": made.limits.choose, "sure": made.limits.sure, "dev": made.facts,
         "simple_share": float(np.mean([found.route == "simple" for found in routed])),
         "paths": float(np.mean([len(found.paths) for found in routed])),
         "accuracy": bootstrap_interval(right), "tokens": spent,
         "all_accuracy": bootstrap_interval(every), "all_tokens": float(every_tokens.mean()),
         "against_all": paired_difference(every, right), "token_share": spent / float(every_tokens.mean()),
         "fixed_at_cost": float(at_cost.mean()), "against_fixed": paired_difference(at_cost, right),
+        "weighted_all": float(heavy[chosen.paths][0].mean()), "weighted_at_cost": float(heavy_at_cost.mean()),
+        "against_weighted": paired_difference(heavy_at_cost, right),
+        "weighted": {str(k): [costs[k], float(v.mean())] for k, (v, _) in heavy.items()},
         "fixed": {str(k): [costs[k], float(v.mean())] for k, (v, _) in fixed_votes.items()},
     }  # fmt: skip
 
@@ -90,10 +97,14 @@ def draw(rows: list[dict], path: Path) -> None:
     figure, panels = pyplot.subplots(1, len(names), figsize=(5 * len(names), 3.6), squeeze=False)
     for axes, name in zip(panels[0], names, strict=True):
         mine = [row for row in rows if row["name"] == name]
-        line = np.mean([list(row["fixed"].values()) for row in mine], axis=0)  # (K, 2)
-        axes.plot(line[:, 0], 100 * line[:, 1], "o-", color="#0072B2", markersize=3, label="fixed vote, k = 1 to 16")
+        for key, told, color in (
+            ("fixed", "fixed vote, k = 1 to 16", "#0072B2"),
+            ("weighted", "the same, weighted", "#009E73"),
+        ):
+            line = np.mean([list(row[key].values()) for row in mine], axis=0)  # (K, 2)
+            axes.plot(line[:, 0], 100 * line[:, 1], "o-", color=color, markersize=3, label=told)
         axes.plot([row["tokens"] for row in mine], [100 * row["accuracy"][0] for row in mine], "^",
-                  color="#D55E00", label="routed, each seed")  # fmt: skip
+                  color="#D55E00", label="routed, each model")  # fmt: skip
         axes.set_title(name)
         axes.set_xlabel("tokens per problem")
         axes.set_ylabel("right, %")
@@ -106,7 +117,7 @@ def draw(rows: list[dict], path: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME=FOLDER")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--dev", type=int, default=150)
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--paths", type=int, default=16)
@@ -114,6 +125,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--tolerance", type=float, default=0.005)
+    parser.add_argument("--budget", type=float, help="share of the tokens of all paths, instead of the tolerance")
+    parser.add_argument("--orders", type=int, default=4)
     parser.add_argument("--output", type=Path, default=Path("routing.json"))
     parser.add_argument("--picture", type=Path)
     chosen = parser.parse_args(argv)
@@ -128,7 +141,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"{name} seed {seed}: routed {row['accuracy'][0]:.3f} with {row['tokens']:.0f} tokens "
                 f"({row['token_share']:.0%}, {row['paths']:.1f} paths, {row['simple_share']:.0%} simple); all "
                 f"{row['all_accuracy'][0]:.3f}; difference {row['against_all']}; fixed at the same cost "
-                f"{row['fixed_at_cost']:.3f}, difference {row['against_fixed']}",
+                f"{row['fixed_at_cost']:.3f}, difference {row['against_fixed']}; weighted all {row['weighted_all']:.3f}, at "
+                f"the same cost {row['weighted_at_cost']:.3f}, difference {row['against_weighted']}; {row['choose']}",
                 file=sys.stderr,
                 flush=True,
             )

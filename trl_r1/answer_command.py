@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", help="for --questions: one JSON line per answer")
     parser.add_argument("--calibrate", metavar="DATA", help="choose thresholds on these problems and write --save")
     parser.add_argument("--tolerance", type=float, default=0.005, help="accuracy calibration may give up (0.005)")
+    parser.add_argument("--budget", type=float, help="for --calibrate: instead of the cheapest within the tolerance, the "
+                        "most accurate within this share of the tokens of all paths")  # fmt: skip
     parser.add_argument("--save", metavar="FILE", default="router.json", help="for --calibrate (router.json)")
     parser.add_argument("--route", choices=ROUTES, default="auto")
     parser.add_argument("--seed", type=int, default=0)
@@ -134,15 +136,19 @@ def calibrate_on(chosen: argparse.Namespace, router: Router, rows: list[dict[str
     if any(row["solution"] is None for row in rows):
         raise ValueError("Calibration needs a gold answer in every row; name its column with --solution-column.")
     pools = draw_pools(router.sampler, rows, router, verify, router.limits.most_paths, chosen.seed)
-    made = calibrate(pools, router, chosen.tolerance)
+    made = calibrate(pools, router, chosen.tolerance, chosen.budget)
     made.save(chosen.save)
     facts = made.facts
+    ends = (
+        f"a weighted vote that ends when its leader is right with a chance of {made.limits.sure:g}"
+        if made.limits.choose == "weighted"
+        else f"a vote, confident at {made.limits.confident:g}, of at least {made.limits.least_paths} paths"
+    )
     print(
-        f"{chosen.save}: simple below {made.limits.simple_below:g}, confident at {made.limits.confident:g}, at least "
-        f"{made.limits.least_paths} paths. On these {facts['problems']} problems {facts['accuracy']:.1%} right with "
-        f"{facts['tokens']:.0f} tokens; all {made.limits.most_paths} paths: {facts['all_paths_accuracy']:.1%} with "
-        f"{facts['all_paths_tokens']:.0f}; one: {facts['one_path_accuracy']:.1%}."
-        + ("" if facts["within_tolerance"] else " No thresholds kept the tolerance; these came closest."),
+        f"{chosen.save}: simple below {made.limits.simple_below:g}, else {ends}. On these {facts['problems']} problems "
+        f"{facts['accuracy']:.1%} right with {facts['tokens']:.0f} tokens; a vote over all {made.limits.most_paths} paths: "
+        f"{facts['all_paths_accuracy']:.1%} with {facts['all_paths_tokens']:.0f}; one: {facts['one_path_accuracy']:.1%}."
+        + ("" if facts["within_tolerance"] else " No thresholds kept to that; these came closest."),
         file=sys.stderr,
     )
     return 0

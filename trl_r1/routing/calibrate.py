@@ -1,8 +1,8 @@
 """Calibration: problems with known answers in, a fitted complexity model and thresholds out.
 
-Paths of every problem are drawn once (`draw_pools`) and replayed (`replay`) under every candidate pair of thresholds, so
-that trying one costs no generation. The cheapest pair is taken whose accuracy is no more than ``tolerance`` below voting
-over all paths, on these problems; measure the result on others.
+Paths of every problem are drawn once (`draw_pools`) and replayed (`replay`) under every candidate set of thresholds, so
+that trying one costs no generation. Taken is the cheapest whose accuracy is no more than ``tolerance`` below voting over all
+paths, or the most accurate that costs no more than ``budget``, on these problems; measure the result on others.
 
 A pool's paths are independent samples, so replaying them in order is exactly what the router would have drawn.
 """
@@ -24,11 +24,13 @@ from trl_r1.files import replace_file
 from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
 from trl_r1.routing.paths import Ask, Path, Sampler, Settings
 from trl_r1.routing.router import Limits, Routed, Router
+from trl_r1.routing.settling import learn_settled, weight_of
 
 
 KIND = "trl_r1.router"
 SIMPLE_BELOW = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 CONFIDENT = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 1.0)
+SURE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the weighted vote
 
 
 @dataclass
@@ -103,6 +105,14 @@ def learn(pools: Sequence[Pool], ridge: float = 1.0) -> Complexity:
     return fit(rows, [1.0 - float(right) for pool in pools for right in pool.right], ridge)
 
 
+def learn_vote(pools: Sequence[Pool], router: Router) -> Complexity | None:
+    """The chance that a weighted vote's leader is right; None where nothing is known of how likely the paths are."""
+    assert router.same is not None
+    if not any(path.logprob is not None and path.answer is not None for pool in pools for path in pool.paths):
+        return None
+    return learn_settled([(pool.paths, pool.right) for pool in pools], router.same, router.limits.sharpness)
+
+
 def shuffled(pools: Sequence[Pool], seed: int) -> list[Pool]:
     """The same pools with their paths in another order; seed 0 keeps it."""
     if not seed:
@@ -126,13 +136,19 @@ def judged(pools: Sequence[Pool], routed: Sequence[Routed]) -> tuple[np.ndarray,
     return np.array(right), np.array([float(found.tokens) for found in routed])
 
 
-def fixed(pools: Sequence[Pool], k: int, same: Callable[[str, str], bool]) -> tuple[np.ndarray, np.ndarray]:
-    """A plain vote over the first ``k`` paths: (P,) right (a tie by its expectation over the tied answers), (P,) tokens."""
+def fixed(
+    pools: Sequence[Pool], k: int, same: Callable[[str, str], bool], sharpness: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A vote over the first ``k`` paths: (P,) right (a tie by its expectation over the tied answers), (P,) tokens.
+
+    ``sharpness`` above 0 weighs the paths as ``choose="weighted"`` does.
+    """
     right, tokens = [], []
     for pool in pools:
         classes = answer_classes([path.answer for path in pool.paths[:k]], same)
-        most = max(map(len, classes), default=0)
-        tied = [pool.right[members[0]] for members in classes if len(members) == most]
+        worth = [sum(weight_of(pool.paths[i], sharpness) for i in members) for members in classes]
+        most = max(worth, default=0.0)
+        tied = [pool.right[m[0]] for m, weight in zip(classes, worth, strict=True) if weight >= most * (1 - 1e-12)]
         right.append(sum(tied) / len(tied) if tied else 0.0)
         tokens.append(float(sum(path.tokens for path in pool.paths[:k])))
     return np.array(right), np.array(tokens)
@@ -145,12 +161,14 @@ class Calibration:
     limits: Limits
     complexity: Complexity
     facts: dict[str, Any]
+    settled: Complexity | None = None
 
     def save(self, path: str | File) -> File:
         """As JSON, whole or not at all."""
         content = {
             "kind": KIND, "version": 1, "limits": asdict(self.limits),
             "complexity": json.loads(self.complexity.to_json()), "facts": self.facts,
+            "settled": None if self.settled is None else json.loads(self.settled.to_json()),
         }  # fmt: skip
         return replace_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
@@ -172,63 +190,91 @@ def load(path: str | File) -> Calibration:
     try:
         limits = Limits(**content["limits"])
         complexity = Complexity.from_dict(content["complexity"])
+        settled = None if content.get("settled") is None else Complexity.from_dict(content["settled"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"The router file {str(path)!r} is damaged ({error!r}); calibrate again.") from None
-    return Calibration(limits, complexity, dict(content.get("facts", {})))
+    return Calibration(limits, complexity, dict(content.get("facts", {})), settled)
+
+
+def candidates(
+    limits: Limits,
+    simple_below: Sequence[float],
+    confident: Sequence[float],
+    least_paths: Sequence[int],
+    weighted: bool,
+) -> list[Limits]:
+    """The thresholds that are tried: votes by heads, and where likelihoods are known by weight."""
+    made = [
+        replace(limits, choose="vote", simple_below=below, confident=sure, least_paths=min(least, limits.most_paths))
+        for below in simple_below
+        for sure in confident
+        for least in least_paths
+    ]
+    if weighted:
+        made += [
+            replace(limits, choose="weighted", sure=sure, simple_below=below, least_paths=1)
+            for below in simple_below[::3]
+            for sure in SURE
+        ]
+    return made
 
 
 def calibrate(
     pools: Sequence[Pool],
     router: Router,
     tolerance: float = 0.005,
+    budget: float | None = None,
     simple_below: Sequence[float] = SIMPLE_BELOW,
     confident: Sequence[float] = CONFIDENT,
     least_paths: Sequence[int] = (2, 3),
     orders: int = 8,
 ) -> Calibration:
-    """Learns the complexity and takes the cheapest thresholds within ``tolerance`` of voting over all paths.
+    """Learns the complexity, and what a weighted vote is worth, and takes the best thresholds.
 
-    Complexity is judged out of sample while thresholds are chosen (two halves, each with the other half's model); the
-    returned model is fitted on all problems.
+    Both are judged out of sample while thresholds are chosen (two halves, each with the other half's models); the returned
+    models are fitted on all problems.
 
     Args:
         pools: of at least 4 problems, each with ``router.limits.most_paths`` paths.
-        tolerance: accuracy that may be given up, a share.
+        tolerance: accuracy that may be given up against voting over all paths, a share.
+        budget: share of the tokens of all paths; if given, the most accurate thresholds within it are taken instead.
         orders: of each pool's paths that are replayed: which paths come first is luck, and averages out.
 
     Raises:
-        ValueError: too few problems or paths.
+        ValueError: too few problems or paths, or a budget that is no share.
     """
     most = router.limits.most_paths
     if len(pools) < 4 or any(len(pool.paths) < most for pool in pools):
         raise ValueError(f"Calibration needs at least 4 problems with {most} paths each; draw more.")
+    if budget is not None and not 0.0 < budget <= 1.0:
+        raise ValueError(f"The budget {budget} is a share of the tokens of all paths, above 0 and at most 1.")
     assert router.same is not None
     mixed = sorted(pools, key=lambda pool: hashlib.sha256(identity(pool.prompt).encode()).digest())
     halves = [mixed[0::2], mixed[1::2]]  # by hash, since data often alternate between kinds of problems
     models = [learn(halves[1]), learn(halves[0])]
+    votes = [learn_vote(halves[1], router), learn_vote(halves[0], router)]
     every, cost = fixed(pools, most, router.same)
     replays = [[shuffled(half, order) for half in halves] for order in range(max(1, orders))]
-    best: tuple[float, float, Limits] | None = None
-    closest: tuple[float, float, Limits] | None = None
-    for below in simple_below:
-        for sure in confident:
-            for least in least_paths:
-                limits = replace(router.limits, simple_below=below, confident=sure, least_paths=min(least, most))
-                right, tokens = [], []
-                for pair in replays:
-                    for half, model in zip(pair, models, strict=True):
-                        found = judged(half, replay(half, replace(router, limits=limits, complexity=model)))
-                        right.append(found[0])
-                        tokens.append(found[1])
-                accuracy, spent = float(np.concatenate(right).mean()), float(np.concatenate(tokens).mean())
-                if accuracy >= every.mean() - tolerance and (best is None or spent < best[0]):
-                    best = (spent, accuracy, limits)
-                if closest is None or (accuracy, -spent) > (closest[1], -closest[0]):
-                    closest = (spent, accuracy, limits)
-    spent, accuracy, limits = best or closest  # type: ignore[misc]
+    tried: list[tuple[float, float, Limits]] = []  # accuracy, tokens
+    for limits in candidates(router.limits, simple_below, confident, least_paths, None not in votes):
+        right, tokens = [], []
+        for pair in replays:
+            for half, model, vote in zip(pair, models, votes, strict=True):
+                trial = replace(router, limits=limits, complexity=model, settled=vote)
+                found = judged(half, replay(half, trial))
+                right.append(found[0])
+                tokens.append(found[1])
+        tried.append((float(np.concatenate(right).mean()), float(np.concatenate(tokens).mean()), limits))
+    if budget is None:
+        good = [entry for entry in tried if entry[0] >= every.mean() - tolerance]
+        best = min(good, key=lambda entry: entry[1], default=None)
+    else:
+        good = [entry for entry in tried if entry[1] <= budget * cost.mean()]
+        best = max(good, key=lambda entry: (entry[0], -entry[1]), default=None)
+    accuracy, spent, limits = best or max(tried, key=lambda entry: (entry[0], -entry[1]))
     facts = {
-        "problems": len(pools), "tolerance": tolerance, "within_tolerance": best is not None,
+        "problems": len(pools), "tolerance": tolerance, "budget": budget, "within_tolerance": best is not None,
         "accuracy": accuracy, "tokens": spent, "all_paths_accuracy": float(every.mean()),
         "all_paths_tokens": float(cost.mean()), "one_path_accuracy": float(np.mean([pool.right[0] for pool in pools])),
     }  # fmt: skip
-    return Calibration(limits, learn(pools), facts)
+    return Calibration(limits, learn(pools), facts, learn_vote(pools, router))

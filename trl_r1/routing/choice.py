@@ -1,6 +1,7 @@
 """Choice: the paths of one question in, the one to show out.
 
     vote        the answer most paths agree on (by meaning); of its paths, and between tied answers, the likeliest
+    weighted    the answer with the most weight, likelier paths weighing more (trl_r1.routing.settling); its likeliest path
     log_prob    the path with the highest mean log-probability per token among those with an answer
     verifier    the path that a scoring function likes best: a reward model, a format reward, a checker of your own
     agser       the path whose answer best rests on what the model read (trl_r1.agser), of the leading answers' paths
@@ -54,6 +55,13 @@ def by_vote(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | 
         return Chosen(fallback(paths), "no answer")
     best = max(leaders, key=lambda members: (max(_known(paths[i].logprob) for i in members), -members[0]))
     return Chosen(likeliest(paths, best), "vote" if len(leaders) == 1 else "vote, tied")
+
+
+def by_weight(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | None) -> Chosen:
+    ranked = tally.ranked()
+    if not ranked:
+        return Chosen(fallback(paths), "no answer")
+    return Chosen(likeliest(paths, ranked[0]), "weighted vote", tuple(tally.weights))
 
 
 def by_log_prob(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | None) -> Chosen:
@@ -116,6 +124,7 @@ def reward_score(reward: Callable[..., Any]) -> Score:
 
 CHOICES: dict[str, Callable[[Prompt, Sequence[Path], Tally, Score | None], Chosen]] = {
     "vote": by_vote,
+    "weighted": by_weight,
     "log_prob": by_log_prob,
     "verifier": by_verifier,
     "agser": by_agser,

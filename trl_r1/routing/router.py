@@ -25,6 +25,7 @@ from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.choice import CHOICES, Chosen, Score
 from trl_r1.routing.complexity import GUESS, Complexity, Difficulty, draft_features, prompt_features, text_of
 from trl_r1.routing.paths import Ask, Path, Sampler, Settings
+from trl_r1.routing.settling import vote_features, weight_of
 from trl_r1.routing.votes import Tally, confidence, decided
 
 
@@ -44,6 +45,8 @@ class Limits:
     draft_tokens: int | None = None  # length of a draft; None: the first path is the draft, and costs nothing more
     seconds: float | None = None  # per question; no wave begins after it
     choose: str = "vote"  # a key of CHOICES
+    sharpness: float = 4.0  # of choose="weighted": a path weighs exp(sharpness x its mean log-probability)
+    sure: float | None = None  # of choose="weighted", fitted: end when the leader is right with this chance
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.simple_below <= 1.0 or not 0.5 <= self.confident <= 1.0:
@@ -55,6 +58,8 @@ class Limits:
                 f"most_paths={self.most_paths}, least_paths={self.least_paths} and wave={self.wave} are 1 or more, and "
                 "least_paths is at most most_paths."
             )
+        if not 0.0 <= self.sharpness < float("inf") or (self.sure is not None and not 0.0 < self.sure <= 1.0):
+            raise ValueError(f"sharpness={self.sharpness} is 0 or more, sure={self.sure} a share in (0, 1], or none.")
         for name in ("most_tokens", "draft_tokens", "seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -124,6 +129,8 @@ class Router:
         complexity: features -> chance that one pass is wrong.
         extract: text -> final answer or None. same: do two answers mean the same? Both None: those of the rewards.
         difficulty: optional, question text -> difficulty in [0, 1], one more feature.
+        settled: for ``choose`` weighted: what the vote shows -> chance that its leader is right; None: nobody fitted it,
+            and the votes are counted for when to end.
         score: for ``choose`` verifier or agser.
         cache: of paths; None keeps none.
     """
@@ -136,6 +143,7 @@ class Router:
     same: Callable[[str, str], bool] | None = None
     difficulty: Difficulty | None = None
     score: Score | None = None
+    settled: Complexity | None = None
     cache: PathCache | None = None
 
     def __post_init__(self) -> None:
@@ -176,7 +184,7 @@ class Router:
             for path in found:
                 read = path if path.answer is not None else replace(path, answer=self.extract(path.text))  # type: ignore[misc]
                 paths.append(read)
-                tally.add(read.answer)
+                tally.add(read.answer, weight_of(read, limits.sharpness))
 
         def ask(count: int, most: int | None = None) -> Ask:
             return Ask(prompt, count, most, cancelled)
@@ -227,7 +235,7 @@ class Router:
         if simple and cached:  # one pass: the first cached path, without the others' votes
             tally = Tally(self.same)
             paths, cached = paths[:1], 1
-            tally.add(paths[0].answer)
+            tally.add(paths[0].answer, weight_of(paths[0], limits.sharpness))
         chosen = CHOICES[limits.choose](prompt, paths, tally, self.score) if len(paths) > 1 else Chosen(0, "only path")
         return self._routed(paths, tally, chosen, "simple" if simple else "complex", why, complexity, features,
                             cached, stopped, tokens, draft_cost, time.monotonic() - started)  # fmt: skip
@@ -238,9 +246,21 @@ class Router:
             return "refused"
         if len(paths) >= limits.most_paths:
             return "all paths"
-        first, second = tally.standing()
-        if len(paths) >= limits.least_paths and limits.choose == "vote":
-            if decided(first, second, limits.most_paths - len(paths)):
+        left = limits.most_paths - len(paths)
+        if limits.choose == "weighted" and self.settled is not None and limits.sure is not None:
+            features = vote_features(tally, paths)
+            if features and self.settled(features) >= limits.sure:
+                return "confident"
+        elif len(paths) >= limits.least_paths and limits.choose in ("vote", "weighted"):
+            first, second = tally.standing()
+            if limits.choose == "weighted":  # the heads that are counted are those of the answer with the most weight
+                weights = [sum(tally.weights[i] for i in members) for members in tally.ranked()] + [0.0, 0.0]
+                never_changes = decided(weights[0], weights[1], left)  # a path weighs at most 1
+                heads = [len(members) for members in tally.ranked()] + [0, 0]
+                first, second = heads[0], max(heads[1:])
+            else:
+                never_changes = decided(first, second, left)
+            if never_changes:
                 return "decided"
             if limits.confident < 1.0 and confidence(first, second) >= limits.confident:
                 return "confident"

@@ -15,7 +15,8 @@ from trl_r1.routing.paths import EndpointPaths, ModelPaths, Settings
 from trl_r1.routing.router import Limits, Router
 
 
-LIMITS = ("simple_below", "most_paths", "least_paths", "confident", "wave", "most_tokens", "draft_tokens", "choose")
+LIMITS = ("simple_below", "most_paths", "least_paths", "confident", "wave", "most_tokens", "draft_tokens", "choose",
+          "sharpness", "sure")  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     routing.add_argument(
         "--confident", type=float, help="end the vote when the leader is ahead with this chance (0.95)"
     )
+    routing.add_argument(
+        "--sharpness", type=float, help="for --choose weighted: how much a likelier path outweighs another (4)"
+    )
+    routing.add_argument("--sure", type=float, help="the same, with a router file: end when the leader is right with this "
+                         "chance")  # fmt: skip
     routing.add_argument("--wave", type=int, help="paths drawn at a time (2)")
     routing.add_argument("--most-tokens", type=int, help="token budget of a question; no wave begins beyond it")
     routing.add_argument(
@@ -105,10 +111,10 @@ def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None
 
     from trl_r1.rewards import accuracy
 
-    limits, complexity = Limits(), GUESS
+    limits, complexity, settled = Limits(), GUESS, None
     if chosen.router:
         known = load(chosen.router)
-        limits, complexity = known.limits, known.complexity
+        limits, complexity, settled = known.limits, known.complexity, known.settled
     limits = limits_of(chosen, limits)
     named = chosen.answer_from if chosen.answer_from is not None else ",".join(accuracy.SOURCES)
     sources = tuple(part.strip() for part in named.split(",") if part.strip())
@@ -123,6 +129,7 @@ def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None
         partial(accuracy.extract, sources=sources),
         accuracy.same_answer,
         score=score_of(chosen, limits, model),
+        settled=settled,
         cache=PathCache(chosen.cache) if chosen.cache else None,
     )
 

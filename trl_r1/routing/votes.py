@@ -27,11 +27,13 @@ class Tally:
     same: Same
     classes: list[list[int]] = field(default_factory=list)  # indices of the answers, in order of first appearance
     given: list[str | None] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)  # of the given answers, where the choice is by weight
     _by_text: dict[str, int] = field(default_factory=dict)
 
-    def add(self, answer: str | None) -> None:
+    def add(self, answer: str | None, weight: float = 1.0) -> None:
         """One more answer; None (there was none to be found) does not vote."""
         self.given.append(answer)
+        self.weights.append(weight)
         if answer is None:
             return
         if answer not in self._by_text:
@@ -51,12 +53,16 @@ class Tally:
         most = self.standing()[0]
         return [members for members in self.classes if len(members) == most]
 
+    def ranked(self) -> list[list[int]]:
+        """The classes by weight, heaviest first; of equals the one that came first."""
+        return sorted(self.classes, key=lambda members: -sum(self.weights[i] for i in members))
+
     def agreement(self) -> float:
         """Share of all paths (those without an answer too) that gave the leading answer; 0 without paths."""
         return self.standing()[0] / len(self.given) if self.given else 0.0
 
 
-def decided(first: int, second: int, left: int) -> bool:
+def decided(first: float, second: float, left: float) -> bool:
     """Whether the leader stays alone in front whatever the ``left`` remaining paths say.
 
     >>> decided(9, 0, 7), decided(8, 0, 8)
