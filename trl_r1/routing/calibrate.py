@@ -30,7 +30,8 @@ from trl_r1.routing.settling import learn_settled, weight_of
 KIND = "trl_r1.router"
 SIMPLE_BELOW = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 CONFIDENT = (0.8, 0.85, 0.9, 0.95, 0.97, 0.99, 1.0)
-SURE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the weighted vote
+SURE = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the weighted vote
+SHORTER = (1.0, 0.75, 0.5)  # shares of the most paths, of the weighted vote
 
 
 @dataclass
@@ -212,9 +213,17 @@ def candidates(
     ]
     if weighted:
         made += [
-            replace(limits, choose="weighted", sure=sure, simple_below=below, least_paths=1)
-            for below in simple_below[::3]
+            replace(
+                limits,
+                choose="weighted",
+                sure=sure,
+                simple_below=below,
+                least_paths=1,
+                most_paths=max(1, round(share * limits.most_paths)),
+            )
+            for below in simple_below[::4]
             for sure in SURE
+            for share in SHORTER
         ]
     return made
 
@@ -271,7 +280,8 @@ def calibrate(
     else:
         good = [entry for entry in tried if entry[1] <= budget * cost.mean()]
         best = max(good, key=lambda entry: (entry[0], -entry[1]), default=None)
-    accuracy, spent, limits = best or max(tried, key=lambda entry: (entry[0], -entry[1]))
+    closest = max(tried, key=lambda entry: (entry[0], -entry[1])) if budget is None else min(tried, key=lambda e: e[1])
+    accuracy, spent, limits = best or closest
     facts = {
         "problems": len(pools), "tolerance": tolerance, "budget": budget, "within_tolerance": best is not None,
         "accuracy": accuracy, "tokens": spent, "all_paths_accuracy": float(every.mean()),
