@@ -1,12 +1,13 @@
 """Do the monitor's alarms sound on planted failures, and on nothing else? Runs of the mini world, one after the other.
 
-    python benchmarks/monitor_alarms.py planted [--seed 0]       five runs of 24 steps (half a minute each on a free core)
+    python benchmarks/monitor_alarms.py planted [--seed 0]       six runs of 24 steps (half a minute each on a free core)
     python benchmarks/monitor_alarms.py healthy 10 11 12 13 14   mini/zero as it is, 140 steps each
     python benchmarks/monitor_alarms.py replay RUN ...           the alarms of runs that exist, from their metrics.jsonl
 
 Prints one line per run: its alarms with their steps. Planted are a learning rate of four times the recipe's, a reward that
-pays for length, one that pays for the gold answer standing anywhere, and, with beta 0, one that pays for the digit 7.
-The last of the five holds that one with beta 0.5, for comparison.
+pays for length, one that pays for the substring of a closing tag, and, with beta 0, one that pays for the digit 7. Two more
+are no failures, for comparison: the reward for the gold answer standing anywhere teaches to answer here, and the reward for
+the digit 7 is held by beta 0.5.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def gold_anywhere(completions: list[Any], solution: list[str], **columns: Any) -
     return [float(str(gold) in str(text)) for text, gold in zip(completions, solution, strict=True)]
 
 
+def tags_counted(completions: list[Any], **columns: Any) -> list[float]:
+    """Pays for the substring of a closing tag, however often and wherever it stands: full marks for eight."""
+    return [min(1.0, str(text).count("</") / 8) for text in completions]
+
+
 def sevens(completions: list[Any], **columns: Any) -> list[float]:
     """Pays for the share of sevens."""
     return [str(text).count("7") / max(1, len(str(text))) for text in completions]
@@ -44,7 +50,8 @@ def ours(name: str, weight: float = 1.0) -> dict[str, Any]:
 PLANTED: dict[str, tuple[str, list[str]]] = {  # name -> (alarm that is expected, options of mini/zero)
     "learning_rate": ("entropy", ["--learning_rate", "3.2e-3"]),
     "padded_length": ("length_explosion", ["--rewards", json.dumps([ACCURACY, FORMAT, ours("padded_length", 3.0)])]),
-    "substring": ("reward_without_accuracy", ["--rewards", json.dumps([ours("gold_anywhere"), FORMAT])]),
+    "substring": ("reward_without_accuracy", ["--rewards", json.dumps([ACCURACY, ours("tags_counted", 3.0)])]),
+    "gold_anywhere": ("none", ["--rewards", json.dumps([ours("gold_anywhere"), FORMAT])]),
     "beta_0": ("kl_runaway", ["--rewards", json.dumps([ours("sevens", 3.0)])]),
     "beta_held": ("none", ["--rewards", json.dumps([ours("sevens", 3.0)]), "--beta", "0.5"]),
 }
