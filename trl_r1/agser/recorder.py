@@ -310,7 +310,7 @@ def output_projection(module: nn.Module) -> nn.Module:
     for name in PROJECTIONS:
         found = getattr(module, name, None)
         if isinstance(found, nn.Module):
-            return found
+            return getattr(found, "behind_gates", found)  # what gates of ours let through is what is projected
     raise ValueError(
         f"{type(module).__name__} has no output projection that AGSER knows ({', '.join(PROJECTIONS)}); this "
         "architecture is not supported."

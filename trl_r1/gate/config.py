@@ -31,7 +31,9 @@ class HeadGateConfig(LoraConfig):
         super().__post_init__()
         self.peft_type = peft_type()
         if self.r < 0:
-            raise ValueError(f"r={self.r} is not a rank. Give 0 for head gates alone, or a positive rank for LoRA too.")
+            raise ValueError(
+                f"r={self.r} is not a rank. Give 0 for head gates alone, or a positive rank for LoRA too."
+            )
         if self.r == 0 and (self.target_modules or self.target_parameters):
             raise ValueError(
                 f"target_modules={self.target_modules or self.target_parameters} says where a low-rank update goes, and "

@@ -69,11 +69,17 @@ class HeadGatedLinear(nn.Module, BaseTunerLayer):
         self._hidden: Tensor | None = None  # (B, T, E) while the attention module runs
         self._listening = attention.register_forward_pre_hook(_hand_over, with_kwargs=True)
 
+    @property
+    def behind_gates(self) -> nn.Module:
+        """The projection itself, which is given the gated heads."""
+        return self.base_layer
+
     def add_gate(self, adapter: str, hidden_size: int, inference_mode: bool = False) -> None:
         """A new adapter's gate, open."""
         self.head_gate_scores[adapter] = HeadScores(hidden_size, self.heads)
-        self._move_adapter_to_device_of_base_layer(adapter)
-        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+        layer: Any = self  # peft's half of it has no types
+        layer._move_adapter_to_device_of_base_layer(adapter)
+        layer.set_adapter(layer.active_adapters, inference_mode=inference_mode)
 
     def hold(self, hidden: Tensor) -> None:
         self._hidden = hidden
@@ -85,7 +91,8 @@ class HeadGatedLinear(nn.Module, BaseTunerLayer):
 
     def forward(self, attended: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         hidden, self._hidden = self._hidden, None
-        for adapter in () if self.disable_adapters else self.active_adapters:
+        active: Any = () if self.disable_adapters else self.active_adapters
+        for adapter in active:
             if adapter in self.head_gate_scores:
                 if hidden is None:
                     raise RuntimeError(
@@ -108,6 +115,6 @@ NOT_MERGEABLE = (
 )
 
 
-def _hand_over(attention: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _hand_over(attention: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Reads the module's own projection, not a remembered one, so that a copy of the model gates itself."""
     attention.o_proj.hold(kwargs["hidden_states"] if "hidden_states" in kwargs else args[0])

@@ -68,7 +68,8 @@ def check() -> None:
     sentences = register()
     if sentences:
         raise RuntimeError(
-            " ".join(sentences) + " Install a peft that head gates were tested with (docs/gate.md), or use a LoraConfig."
+            " ".join(sentences)
+            + " Install a peft that head gates were tested with (docs/gate.md), or use a LoraConfig."
         )
 
 
@@ -83,7 +84,9 @@ def broken_seams() -> list[str]:
     for (owner, name), wanted in SEAMS.items():
         method = getattr(owner, name, None)
         if method is None:
-            sentences.append(f"peft {peft.__version__} does not define {owner.__name__}.{name}, which head gates need.")
+            sentences.append(
+                f"peft {peft.__version__} does not define {owner.__name__}.{name}, which head gates need."
+            )
             continue
         parameters = tuple(p for p in inspect.signature(inspect.unwrap(method)).parameters if p != "self")
         if parameters[: len(wanted)] != wanted:
