@@ -8,7 +8,6 @@ library (`importlib.util.find_spec`) finds what it would find without us.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -30,21 +29,18 @@ class _Waiting(MetaPathFinder):
 
     def __init__(self, library: str, act: Callable[[], object]):
         self.library, self.act = library, act
-        self._looking = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self.library or self._looking:
+        if fullname != self.library:
             return None
-        self._looking = True  # the others are asked through the same list
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self._looking = False
-        if spec is not None and spec.loader is not None:
-            spec.loader = _ThenAct(spec.loader, self)
-        return spec
+        for finder in [finder for finder in sys.meta_path if finder is not self]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                spec.loader = _ThenAct(spec.loader, self) if spec.loader is not None else None
+                return spec
+        return None
 
 
 class _ThenAct(Loader):

@@ -207,6 +207,8 @@ def test_what_is_saved_is_loaded_exactly(options, make, opened, ids, tmp_path):
     assert loaded.peft_config["default"].r == options.get("r", 0)
     assert torch.equal(loaded(ids).logits, wanted)
     assert not any(p.requires_grad for p in loaded.parameters())
+    sparing = PeftModel.from_pretrained(make("mistral"), tmp_path, low_cpu_mem_usage=True)
+    assert torch.equal(sparing(ids).logits, wanted)
     again = PeftModel.from_pretrained(make("mistral"), tmp_path, is_trainable=True)
     names = {name for name, p in again.named_parameters() if p.requires_grad}
     assert names == {name for name, p in model.named_parameters() if p.requires_grad} != set()
@@ -355,6 +357,15 @@ def test_an_unknown_architecture_is_named_and_left_as_it_is(kind, name):
         ):
             get_peft_model(model, HeadGateConfig(**options))
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_transformers_own_loading_is_refused_because_it_would_load_half(tiny, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny)
+    get_peft_model(base, HeadGateConfig(**BESIDE)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"call PeftModel.from_pretrained\(base, folder\)"):
+        AutoModelForCausalLM.from_pretrained(tmp_path)
 
 
 def test_contradictory_ranks_are_refused():

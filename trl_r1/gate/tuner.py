@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from peft import PeftConfig
 from peft.tuners.lora import LoraLayer, LoraModel
 from torch import nn
 
@@ -45,6 +46,7 @@ class HeadGateModel(LoraModel):
     """The tuner behind `HeadGateConfig`: gates on every attention layer and, where r > 0, LoRA on its targets.
 
     Extends these methods of [`~peft.LoraModel`]:
+        __init__                                  refuses to work without a PeftModel
         _prepare_adapter_config, _prepare_model   r=0 needs no targets; the projections to gate are found
         _check_target_module_exists               those projections are targets too
         _create_and_replace                       puts gates on them, around a LoRA layer where there is one
@@ -58,6 +60,15 @@ class HeadGateModel(LoraModel):
 
     prefix = "head_gate_"
     tuner_layer_cls = (LoraLayer, HeadGatedLinear)  # type: ignore[assignment]  # peft only asks isinstance
+
+    def __init__(self, model: nn.Module, peft_config: Any, adapter_name: str, **options: Any):
+        if isinstance(peft_config, PeftConfig):  # a PeftModel hands over a dict of them
+            raise ValueError(
+                "Head gates need a PeftModel around the model: load the base and call PeftModel.from_pretrained(base, folder). "
+                "An Auto class of transformers that is given the adapter's folder, or inject_adapter_in_model, would lose "
+                "half of it."
+            )
+        super().__init__(model, peft_config, adapter_name, **options)
 
     def _prepare_adapter_config(self, peft_config: Any, model_config: dict[str, Any]) -> Any:
         return peft_config if peft_config.r == 0 else super()._prepare_adapter_config(peft_config, model_config)
