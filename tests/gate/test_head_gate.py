@@ -364,7 +364,7 @@ def test_transformers_own_loading_is_refused_because_it_would_load_half(tiny, tm
 
     base = AutoModelForCausalLM.from_pretrained(tiny)
     get_peft_model(base, HeadGateConfig(**BESIDE)).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"call PeftModel.from_pretrained\(base, folder\)"):
+    with pytest.raises(ValueError, match=r"then call PeftModel.from_pretrained\(base, folder\)"):
         AutoModelForCausalLM.from_pretrained(tmp_path)
 
 

@@ -64,9 +64,9 @@ class HeadGateModel(LoraModel):
     def __init__(self, model: nn.Module, peft_config: Any, adapter_name: str, **options: Any):
         if isinstance(peft_config, PeftConfig):  # a PeftModel hands over a dict of them
             raise ValueError(
-                "Head gates need a PeftModel around the model: load the base and call PeftModel.from_pretrained(base, folder). "
-                "An Auto class of transformers that is given the adapter's folder, or inject_adapter_in_model, would lose "
-                "half of it."
+                "Head gates need a PeftModel around the model: load the base, then call PeftModel.from_pretrained(base, "
+                "folder). An Auto class of transformers that is given the adapter's folder, or inject_adapter_in_model, "
+                "would lose half of it."
             )
         super().__init__(model, peft_config, adapter_name, **options)
 
