@@ -42,11 +42,12 @@ def test_python_runs(code, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml_holds_only_keys_the_stage_knows(text, tmp_path):
-    from trl import ModelConfig, SFTConfig
+    from trl import SFTConfig
 
     from trl_r1.cold_options import ColdStartOptions
+    from trl_r1.model_options import R1ModelConfig
 
-    known = {field.name for part in (RLOptions, R1GRPOConfig, ModelConfig) for field in fields(part)}
+    known = {field.name for part in (RLOptions, R1GRPOConfig, R1ModelConfig) for field in fields(part)}
     content = yaml.safe_load(text)
     assert content
     if "stages" in content:  # a pipeline: the plan is read, recipes and stages are looked up
@@ -56,7 +57,7 @@ def test_yaml_holds_only_keys_the_stage_knows(text, tmp_path):
         assert read(str(tmp_path / "pipeline.yaml")).steps
         return
     if "sources" in content:
-        known = {field.name for part in (ColdStartOptions, SFTConfig, ModelConfig) for field in fields(part)}
+        known = {field.name for part in (ColdStartOptions, SFTConfig, R1ModelConfig) for field in fields(part)}
     if set(content) & {"samples_per_prompt", "engine"}:
         from trl_r1.data.filters import Limits
         from trl_r1.rejection_options import RejectionOptions

@@ -17,6 +17,7 @@ def test_doctor_trusts_this_machine_and_says_on_what_grounds():
     done = call("-m", "trl_r1.cli", "doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Two steps against the stock trainer: bit-identical" in done.stdout
+    assert "peft's methods that head gates extend: as expected" in done.stdout
     for word in ("torch", "trl ", "CPU:", "logic "):
         assert word in done.stdout
 

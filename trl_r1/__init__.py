@@ -1,7 +1,8 @@
 """trl_r1: DeepSeek-R1's training system as a plug-in for Hugging Face TRL.
 
 Everything named here is imported on first use, so that ``import trl_r1`` costs nothing and a reward can be used in a
-verifier process that never loads torch.
+verifier process that never loads torch. One thing happens by itself: when peft is imported, before or after this package,
+it learns of head gates, so that `PeftModel.from_pretrained` knows an adapter that has them (docs/gate.md).
 """
 
 from __future__ import annotations
@@ -9,20 +10,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.after_import import after_import
+
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "HeadGateConfig": "trl_r1.gate",
     "R1GRPOConfig": "trl_r1.config",
     "R1GRPOTrainer": "trl_r1.trainer",
     "load_reward": "trl_r1.rewards.catalogue",
     "load_rewards": "trl_r1.rewards.catalogue",
 }
 
-__all__ = ["R1GRPOConfig", "R1GRPOTrainer", "__version__", "load_reward", "load_rewards"]
+__all__ = ["HeadGateConfig", "R1GRPOConfig", "R1GRPOTrainer", "__version__", "load_reward", "load_rewards"]
 
 if TYPE_CHECKING:
     from trl_r1.config import R1GRPOConfig
+    from trl_r1.gate import HeadGateConfig
     from trl_r1.rewards.catalogue import load_reward, load_rewards
     from trl_r1.trainer import R1GRPOTrainer
 
@@ -35,3 +40,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _register_head_gates() -> None:
+    from trl_r1.gate.registration import register
+
+    register()
+
+
+after_import("peft", _register_head_gates)

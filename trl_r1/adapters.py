@@ -54,6 +54,11 @@ def is_adapter(folder: str | os.PathLike[str]) -> bool:
     return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
+def is_gated(folder: str | os.PathLike[str]) -> bool:
+    """Whether an adapter's folder holds head gates (docs/gate.md)."""
+    return json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8")).get("peft_type") == "HEAD_GATE"
+
+
 def merged(folder: str | os.PathLike[str]) -> Path:
     """The folder `merged` inside an adapter's folder: base and adapter as one model, with the tokenizer.
 
@@ -61,9 +66,14 @@ def merged(folder: str | os.PathLike[str]) -> Path:
     folder appears at once and complete; of two processes that ask for it one works, the other waits.
 
     Raises:
-        ValueError: the adapter names no base, or the base or the adapter cannot be loaded.
+        ValueError: the adapter names no base, the base or the adapter cannot be loaded, or it holds head gates.
     """
     folder = Path(folder).expanduser()
+    if is_gated(folder):
+        raise ValueError(
+            f"The adapter in {folder} holds head gates, which depend on the input and cannot be merged into its base, so no "
+            "stage can start from it. Evaluate or use it as it is, or train it again without head_gate."
+        )
     target = folder / "merged"
     source = fingerprint(folder)
     with FileLock(folder / ".merged.lock"):

@@ -27,7 +27,6 @@ from trl import (
     DistillationTrainer,
     ModelConfig,
     SFTConfig,
-    get_peft_config,
     get_quantization_config,
 )
 
@@ -38,6 +37,7 @@ from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
 from trl_r1.heldout import ProgressLine, evaluation, evaluation_problems
+from trl_r1.model_options import adapter_config, check_gates
 from trl_r1.options import SFTOptions
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.startup import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
@@ -161,6 +161,7 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
     evaluation_rows = evaluation_problems(options, config.seed)
     folder = RunFolder.look("distill", config, manifest.settings_of(options, model, config))
     student = find_model(model.model_name_or_path, config, model.model_revision)
+    check_gates(model, student, options, config)
     teacher = find_model(options.teacher_model, config, config.teacher_model_revision)
     tokenizer = load_tokenizer(student, model, config)  # type: ignore[arg-type]
     tokenizer.padding_side = "left"
@@ -195,7 +196,7 @@ def run_on_policy(
         train_dataset=prepared.prompts,
         processing_class=prepared.tokenizer,
         quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
+        peft_config=adapter_config(model),
         callbacks=[MetricsLog(folder)],
     )
     trainer.remove_callback(ProgressCallback)

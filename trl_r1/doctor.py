@@ -104,12 +104,17 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         from trl_r1 import compat
+        from trl_r1.gate.registration import register
     except (ImportError, RuntimeError) as error:  # TRL wraps a failed import in RuntimeError
         reason = error.__cause__ or error
         print(f"\nTraining cannot be trusted here:\n  - TRL's GRPOTrainer cannot be imported: {reason}")
         return 1
     problems = compat.broken_seams()
     print("TRL's methods that we extend:", "as expected" if not problems else f"{len(problems)} of them are broken")
+    gate_problems = register()
+    print("peft's methods that head gates extend:", "as expected" if not gate_problems else "changed")
+    for problem in gate_problems:  # HeadGateConfig refuses; LoRA and full training do not depend on it
+        print(f"  - {problem}")
     kl_problems = compat.broken_kl_seam()
     print("TRL's KL term:", "where we steer it" if not kl_problems else "moved")
     problems += kl_problems

@@ -20,6 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback
 
+from trl_r1.gate import HeadGateConfig
+
 
 FILE_NAME = "reference.safetensors"
 
@@ -81,13 +83,13 @@ class WeightsReference(ReferencePolicy):
 
 
 class AdapterReference(ReferencePolicy):
-    """The reference of a LoRA or QLoRA policy: a frozen second adapter called "ref" over the same base weights.
+    """The reference of a policy with LoRA, QLoRA or head gates: a second, frozen adapter "ref" over the same base.
 
     TRL computes reference log-probabilities with the adapter "ref" wherever a model has one, so nothing else is needed.
     The adapter is added under a forked random state: its initialisation must not shift the run's sampling.
 
     Raises:
-        ValueError: the adapter's kind cannot be doubled (only LoRA without trained bias or extra saved modules can).
+        ValueError: the adapter's kind cannot be doubled (LoRA and head gates can, without trained bias or saved modules).
     """
 
     def __init__(self, model: PeftModel):
@@ -108,7 +110,7 @@ class AdapterReference(ReferencePolicy):
     @staticmethod
     def _refuse_unsupported(config: peft.PeftConfig) -> None:
         why = None
-        if type(config) is not LoraConfig:
+        if type(config) not in (LoraConfig, HeadGateConfig):
             why = f"a {type(config).__name__}"
         elif config.bias != "none":
             why = f"LoRA with bias={config.bias!r}"

@@ -30,6 +30,7 @@ from trl_r1.data.preferences import Labelled, read_labels, read_pairs
 from trl_r1.data.templates import find_template
 from trl_r1.evaluation.preference_report import Helpful, Safety, write_preference_report
 from trl_r1.files import replace_file
+from trl_r1.model_options import check_gates
 from trl_r1.reward_training import HARMLESS, HELPFUL, train_one
 from trl_r1.rewards.preference import _told, summary
 from trl_r1.startup import SUMMARY, RunFolder, elapsed, find_model, finished
@@ -145,6 +146,7 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
     settings = manifest.settings_of(options, model, config)
     folder = RunFolder.look("reward_model", config, settings)
     path = find_model(model.model_name_or_path, config, model.model_revision)
+    check_gates(model, path, options, config)
     folder.take()
     try:
         pairs = judged_pairs(raw, options, config, notes) if raw is not None else None

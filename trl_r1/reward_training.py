@@ -22,12 +22,13 @@ from transformers import (
     Trainer,
     set_seed,
 )
-from trl import ModelConfig, RewardConfig, RewardTrainer, get_peft_config, get_quantization_config
+from trl import ModelConfig, RewardConfig, RewardTrainer, get_quantization_config
 
 from trl_r1.checkpoints import newest_complete, train
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.files import replace_file
 from trl_r1.heldout import ProgressLine
+from trl_r1.model_options import adapter_config
 from trl_r1.rewards.classifier import Classifier
 from trl_r1.rewards.preference import _told, conversation
 
@@ -140,7 +141,7 @@ def build(path: str, config: RewardConfig, model: ModelConfig, label: str) -> tu
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     tokenizer.padding_side = "right"
     network.config.use_cache = False
-    adapter = get_peft_config(model)
+    adapter = adapter_config(model)
     if adapter is not None:
         from peft import get_peft_model
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, set_seed
-from trl import ModelConfig, get_peft_config, get_quantization_config
+from trl import ModelConfig, get_quantization_config
 
 from trl_r1 import manifest
 from trl_r1.checkpoints import train
@@ -27,6 +27,7 @@ from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
 from trl_r1.heldout import Probe, ProgressLine, evaluation, evaluation_problems
+from trl_r1.model_options import adapter_config, check_gates
 from trl_r1.monitor import Limits, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
 from trl_r1.options import RLOptions
@@ -92,6 +93,7 @@ def prepare(
     evaluation_rows = evaluation_problems(options, config.seed)
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
+    check_gates(model, path, options, config)
     folder.take()
     return PreparedRun(path, train_rows, evaluation_rows, rewards, folder.resume, folder.lock)
 
@@ -130,7 +132,7 @@ def run_rl(
         args=config,
         train_dataset=prepared.train_rows,
         quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
+        peft_config=adapter_config(model),
         callbacks=[log],
     )
     trainer.remove_callback(ProgressCallback)

@@ -25,7 +25,7 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
-from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config, get_quantization_config
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
 from trl_r1 import manifest
 from trl_r1.adapters import SameTypes, is_adapter, merged
@@ -36,6 +36,7 @@ from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
 from trl_r1.heldout import ProgressLine, evaluation, evaluation_problems
+from trl_r1.model_options import adapter_config, check_gates
 from trl_r1.options import SFTOptions
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.startup import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
@@ -84,6 +85,7 @@ def prepare(
     evaluation_rows = evaluation_problems(options, config.seed)
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
+    check_gates(model, path, options, config)
     tokenizer = load_tokenizer(path, model, config)
     rows = None if raw is None else fit(raw, options, config, tokenizer, options.dataset_name)
     if not rows_come_later:
@@ -206,7 +208,7 @@ def run_sft(
         train_dataset=prepared.train_rows,
         processing_class=prepared.tokenizer,
         quantization_config=get_quantization_config(model),
-        peft_config=get_peft_config(model),
+        peft_config=adapter_config(model),
         callbacks=[MetricsLog(folder)],
     )
     trainer.remove_callback(ProgressCallback)

@@ -185,8 +185,8 @@ class Recorder:
         return torch.einsum("brc,br->bc", of_rows, shares / shares.sum(1, keepdim=True))
 
     def _gate(self, module: nn.Module, total: Tensor, true: Tensor) -> Tensor | None:
-        """(B, D) what a gated class multiplied its attention output by; None for all others."""
-        if type(module).__name__ not in GATED:
+        """(B, D) what a gated class, or a head gate of ours, multiplied the attention output by; None for all others."""
+        if type(module).__name__ not in GATED and not hasattr(getattr(module, "o_proj", None), "behind_gates"):
             return None
         return torch.where(total.abs() > 1e-12, true / total, 1.0)
 
@@ -310,7 +310,7 @@ def output_projection(module: nn.Module) -> nn.Module:
     for name in PROJECTIONS:
         found = getattr(module, name, None)
         if isinstance(found, nn.Module):
-            return found
+            return getattr(found, "behind_gates", found)  # what gates of ours let through is what is projected
     raise ValueError(
         f"{type(module).__name__} has no output projection that AGSER knows ({', '.join(PROJECTIONS)}); this "
         "architecture is not supported."

@@ -28,6 +28,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from trl_r1.adapters import is_gated
+
 
 GAP = " … "  # stands for what was left out
 MAX_LENGTH = 2048  # tokens; a model that reads less sets its own limit
@@ -90,7 +92,10 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
 
 
 def _with_adapter(folder: str) -> tuple[Any, Any]:
-    """What a LoRA or QLoRA stage leaves: base and adapter merged in memory; the head is saved with the adapter."""
+    """What a LoRA or QLoRA stage leaves: base and adapter merged in memory; the head is saved with the adapter.
+
+    Head gates cannot be merged and stay beside the base.
+    """
     from peft import PeftConfig, PeftModel
     from safetensors import safe_open
 
@@ -102,7 +107,8 @@ def _with_adapter(folder: str) -> tuple[Any, Any]:
         )
     base = PeftConfig.from_pretrained(folder).base_model_name_or_path
     model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=int(heads[0][0]))
-    return PeftModel.from_pretrained(model, folder).merge_and_unload(), AutoTokenizer.from_pretrained(folder)
+    model = PeftModel.from_pretrained(model, folder)
+    return model if is_gated(folder) else model.merge_and_unload(), AutoTokenizer.from_pretrained(folder)
 
 
 class Classifier:

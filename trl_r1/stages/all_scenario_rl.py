@@ -14,9 +14,8 @@ Source    DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.4; v2, Sec. 3.2.2, Eq. 8-10.
 
 from __future__ import annotations
 
-from trl import ModelConfig
-
 from trl_r1.config import R1GRPOConfig
+from trl_r1.model_options import R1ModelConfig
 from trl_r1.options import parse, tell_mistakes
 from trl_r1.runs import prepare, quiet_libraries, run_rl
 from trl_r1.scenarios import ScenarioHooks, ScenarioOptions, scheduled_rows
@@ -26,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((ScenarioOptions, R1GRPOConfig, ModelConfig), argv)
+        options, config, model = parse((ScenarioOptions, R1GRPOConfig, R1ModelConfig), argv)
         rows = scheduled_rows(options, config)
         hooks = ScenarioHooks(options, config, rows)
         return options, config, model, prepare("all_scenario_rl", options, config, model, lambda: rows), hooks

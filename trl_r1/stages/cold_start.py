@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trl import ModelConfig, SFTConfig
+from trl import SFTConfig
 
 from trl_r1 import cold_data
 from trl_r1.cold_options import ColdStartOptions
@@ -29,6 +29,7 @@ from trl_r1.data.filters import JudgeError
 from trl_r1.data.shards import ShardError
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
+from trl_r1.model_options import R1ModelConfig
 from trl_r1.options import parse, tell_mistakes
 from trl_r1.startup import SUMMARY, finished, quiet_libraries
 from trl_r1.tuning import PreparedTuning, prepare, run_sft, training_rows
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((ColdStartOptions, SFTConfig, ModelConfig), argv)
+        options, config, model = parse((ColdStartOptions, SFTConfig, R1ModelConfig), argv)
         prepared = prepare(STAGE, options, config, model, rows_come_later=True)
         resumes = config.resume_from_checkpoint not in (None, False)
         if (Path(config.output_dir) / SUMMARY).is_file() and not resumes:

@@ -26,6 +26,7 @@ from trl_r1 import recipes
 from trl_r1.distill_report import evaluate_teacher, find_evaluation, finish, worth
 from trl_r1.distilling import DistillOptions, as_sft, prepare_on_policy, run_on_policy, vocabularies_differ
 from trl_r1.evaluation.benchmark import Evaluation, default_graders
+from trl_r1.model_options import R1ModelConfig
 from trl_r1.options import parse, tell_mistakes
 from trl_r1.startup import find_model, quiet_libraries
 from trl_r1.tuning import prepare, run_sft
@@ -49,7 +50,7 @@ def method_of(argv: list[str]) -> str:
 def ready(argv: list[str]) -> tuple[Any, ...]:
     """Everything checked: (options, config, model, prepared, sentences about the road taken)."""
     config_class = DistillationConfig if method_of(argv) == "on_policy" else SFTConfig
-    options, config, model = parse((DistillOptions, config_class, ModelConfig), argv)
+    options, config, model = parse((DistillOptions, config_class, R1ModelConfig), argv)
     for place in (*([options.teacher_run] if options.teacher_run else []), *options.others.values()):
         find_evaluation(place)
     notes: list[str] = []

@@ -14,9 +14,8 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.2; v2, Sec. 3.2.1 and Eq. 7 (s
 
 from __future__ import annotations
 
-from trl import ModelConfig
-
 from trl_r1.config import R1GRPOConfig
+from trl_r1.model_options import R1ModelConfig
 from trl_r1.options import RLOptions, parse, tell_mistakes
 from trl_r1.runs import prepare, quiet_libraries, run_rl
 
@@ -25,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((RLOptions, R1GRPOConfig, ModelConfig), argv)
+        options, config, model = parse((RLOptions, R1GRPOConfig, R1ModelConfig), argv)
         return options, config, model, prepare("reasoning_rl", options, config, model)
 
     run_rl("reasoning_rl", *tell_mistakes("reasoning_rl", ready))

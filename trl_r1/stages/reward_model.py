@@ -12,8 +12,9 @@ Source  DeepSeek-R1, arXiv:2501.12948v2, Sec. 3.1: 66,000 pairs, 106,000 labelle
 
 from __future__ import annotations
 
-from trl import ModelConfig, RewardConfig
+from trl import RewardConfig
 
+from trl_r1.model_options import R1ModelConfig
 from trl_r1.options import parse, tell_mistakes
 from trl_r1.reward_modelling import RewardModelOptions, prepare, run_reward_models
 from trl_r1.startup import quiet_libraries
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((RewardModelOptions, RewardConfig, ModelConfig), argv)
+        options, config, model = parse((RewardModelOptions, RewardConfig, R1ModelConfig), argv)
         return options, config, model, prepare(options, config, model)
 
     options, config, model, prepared = tell_mistakes("reward_model", ready)

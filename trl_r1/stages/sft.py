@@ -14,8 +14,9 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3 (SFT from the base); v2, sup
 
 from __future__ import annotations
 
-from trl import ModelConfig, SFTConfig
+from trl import SFTConfig
 
+from trl_r1.model_options import R1ModelConfig
 from trl_r1.options import SFTOptions, parse, tell_mistakes
 from trl_r1.startup import quiet_libraries
 from trl_r1.tuning import prepare, run_sft
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((SFTOptions, SFTConfig, ModelConfig), argv)
+        options, config, model = parse((SFTOptions, SFTConfig, R1ModelConfig), argv)
         return options, config, model, prepare("sft", options, config, model)
 
     run_sft("sft", *tell_mistakes("sft", ready))

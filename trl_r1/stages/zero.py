@@ -9,9 +9,8 @@ Source  DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.
 
 from __future__ import annotations
 
-from trl import ModelConfig
-
 from trl_r1.config import R1GRPOConfig
+from trl_r1.model_options import R1ModelConfig
 from trl_r1.options import RLOptions, parse, tell_mistakes
 from trl_r1.runs import prepare, quiet_libraries, run_rl
 
@@ -20,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((RLOptions, R1GRPOConfig, ModelConfig), argv)
+        options, config, model = parse((RLOptions, R1GRPOConfig, R1ModelConfig), argv)
         return options, config, model, prepare("zero", options, config, model)
 
     run_rl("zero", *tell_mistakes("zero", ready))
