@@ -8,6 +8,7 @@ from typing import Any
 
 from accelerate import PartialState
 
+from trl_r1.cluster_options import RayOptions
 from trl_r1.data.engines import Endpoint
 from trl_r1.data.filters import CRITERION, FILTERS, check_names
 from trl_r1.data.mix import quotas
@@ -22,7 +23,7 @@ ENGINES = ("transformers", "endpoint")
 
 
 @dataclass
-class RejectionOptions(DataOptions):
+class RejectionOptions(DataOptions, RayOptions):
     """Problems, sampling, judging, selection."""
 
     max_prompts: int | None = field(default=None, metadata={"help": "Only the first this many problems."})
@@ -97,6 +98,11 @@ class RejectionOptions(DataOptions):
             raise ValueError(f"engine={self.engine!r} is unknown. Choose one of: {', '.join(ENGINES)}.")
         if self.engine == "endpoint" and not self.endpoint:
             raise ValueError("engine: endpoint needs its address; set endpoint, such as http://127.0.0.1:8000/v1.")
+        if self.engine == "endpoint" and self.cluster() is not None:
+            raise ValueError(
+                "engine: endpoint samples on its server, so ray_workers has nothing to do; leave it out, or take "
+                "engine: transformers, which runs in every worker."
+            )
         if bool(self.judge_endpoint) != bool(self.judge_model):
             raise ValueError("A judge needs both judge_endpoint and judge_model.")
         if self.unit_prompts < 1:
