@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import math
 import os
 import socket
 import time
@@ -181,7 +182,7 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if cluster.address in (None, "", "local"):
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": STORE,
-                    "num_cpus": max(1, round(cluster.workers * cluster.cpus + 0.5))}  # fmt: skip
+                    "num_cpus": math.ceil(cluster.workers * cluster.cpus)}  # fmt: skip
     else:
         options |= {"address": cluster.address}
     try:
