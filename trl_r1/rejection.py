@@ -33,9 +33,10 @@ from trl_r1.data.funnel import DRAWN, Funnel, write_report
 from trl_r1.data.mix import mix
 from trl_r1.data.near_duplicates import Contamination
 from trl_r1.data.pools import Pool, contamination, load_pool
+from trl_r1.data.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.data.shards import ShardError, Shards, Unit, cut, digest_of, write_or_tell
 from trl_r1.evaluation.benchmark import Problem
-from trl_r1.evaluation.models import find_policy, load_policy
+from trl_r1.evaluation.models import base_of, find_policy, load_policy
 from trl_r1.evaluation.sampling import Prompt
 from trl_r1.rejection_options import RejectionOptions
 from trl_r1.rejection_selection import STAGE, Row, add_sample, as_dropped, numbers, record, select, warnings_of
@@ -104,6 +105,11 @@ def prepare_rejection(options: RejectionOptions, limits: Limits, model: ModelCon
     else:
         with options.distributed_state.main_process_first():
             path = find_policy(model.model_name_or_path, options.seed)
+        if options.engine == "ray_vllm" and (base_of(path) or model.load_in_4bit or model.load_in_8bit):
+            raise ValueError(
+                f"engine: ray_vllm takes whole weights, and {path!r} is an adapter or is to be quantised; give the merged "
+                "checkpoint (such as runs/zero/merged) and set load_in_4bit and load_in_8bit to false."
+            )
         model_hash = model_digest(path, model.model_revision)
     return PreparedRejection(pools, problems, contaminated, known, path, model_hash, folder.take(), settings)
 
@@ -212,7 +218,15 @@ def drawn_on_cluster(
 ) -> Drawn:
     """The units as the workers of a Ray cluster finish them. Every worker loads the model once."""
     jobs = [request(unit, prepared) for unit in units]
-    for number, drawn, seconds in scatter(cluster, jobs, partial(start_drawing, options, model, prepared.model)):
+    if options.engine == "ray_vllm":
+        chat = any(not isinstance(prompt, str) for prompts, _, _ in jobs for prompt in prompts)
+        sampling = Sampling(
+            options.temperature, options.top_p, options.max_new_tokens, ends_of(prepared.model), chat, options._vllm
+        )
+        found = draw_with_vllm(cluster, jobs, sampling, prepared.model)
+    else:
+        found = scatter(cluster, jobs, partial(start_drawing, options, model, prepared.model))
+    for number, drawn, seconds in found:
         bar.update(sum(map(len, drawn)))
         yield units[number], drawn, seconds
 
