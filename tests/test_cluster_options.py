@@ -204,6 +204,31 @@ def test_config_files_are_found_by_name(capsys):
     assert yaml.safe_load(open(path))["num_processes"] == 2
 
 
+@pytest.mark.parametrize(
+    ("environment", "sharded"),
+    [
+        ({}, False),
+        ({"ACCELERATE_USE_FSDP": "true"}, True),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, False),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, True),
+    ],
+)
+def test_held_out_problems_are_refused_where_the_model_is_sharded(
+    environment, sharded, monkeypatch, stages, tiny, capsys
+):
+    from trl_r1.heldout import shards_the_model
+    from trl_r1.stages import zero
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert shards_the_model() == sharded
+    if environment == {"ACCELERATE_USE_FSDP": "true"}:
+        options = ["--model_name_or_path", tiny, "--dataset_name", "mini:dev-tiny", "--evaluation_dataset_name",
+                   "mini:test-tiny", "--use_cpu", "true", "--bf16", "false", "--output_dir", str(stages[1])]  # fmt: skip
+        assert "no process holds the whole model" in told(capsys, "zero", zero.main, *options)
+        assert not stages[1].exists()
+
+
 def test_a_json_of_draws_survives_half_a_character():
     draw = take(SAMPLING, {"unit": 0, "place": 0, "index": 0, "generated_text": "\ud83d", "generated_tokens": [2]})
     assert draw["draw"].isascii()

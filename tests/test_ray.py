@@ -171,19 +171,20 @@ def test_two_workers_keep_what_one_process_keeps_also_when_one_is_killed(cluster
 def test_an_evaluation_on_two_workers_is_that_of_one_process(cluster, tiny, tmp_path):
     rows = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(6)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = str(tmp_path / "rows.jsonl")
+    datasets = [{"name": path, "label": "four", "problems": 4}, {"name": path, "label": "all", "samples": 3}]
     found = {}
     for name, more in (("alone", ()), ("pool", ("--ray_workers", "2"))):
         options = {
             "model_name_or_path": tiny, "dtype": "float32", "use_cpu": "true", "template": "mini", "samples": "2",
-            "datasets": str(tmp_path / "rows.jsonl"), "max_tokens": "8", "chunk_problems": "2", "shots": "[0, 1]",
+            "datasets": json.dumps(datasets), "max_tokens": "8", "chunk_problems": "2",
             "disable_tqdm": "true", "output_dir": str(tmp_path / name),
         }  # fmt: skip
         evaluate.main([*(part for key, value in options.items() for part in (f"--{key}", value)), *more])
         found[name] = {
-            path.name: json.loads(path.read_text())["problems"]
-            for path in (tmp_path / name).glob("*.json")
-            if "kind" in json.loads(path.read_text())
+            part: json.loads((tmp_path / name / part).read_text())["problems"] for part in ("four.json", "all.json")
         }
-    assert len(found["alone"]) == 2  # without and with an example
+    shape = {name: (len(problems), len(problems[0]["texts"])) for name, problems in found["alone"].items()}
+    assert shape == {"four.json": (4, 2), "all.json": (6, 3)}
     assert found["pool"] == found["alone"]
     assert not (tmp_path / "pool" / "chunks").exists()

@@ -56,7 +56,7 @@ class Cluster:
             raise ValueError(f"ray_restarts={self.restarts} must be 0 or more.")
         if self.address and self.address.startswith("ray://"):
             raise ValueError(
-                f"ray_address={self.address!r} is a Ray Client address, which Ray Data does not support; start this on a "
+                f"ray_address={self.address!r} is a Ray Client address, which is not supported here; start this on a "
                 f"machine of the cluster and give the head's own address, such as 10.0.0.1:{DEFAULT_PORT}, or auto."
             )
 
