@@ -120,12 +120,13 @@ def test_several_processes_and_a_cluster_do_not_go_together(with_ray):
 
 def test_what_a_cluster_has_not_is_said_and_gpus_are_taken_where_there_are_enough():
     there = {"CPU": 8.0, "GPU": 2.0}
-    assert [share_of_cluster(Cluster(n), there) for n in (1, 2, 3)] == [1.0, 1.0, 0.0]
+    assert [share_of_cluster(Cluster(n), there) for n in (1, 2)] == [1.0, 1.0]
+    assert share_of_cluster(Cluster(3), {"CPU": 8.0}) == 0.0
     assert share_of_cluster(Cluster(4, gpus=0.5), there) == 0.5  # 4 x 0.5 = 2
     with pytest.raises(
         EngineError, match=r"has 2 GPU, and 3 workers of 1 need 3; lower ray_workers or ray_gpus_per_worker"
     ):
-        share_of_cluster(Cluster(3, gpus=1.0), there)
+        share_of_cluster(Cluster(3), there)  # rather than three of them on the CPU
     with pytest.raises(EngineError, match=r"has 8 CPU, and 3 workers of 4 need 12"):
         share_of_cluster(Cluster(3, cpus=4.0), there)
 
@@ -225,7 +226,9 @@ def test_held_out_problems_are_refused_where_the_model_is_sharded(
     if environment == {"ACCELERATE_USE_FSDP": "true"}:
         options = ["--model_name_or_path", tiny, "--dataset_name", "mini:dev-tiny", "--evaluation_dataset_name",
                    "mini:test-tiny", "--use_cpu", "true", "--bf16", "false", "--output_dir", str(stages[1])]  # fmt: skip
-        assert "no process holds the whole model" in told(capsys, "zero", zero.main, *options)
+        assert "sample held-out problems" in told(capsys, "zero", zero.main, *options)
+        rolling = [*options, "--reference_every", "2", "--beta", "0.01"]
+        assert "reference_every=2 needs the whole policy" in told(capsys, "zero", zero.main, *rolling)
         assert not stages[1].exists()
 
 

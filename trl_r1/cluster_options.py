@@ -23,7 +23,7 @@ class RayOptions:
     )
     ray_cpus_per_worker: float = field(default=1.0, metadata={"help": "CPU cores, and so threads, of each of them."})
     ray_gpus_per_worker: float | None = field(
-        default=None, metadata={"help": "GPUs of each of them; None: 1 where the cluster has enough, else none."}
+        default=None, metadata={"help": "GPUs of each of them; None: 1 where the cluster has any, else none."}
     )
     ray_restarts: int = field(
         default=3,

@@ -34,6 +34,7 @@ Job = Any  # a JSON value
 Work = Callable[[Job], Any]
 
 DEFAULT_PORT = 6379  # of `ray start --head`
+STARTS = 4  # attempts to start a cluster of our own, which a busy machine needs
 STORE = 256 * 2**20  # bytes for results on their way, in a cluster of our own: a unit's texts are a few MB
 
 
@@ -44,7 +45,7 @@ class Cluster:
     workers: int
     address: str | None = None  # host:port of the head, "auto" for the one of this machine; None starts one here
     cpus: float = 1.0  # of each worker
-    gpus: float | None = None  # of each worker; None: 1 where the cluster has enough, else none
+    gpus: float | None = None  # of each worker; None: 1 where the cluster has any, else none
     restarts: int = 3  # of a worker that died, and of a job it had
 
     def __post_init__(self) -> None:
@@ -170,8 +171,7 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     Raises:
         EngineError: there is no cluster, or it is of another version.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when a cluster starts
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # 30 are too few for a busy machine
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when a cluster starts
     import ray
     import ray.data
     import ray.exceptions
@@ -185,11 +185,16 @@ def connected(cluster: Cluster) -> Iterator[Any]:
                     "num_cpus": math.ceil(cluster.workers * cluster.cpus)}  # fmt: skip
     else:
         options |= {"address": cluster.address}
-    try:
-        ray.init(**options)
-    except Exception as error:  # a bare Exception when a node does not start in time
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EngineError(f"The Ray cluster (ray_address={cluster.address!r}) cannot be used: {first}") from error
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(**options)
+            break
+        except Exception as error:  # a bare Exception where a node does not start within Ray's 30 seconds
+            ray.shutdown()
+            if attempt < STARTS and "timed out during startup" in str(error):
+                continue
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise EngineError(f"The Ray cluster (ray_address={cluster.address!r}) cannot be used: {first}") from error
     quiet(ray)
     try:
         yield ray
@@ -215,7 +220,7 @@ def share_of_cluster(cluster: Cluster, there: dict[str, float]) -> float:
     """
     gpus = cluster.gpus
     if gpus is None:
-        gpus = 1.0 if there.get("GPU", 0.0) >= cluster.workers else 0.0
+        gpus = 1.0 if there.get("GPU", 0.0) > 0.0 else 0.0
     for kind, each in (("CPU", cluster.cpus), ("GPU", gpus)):
         if each * cluster.workers > there.get(kind, 0.0) + 1e-6:
             raise EngineError(
