@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import socket
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -214,22 +215,26 @@ def test_config_files_are_found_by_name(capsys):
         ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, True),
     ],
 )
-def test_held_out_problems_are_refused_where_the_model_is_sharded(
-    environment, sharded, monkeypatch, stages, tiny, capsys
-):
-    from trl_r1.heldout import shards_the_model
-    from trl_r1.stages import zero
+def test_held_out_problems_are_refused_where_the_model_is_sharded(environment, sharded, monkeypatch):
+    from trl_r1.heldout import evaluation_problems, shards_the_model
 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert shards_the_model() == sharded
-    if environment == {"ACCELERATE_USE_FSDP": "true"}:
-        options = ["--model_name_or_path", tiny, "--dataset_name", "mini:dev-tiny", "--evaluation_dataset_name",
-                   "mini:test-tiny", "--use_cpu", "true", "--bf16", "false", "--output_dir", str(stages[1])]  # fmt: skip
-        assert "sample held-out problems" in told(capsys, "zero", zero.main, *options)
-        rolling = [*options, "--reference_every", "2", "--beta", "0.01"]
-        assert "reference_every=2 needs the whole policy" in told(capsys, "zero", zero.main, *rolling)
-        assert not stages[1].exists()
+    assert evaluation_problems(SimpleNamespace(evaluation_dataset_name=None), 0) is None
+    if sharded:
+        with pytest.raises(ValueError, match="none can sample held-out problems for itself"):
+            evaluation_problems(SimpleNamespace(evaluation_dataset_name="mini:test"), 0)
+
+
+def test_a_rolling_reference_under_fsdp_is_one_sentence(monkeypatch, stages, tiny, capsys):
+    from trl_r1.stages import zero
+
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    options = ["--model_name_or_path", tiny, "--dataset_name", "mini:dev-tiny", "--use_cpu", "true", "--bf16", "false",
+               "--output_dir", str(stages[1]), "--reference_every", "2", "--beta", "0.01"]  # fmt: skip
+    assert "reference_every=2 needs the whole policy" in told(capsys, "zero", zero.main, *options)
+    assert not stages[1].exists()
 
 
 def test_a_json_of_draws_survives_half_a_character():
