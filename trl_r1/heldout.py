@@ -23,9 +23,18 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
     Args:
         options: an `EvaluationOptions` with the fields of `DataOptions` that say how a problem is put: question_column,
             solution_column, language_column, template, drop_empty.
+
+    Raises:
+        ValueError: they cannot be read, or the model that is to answer them is sharded.
     """
     if options.evaluation_dataset_name is None:
         return None
+    if shards_the_model():
+        raise ValueError(
+            "evaluation_dataset_name: under FSDP and DeepSpeed ZeRO-3 no process holds the whole model, so none can sample "
+            "held-out problems for itself while it trains. Set it to null in the recipe and evaluate the checkpoints with "
+            "`trl-r1 evaluate` (docs/scale.md)."
+        )
     rows = load_rows(
         options.evaluation_dataset_name, options.evaluation_split, options.evaluation_dataset_config, seed
     )
