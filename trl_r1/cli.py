@@ -87,6 +87,24 @@ def split_at_double_dash(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:position], arguments[position + 1 :]
 
 
+def shipped_config_file(chosen: list[str]) -> list[str]:
+    """`--config_file accelerate/ddp` names a file that came with the package, as `--config zero` names a recipe.
+
+    Raises:
+        ValueError: there is neither a file nor a recipe of that name.
+
+    >>> shipped_config_file(["--num_processes", "2"])
+    ['--num_processes', '2']
+    """
+    from trl_r1 import recipes
+
+    chosen = [part for option in chosen for part in (option.split("=", 1) if "config_file=" in option else [option])]
+    if "--config_file" in chosen[:-1]:
+        place = chosen.index("--config_file") + 1
+        chosen[place] = str(recipes.find(chosen[place]))
+    return chosen
+
+
 def launch_defaults() -> list[str]:
     """What `accelerate launch` would otherwise guess with a warning: one machine, its GPUs, precision left to the recipe."""
     import torch
@@ -106,6 +124,11 @@ def launch(stage: str, arguments: list[str], modules: str = "trl_r1.stages") -> 
         sys.argv = [f"trl-r1 {stage}", "--help"]
         importlib.import_module(module).main(["--help"])
         return 0
+    try:
+        chosen = shipped_config_file(chosen)
+    except ValueError as error:
+        print(f"trl-r1 {stage}: {error}", file=sys.stderr)
+        return 2
     command = ["--quiet", *(chosen or launch_defaults()), "-m", module, *options]
     try:
         launch_command(launch_command_parser().parse_args(command))

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from accelerate import PartialState
 from trl import ModelConfig
 
 from trl_r1 import manifest
+from trl_r1.cluster_options import RAY_NAMES, RayOptions, check_cluster
 from trl_r1.data.templates import find_template
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, pair, plain
-from trl_r1.evaluation.chunks import evaluate_in_chunks
+from trl_r1.evaluation.chunks import cut, evaluate_in_chunks
+from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.models import find_policy, load_policy
 from trl_r1.evaluation.sampling import check_options
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
@@ -34,7 +36,7 @@ NOT_PARTS = {"run.json", "summary.json", "seconds.json"}  # JSON files of a fold
 
 
 @dataclass
-class EvaluateOptions:
+class EvaluateOptions(RayOptions):
     """What the stage reads besides the model's own fields."""
 
     datasets: str = field(  # a list in YAML, JSON or names on the command line
@@ -102,6 +104,10 @@ class EvaluateOptions:
         check_options(1, self.temperature, self.top_p, self.max_tokens, self.batch_size, None)
         if self.regrade and self.follow:
             raise ValueError("regrade judges stored answers and follow samples new ones; give one of the two.")
+        if self.follow and self.cluster() is not None:
+            raise ValueError(
+                "follow evaluates beside a training, at low priority on its machine; leave ray_workers out."
+            )
 
     @property
     def distributed_state(self) -> PartialState:
@@ -144,7 +150,9 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
         raise ValueError(
             f"follow={options.follow!r} is no run: there is no {manifest.FILE_NAME} in it. Start the training first."
         )
+    check_cluster(options, options.distributed_state)
     settings = manifest.settings_of(options) | {"model_name_or_path": model.model_name_or_path}
+    settings = {name: value for name, value in settings.items() if name not in RAY_NAMES}
     folder = RunFolder.look("evaluate", options, settings)  # type: ignore[arg-type]
     path = None
     if not options.regrade and not options.follow:
@@ -207,6 +215,7 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
         def load() -> Any:
             return load_policy(str(prepared.model), model, options.use_cpu)
 
+        sample_on_cluster(options, model, prepared, folder)
         parts = sample_parts(load, options, prepared, folder, str(model.model_name_or_path))
         earlier = match_earlier(prepared.earlier, parts)
         notes, of = [], str(model.model_name_or_path)
@@ -256,15 +265,44 @@ def sample_parts(
                 state=options.distributed_state,
                 seed=options.seed,
                 graders=prepared.graders,
-                progress=None if options.disable_tqdm else lambda line: print(line, flush=True),
+                progress=None if options.disable_tqdm else say,
                 about={"model": name, "dataset": entry.name, "template": options.template, "shots": shots},
-                samples=samples_of(entry, options),
-                temperature=options.temperature,
-                top_p=options.top_p,
-                max_new_tokens=options.max_tokens,
-                batch_size=options.batch_size,
+                **sampling_of(entry, options),
             )
     return found
+
+
+def sampling_of(entry: Entry, options: EvaluateOptions) -> dict[str, Any]:
+    """How the answers of a dataset are drawn."""
+    return {
+        "samples": samples_of(entry, options),
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_new_tokens": options.max_tokens,
+        "batch_size": options.batch_size,
+    }
+
+
+def sample_on_cluster(
+    options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation, folder: Path
+) -> None:
+    """With ``ray_workers``: samples the pieces of all parts at once and stores them where `sample_parts` takes them up."""
+    cluster = options.cluster()
+    if cluster is None:
+        return
+    wanted: list[Wanted] = []
+    for entry in prepared.entries:
+        for part in (part_name(entry.label, shots) for shots in options.shot_counts):
+            if not (folder / f"{part}.json").is_file():
+                chunks = cut(prepared.parts[part], folder, part, options.chunk_problems, options.seed)
+                wanted += [(chunk, sampling_of(entry, options)) for chunk in chunks]
+    load = partial(load_policy, str(prepared.model), model, options.use_cpu)
+    start = partial(start_evaluating, load, prepared.graders, max(1, int(options.ray_cpus_per_worker)))
+    sample_chunks(cluster, wanted, start, None if options.disable_tqdm else say)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 def judge_again(prepared: PreparedEvaluation, folder: Path, state: PartialState) -> dict[str, Evaluation]:
@@ -326,7 +364,7 @@ def follow_run(options: EvaluateOptions, model: ModelConfig, prepared: PreparedE
         where,
         evaluate,
         parts=list(prepared.parts),
-        say=lambda line: print(line, flush=True),
+        say=say,
         poll_seconds=options.follow_poll,
         patience_seconds=options.follow_patience,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.benchmark import Evaluation, default_graders, evaluate
@@ -21,9 +23,18 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
     Args:
         options: an `EvaluationOptions` with the fields of `DataOptions` that say how a problem is put: question_column,
             solution_column, language_column, template, drop_empty.
+
+    Raises:
+        ValueError: they cannot be read, or the model that is to answer them is sharded.
     """
     if options.evaluation_dataset_name is None:
         return None
+    if shards_the_model():
+        raise ValueError(
+            "evaluation_dataset_name: under FSDP and DeepSpeed ZeRO-3 no process holds the whole model, so none can sample "
+            "held-out problems for itself while it trains. Set it to null in the recipe and evaluate the checkpoints with "
+            "`trl-r1 evaluate` (docs/scale.md)."
+        )
     rows = load_rows(
         options.evaluation_dataset_name, options.evaluation_split, options.evaluation_dataset_config, seed
     )
@@ -33,6 +44,15 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
     solution = options.evaluation_solution_column or options.solution_column
     language = options.language_column if options.language_column in rows.column_names else None
     return to_prompts(rows, question, solution, options.template, language, options.drop_empty)
+
+
+def shards_the_model() -> bool:
+    """Whether the launcher asked for FSDP or for DeepSpeed ZeRO-3, which is known before there is a trainer."""
+    on = {"1", "true", "yes"}
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in on:
+        return True
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in on
+    return deepspeed and (os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" or is_deepspeed_zero3_enabled())
 
 
 def evaluation(

@@ -15,23 +15,29 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 from trl import ModelConfig
 
 from trl_r1 import manifest
+from trl_r1.cluster_options import RAY_NAMES, check_cluster
 from trl_r1.cold_shards import model_digest
+from trl_r1.data.cluster import Cluster, Work, scatter
 from trl_r1.data.engines import Engine, InProcess
 from trl_r1.data.filters import FILTERS, Limits, decide_right, first_objection, language_share
 from trl_r1.data.funnel import DRAWN, Funnel, write_report
 from trl_r1.data.mix import mix
 from trl_r1.data.near_duplicates import Contamination
 from trl_r1.data.pools import Pool, contamination, load_pool
+from trl_r1.data.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.data.shards import ShardError, Shards, Unit, cut, digest_of, write_or_tell
 from trl_r1.evaluation.benchmark import Problem
-from trl_r1.evaluation.models import find_policy, load_policy
+from trl_r1.evaluation.models import base_of, find_policy, load_policy
+from trl_r1.evaluation.sampling import Prompt
 from trl_r1.rejection_options import RejectionOptions
 from trl_r1.rejection_selection import STAGE, Row, add_sample, as_dropped, numbers, record, select, warnings_of
 from trl_r1.rewards.accuracy import extract
@@ -45,7 +51,7 @@ KEPT = "kept.jsonl"
 DROPPED = "log_dropped.jsonl"  # a log: no later stage builds on it
 # what may differ between two starts of one run: who is asked where and how patiently, not what is asked
 PATIENCE = ("endpoint", "endpoint_concurrency", "endpoint_attempts", "endpoint_seconds", "judge_endpoint",
-            "judge_attempts", "judge_seconds", "use_cpu")  # fmt: skip
+            "judge_attempts", "judge_seconds", "use_cpu", *RAY_NAMES)  # fmt: skip
 
 
 @dataclass
@@ -70,6 +76,7 @@ def prepare_rejection(options: RejectionOptions, limits: Limits, model: ModelCon
     """
     server = options.server(model.model_name_or_path) if options.engine == "endpoint" else None
     options.referee()  # its options are checked by making it
+    check_cluster(options, options.distributed_state)
     pools = {pool.name: pool for pool in options._pools}
     problems = {name: load_pool(pool, options.seed, options.drop_empty) for name, pool in pools.items()}
     kinds = {type(row["prompt"]) for rows in problems.values() for row in rows}
@@ -98,6 +105,11 @@ def prepare_rejection(options: RejectionOptions, limits: Limits, model: ModelCon
     else:
         with options.distributed_state.main_process_first():
             path = find_policy(model.model_name_or_path, options.seed)
+        if options.engine == "ray_vllm" and (base_of(path) or model.load_in_4bit or model.load_in_8bit):
+            raise ValueError(
+                f"engine: ray_vllm takes whole weights, and {path!r} is an adapter or is to be quantised; give the merged "
+                "checkpoint (such as runs/zero/merged) and set load_in_4bit and load_in_8bit to false."
+            )
         model_hash = model_digest(path, model.model_revision)
     return PreparedRejection(pools, problems, contaminated, known, path, model_hash, folder.take(), settings)
 
@@ -165,25 +177,80 @@ def draw_all(
     samples: Shards, todo: list[Unit], options: RejectionOptions, model: ModelConfig, prepared: PreparedRejection
 ) -> None:
     """Draws the texts of the units that are still to be done, each written as soon as it is finished."""
-    engine: Engine | None = None
     total = sum((unit.last - unit.first) * prepared.pools[unit.pool].draws for unit in todo)
+    asked = [unit for unit in todo if not prepared.pools[unit.pool].answer_column]
     with tqdm(total=total, desc="sampling", unit="text", disable=options.disable_tqdm, leave=False) as bar:
         for unit in todo:
-            began = time.time()
-            pool, rows = prepared.pools[unit.pool], prepared.problems[unit.pool][unit.first : unit.last]
-            if pool.answer_column:
+            if unit not in asked:
+                began, rows = time.time(), prepared.problems[unit.pool][unit.first : unit.last]
                 drawn = [[{"text": row["answer"], "tokens": None, "clipped": False, "refused": ""}] for row in rows]
+                samples.write(unit, placed(unit, drawn), time.time() - began)
                 bar.update(len(rows))
-            else:
-                engine = engine or make_engine(options, model, prepared.model)
-                texts = engine.draw([row["prompt"] for row in rows], pool.draws, unit.seed, bar.update)
-                drawn = [[asdict(draw) for draw in draws] for draws in texts]
-            places = [
-                {"place": place, "index": index, **draw}
-                for place, draws in enumerate(drawn, start=unit.first)
-                for index, draw in enumerate(draws)
-            ]
-            samples.write(unit, places, time.time() - began)
+        cluster = options.cluster()
+        draw = drawn_here if cluster is None else partial(drawn_on_cluster, cluster)
+        for unit, drawn, seconds in draw(asked, options, model, prepared, bar):
+            samples.write(unit, placed(unit, drawn), seconds)
+
+
+Drawn = Iterator[tuple[Unit, list[list[Row]], float]]  # a unit, its (P, K) draws, seconds
+
+
+def drawn_here(
+    units: list[Unit], options: RejectionOptions, model: ModelConfig, prepared: PreparedRejection, bar: tqdm
+) -> Drawn:
+    """One unit after the other, in this process."""
+    if not units:
+        return
+    engine = make_engine(options, model, prepared.model)
+    for unit in units:
+        began = time.time()
+        texts = engine.draw(*request(unit, prepared), bar.update)
+        yield unit, [[asdict(draw) for draw in draws] for draws in texts], time.time() - began
+
+
+def drawn_on_cluster(
+    cluster: Cluster,
+    units: list[Unit],
+    options: RejectionOptions,
+    model: ModelConfig,
+    prepared: PreparedRejection,
+    bar: tqdm,
+) -> Drawn:
+    """The units as the workers of a Ray cluster finish them. Every worker loads the model once."""
+    jobs = [request(unit, prepared) for unit in units]
+    if options.engine == "ray_vllm":
+        chat = any(not isinstance(prompt, str) for prompts, _, _ in jobs for prompt in prompts)
+        sampling = Sampling(
+            options.temperature, options.top_p, options.max_new_tokens, ends_of(prepared.model), chat, options._vllm
+        )
+        found = draw_with_vllm(cluster, jobs, sampling, prepared.model)
+    else:
+        found = scatter(cluster, jobs, partial(start_drawing, options, model, prepared.model))
+    for number, drawn, seconds in found:
+        bar.update(sum(map(len, drawn)))
+        yield units[number], drawn, seconds
+
+
+def start_drawing(options: RejectionOptions, model: ModelConfig, name: str) -> Work:
+    """In a worker: loads the model, and returns what draws the texts of a unit, with the unit's own seed."""
+    torch.set_num_threads(max(1, int(options.ray_cpus_per_worker)))
+    engine = make_engine(options, model, name)
+    return lambda job: [[asdict(draw) for draw in draws] for draws in engine.draw(*job)]
+
+
+def request(unit: Unit, prepared: PreparedRejection) -> tuple[list[Prompt], int, int]:
+    """What is drawn for a unit: prompts, samples of each, seed."""
+    rows = prepared.problems[unit.pool][unit.first : unit.last]
+    return [row["prompt"] for row in rows], prepared.pools[unit.pool].draws, unit.seed
+
+
+def placed(unit: Unit, drawn: list[list[Row]]) -> list[Row]:
+    """The rows of a unit's shard: every draw with its prompt's place in the pool and its index."""
+    return [
+        {"place": place, "index": index, **draw}
+        for place, draws in enumerate(drawn, start=unit.first)
+        for index, draw in enumerate(draws)
+    ]
 
 
 def make_engine(options: RejectionOptions, model: ModelConfig, name: str) -> Engine:

@@ -8,6 +8,7 @@ from typing import Any
 
 from accelerate import PartialState
 
+from trl_r1.cluster_options import RayOptions
 from trl_r1.data.engines import Endpoint
 from trl_r1.data.filters import CRITERION, FILTERS, check_names
 from trl_r1.data.mix import quotas
@@ -18,11 +19,11 @@ from trl_r1.rewards.accuracy import SOURCES
 from trl_r1.rewards.judge import Judge
 
 
-ENGINES = ("transformers", "endpoint")
+ENGINES = ("transformers", "endpoint", "ray_vllm")
 
 
 @dataclass
-class RejectionOptions(DataOptions):
+class RejectionOptions(DataOptions, RayOptions):
     """Problems, sampling, judging, selection."""
 
     max_prompts: int | None = field(default=None, metadata={"help": "Only the first this many problems."})
@@ -46,6 +47,9 @@ class RejectionOptions(DataOptions):
     endpoint_seconds: float = field(default=600.0, metadata={"help": "Longest time for one attempt."})
     endpoint_extra: str = field(
         default="{}", metadata={"help": "Further fields of each request, a mapping; for vLLM {top_k: -1}."}
+    )
+    vllm_options: str = field(
+        default="{}", metadata={"help": "For ray_vllm: arguments of vLLM's engine, such as {max_model_len: 4096}."}
     )
     answer_sources: str = field(
         default='["boxed", "answer"]', metadata={"help": f"Where a final answer may stand, of: {', '.join(SOURCES)}."}
@@ -97,6 +101,14 @@ class RejectionOptions(DataOptions):
             raise ValueError(f"engine={self.engine!r} is unknown. Choose one of: {', '.join(ENGINES)}.")
         if self.engine == "endpoint" and not self.endpoint:
             raise ValueError("engine: endpoint needs its address; set endpoint, such as http://127.0.0.1:8000/v1.")
+        if self.engine == "endpoint" and self.cluster() is not None:
+            raise ValueError(
+                "engine: endpoint samples on its server, so ray_workers has nothing to do; leave it out, or take "
+                "engine: transformers, which runs in every worker."
+            )
+        if self.engine == "ray_vllm" and self.cluster() is None:
+            raise ValueError("engine: ray_vllm needs ray_workers, the number of vLLM engines on the Ray cluster.")
+        self._vllm = read_mapping(self.vllm_options, "vllm_options")
         if bool(self.judge_endpoint) != bool(self.judge_model):
             raise ValueError("A judge needs both judge_endpoint and judge_model.")
         if self.unit_prompts < 1:

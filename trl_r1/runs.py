@@ -26,7 +26,7 @@ from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
-from trl_r1.heldout import Probe, ProgressLine, evaluation, evaluation_problems
+from trl_r1.heldout import Probe, ProgressLine, evaluation, evaluation_problems, shards_the_model
 from trl_r1.model_options import adapter_config, check_gates
 from trl_r1.monitor import Limits, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
@@ -88,6 +88,11 @@ def prepare(
         )
     config.reward_weights = config.reward_weights or weights
     train_rows = _training_problems(options, config.seed) if make_rows is None else make_rows()
+    if config.reference_every is not None and shards_the_model():
+        raise ValueError(
+            f"reference_every={config.reference_every} needs the whole policy in every process, which FSDP and DeepSpeed "
+            "ZeRO-3 do not keep. Set it to null, or use DDP (docs/scale.md)."
+        )
     if config.curriculum != "none":
         levels_of(train_rows, config.curriculum_column)  # or one sentence that says what is missing
     evaluation_rows = evaluation_problems(options, config.seed)

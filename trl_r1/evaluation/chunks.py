@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,39 +61,32 @@ def evaluate_in_chunks(
     if whole.is_file():
         return Evaluation.load(whole)  # chunks that a kill left beside it are never read again
     rank, processes = (state.process_index, state.num_processes) if state is not None else (0, 1)
-    store = folder / "chunks" / part
-    starts = list(range(0, len(problems), chunk))
+    chunks = cut(problems, folder, part, chunk, seed)
     right, judged = 0.0, 0
-    for number, start in enumerate(starts):
-        path = store / f"{number:05d}.json"
-        rows = problems[start : start + chunk]
+    for number, one in enumerate(chunks):
         if number % processes != rank:
             continue
-        result = stored(path)
-        if result is not None:
-            if [p.solution for p in result.problems] != [str(row["solution"]) for row in rows]:
-                raise ValueError(
-                    f"{path} holds other problems than the dataset has there now; remove {store} to sample them again."
-                )
-        else:
+        result = one.stored()
+        if result is None:
             model, tokenizer = load()
-            result = evaluate(
-                model, tokenizer, rows, seed=seed + SEED_STEP * number, progress=False, graders=graders, **sampling
-            )
-            result.save(path)
+            result = evaluate(model, tokenizer, one.rows, seed=one.seed, progress=False, graders=graders, **sampling)
+            result.save(one.path)
         scored = [value for value in result.per_problem("pass@1") if value == value]
         right, judged = right + sum(scored), judged + len(scored)
         if progress is not None and rank == 0:
             mean = f"{right / judged:.1%}" if judged else "not judged"
-            progress(f"{part}: {min(start + chunk, len(problems))} of {len(problems)} problems, pass@1 so far {mean}")
+            progress(
+                f"{part}: {min((number + 1) * chunk, len(problems))} of {len(problems)} problems, pass@1 so far {mean}"
+            )
     if state is not None:
         state.wait_for_everyone()  # all chunks are there
-    evaluation = assemble([Evaluation.load(store / f"{number:05d}.json") for number in range(len(starts))])
+    evaluation = assemble([Evaluation.load(one.path) for one in chunks])
     evaluation.settings |= {"seed": seed, "chunk": chunk, **(about or {})}
     if state is not None:
         state.wait_for_everyone()  # all have read them
     if rank == 0:
         evaluation.save(whole)
+        store = folder / "chunks" / part
         shutil.rmtree(store)
         if not any(store.parent.iterdir()):
             store.parent.rmdir()
@@ -101,17 +95,44 @@ def evaluate_in_chunks(
     return evaluation
 
 
-def stored(path: Path) -> Evaluation | None:
-    """The evaluation in a chunk; None where there is none, or a damaged one, which is set aside and sampled again."""
-    if not path.is_file():
-        return None
-    try:
-        return Evaluation.load(path)
-    except ValueError as error:
-        aside = path.with_name(path.name + ".damaged")
-        path.replace(aside)
-        logger.warning("%s It is set aside as %s and sampled again.", error, aside.name)
-        return None
+@dataclass(frozen=True)
+class Chunk:
+    """One piece of a part: its problems, its seed, and where it is stored."""
+
+    rows: Sequence[dict[str, Any]]
+    seed: int
+    path: Path
+
+    def stored(self) -> Evaluation | None:
+        """The stored evaluation; None where there is none, or a damaged one, which is set aside and sampled again.
+
+        Raises:
+            ValueError: it is one of other problems.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            result = Evaluation.load(self.path)
+        except ValueError as error:
+            aside = self.path.with_name(self.path.name + ".damaged")
+            self.path.replace(aside)
+            logger.warning("%s It is set aside as %s and sampled again.", error, aside.name)
+            return None
+        if [p.solution for p in result.problems] != [str(row["solution"]) for row in self.rows]:
+            raise ValueError(
+                f"{self.path} holds other problems than the dataset has there now; remove {self.path.parent} to sample "
+                "them again."
+            )
+        return result
+
+
+def cut(problems: Sequence[dict[str, Any]], folder: Path, part: str, chunk: int, seed: int) -> list[Chunk]:
+    """The chunks of a part. A chunk's seed depends on its number alone, not on who samples it."""
+    store = folder / "chunks" / part
+    return [
+        Chunk(problems[start : start + chunk], seed + SEED_STEP * number, store / f"{number:05d}.json")
+        for number, start in enumerate(range(0, len(problems), chunk))
+    ]
 
 
 def assemble(parts: Sequence[Evaluation]) -> Evaluation:

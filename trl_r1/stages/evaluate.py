@@ -18,6 +18,7 @@ import sys
 
 from trl import ModelConfig
 
+from trl_r1.data.engines import EngineError
 from trl_r1.evaluating import EvaluateOptions, follow_run, prepare_evaluation, run_evaluation
 from trl_r1.options import parse, tell_mistakes
 from trl_r1.startup import quiet_libraries
@@ -58,9 +59,10 @@ def main(argv: list[str] | None = None) -> None:
         else:
             run_evaluation(options, model, prepared)
     except (
+        EngineError,
         ValueError,
         OSError,
-    ) as error:  # a model that cannot be loaded, a stored piece of other problems, a full disk
+    ) as error:  # a cluster that is gone, a model that cannot be loaded, a stored piece of other problems, a full disk
         if os.environ.get("TRL_R1_TRACEBACK") == "1":
             raise
         told = " ".join(str(error).split()).rstrip(".")

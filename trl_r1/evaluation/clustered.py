@@ -1,0 +1,79 @@
+"""Chunks on a Ray cluster: every chunk of every part that is not stored yet is sampled and graded by some worker.
+
+    sample_chunks(cluster, wanted, start)     leaves the chunks where `chunks.evaluate_in_chunks` finds them
+
+A chunk's texts depend on its problems and its seed (see `chunks.cut`), so they equal those of one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from trl_r1.data.cluster import Cluster, Work, scatter
+from trl_r1.evaluation.benchmark import Evaluation, Graders, Problem, evaluate
+from trl_r1.evaluation.chunks import Chunk
+
+
+Wanted = tuple[
+    Chunk, dict[str, Any]
+]  # a chunk, and its part's samples, temperature, top_p, max_new_tokens, batch_size
+
+
+def sample_chunks(
+    cluster: Cluster,
+    wanted: Sequence[Wanted],
+    start: Callable[[], Work],
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Samples and stores the chunks that are not there yet, each as soon as it is finished.
+
+    Raises:
+        EngineError: the cluster cannot go on; what is stored stays.
+        ValueError: a stored chunk belongs to other problems.
+    """
+    todo = [(chunk, sampling) for chunk, sampling in wanted if chunk.stored() is None]
+    jobs = [{"rows": list(chunk.rows), "seed": chunk.seed, "sampling": sampling} for chunk, sampling in todo]
+    for done, (number, content, _) in enumerate(scatter(cluster, jobs, start), start=1):
+        chunk = todo[number][0]
+        unpacked(content).save(chunk.path)
+        if progress is not None:
+            progress(f"{chunk.path.parent.name}: {done} of {len(jobs)} pieces are sampled")
+
+
+def start_evaluating(load: Callable[[], tuple[Any, Any]], graders: Graders, threads: int) -> Work:
+    """In a worker: loads the model, and returns what evaluates a chunk.
+
+    Raises:
+        ValueError: the model cannot be loaded there.
+    """
+    torch.set_num_threads(threads)
+    model, tokenizer = load()
+
+    def work(job: dict[str, Any]) -> dict[str, Any]:
+        return packed(
+            evaluate(
+                model, tokenizer, job["rows"], seed=job["seed"], progress=False, graders=graders, **job["sampling"]
+            )
+        )
+
+    return work
+
+
+def packed(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as JSON values; NaN is Python's own word for JSON."""
+    return {"problems": [asdict(problem) for problem in evaluation.problems], "settings": evaluation.settings}
+
+
+def unpacked(content: dict[str, Any]) -> Evaluation:
+    """
+    >>> import json
+    >>> one = Problem("p", "4", None, ["4"], [1], [False])
+    >>> back = unpacked(json.loads(json.dumps(packed(Evaluation([one], {"seed": 3})))))
+    >>> back.problems[0].texts, back.problems[0].consensus != back.problems[0].consensus, back.settings
+    (['4'], True, {'seed': 3})
+    """
+    return Evaluation([Problem(**row) for row in content["problems"]], content["settings"])
