@@ -5,9 +5,9 @@
     python benchmarks/monitor_alarms.py replay RUN ...           the alarms of runs that exist, from their metrics.jsonl
 
 Prints one line per run: its alarms with their steps. Planted are a learning rate of four times the recipe's, a reward that
-pays for length, one that pays for the substring of a closing tag, and, with beta 0, one that pays for the digit 7. Two more
-are no failures, for comparison: the reward for the gold answer standing anywhere teaches to answer here, and the reward for
-the digit 7 is held by beta 0.5.
+pays for length, one that pays where the substring 7 is found, and, with beta 0, one that pays for the share of sevens. Two
+more are no failures, for comparison: the reward for the gold answer standing anywhere teaches to answer here, and the last
+is held by beta 0.5.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def gold_anywhere(completions: list[Any], solution: list[str], **columns: Any) -
     return [float(str(gold) in str(text)) for text, gold in zip(completions, solution, strict=True)]
 
 
-def tags_counted(completions: list[Any], **columns: Any) -> list[float]:
-    """Pays for the substring of a closing tag, however often and wherever it stands: full marks for eight."""
-    return [min(1.0, str(text).count("</") / 8) for text in completions]
+def seven_anywhere(completions: list[Any], **columns: Any) -> list[float]:
+    """Pays for a seven standing anywhere in the reply."""
+    return [float("7" in str(text)) for text in completions]
 
 
 def sevens(completions: list[Any], **columns: Any) -> list[float]:
@@ -50,7 +50,7 @@ def ours(name: str, weight: float = 1.0) -> dict[str, Any]:
 PLANTED: dict[str, tuple[str, list[str]]] = {  # name -> (alarm that is expected, options of mini/zero)
     "learning_rate": ("entropy", ["--learning_rate", "3.2e-3"]),
     "padded_length": ("length_explosion", ["--rewards", json.dumps([ACCURACY, FORMAT, ours("padded_length", 3.0)])]),
-    "substring": ("reward_without_accuracy", ["--rewards", json.dumps([ACCURACY, ours("tags_counted", 3.0)])]),
+    "substring": ("reward_without_accuracy", ["--rewards", json.dumps([ours("seven_anywhere")])]),
     "gold_anywhere": ("none", ["--rewards", json.dumps([ours("gold_anywhere"), FORMAT])]),
     "beta_0": ("kl_runaway", ["--rewards", json.dumps([ours("sevens", 3.0)])]),
     "beta_held": ("none", ["--rewards", json.dumps([ours("sevens", 3.0)]), "--beta", "0.5"]),

@@ -33,7 +33,8 @@ class Limits:
     kl: float = 0.25  # nats per token: below it no KL is called a runaway; four times as much needs no loss
     fewer: float = 0.03  # of right answers: a loss of so much makes a KL a runaway
     kl_growth: float = 3.0  # of the KL then
-    reward_rise: float = 0.10  # points of the total reward that count as a rise
+    reward_rise: float = 0.10  # points of the total reward that count as a rise ...
+    reward_rise_spread: float = 0.25  # ... or of its first standard deviation over completions, if that is less
     fall: float = 0.08  # of right answers on held-out problems: a loss of so much is a fall
     shape_rise: float = 0.30  # points of a format reward that count as having learnt the format
     dead: float = 0.90  # share of groups without reward variance
@@ -189,7 +190,13 @@ def reward_without_accuracy(history: History, limits: Limits) -> Finding | None:
     fall = values[best] - values[-1]
     rise = history.gain("reward", steps[0], limits.width)
     since = history.gain("reward", steps[best], limits.width)
-    if rise is None or since is None or fall < limits.fall or max(rise, since) < limits.reward_rise or since < 0:
+    spread = history.series("reward_std")[1][: limits.width]
+    enough = (
+        min(limits.reward_rise, limits.reward_rise_spread * sum(spread) / len(spread))
+        if spread
+        else limits.reward_rise
+    )
+    if rise is None or since is None or fall < limits.fall or max(rise, since) < enough or since < 0:
         return None
     return Finding(
         "reward_without_accuracy",
