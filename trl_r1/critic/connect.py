@@ -19,7 +19,7 @@ from trl_r1.kl import kl_to_reference
 
 
 class TrainTowers(TrainerCallback):
-    """Before an optimizer step: clips the towers' gradient, and in the warm-up takes the policy's away."""
+    """Before an optimizer step: clips the towers' gradient, and in the warm-up takes the policy's away. After it: zeroes."""
 
     def __init__(self, trainer: Any):
         self.trainer = trainer
@@ -35,6 +35,9 @@ class TrainTowers(TrainerCallback):
                 for parameter in group["params"]:
                     if id(parameter) not in towers:
                         parameter.grad = None  # not zero: weight decay and Adam's step count stay out too
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.trainer._critic.towers.zero_grad()  # the trainer does so for the model's own weights only
 
 
 class CriticAdvantages:
