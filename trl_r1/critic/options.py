@@ -16,8 +16,7 @@ class CriticOptions:
 
     Args:
         gamma: discount per token, in [0, 1].
-        lam: GAE's lambda, in [0, 1]. 1 takes the whole return; DeepSeek-R1 found PPO close to GRPO there, and well
-            behind it at 0.95 (arXiv:2501.12948v2, A.3).
+        lam: GAE's lambda, in [0, 1]. 1 takes the whole return, as Open-Reasoner-Zero does (arXiv:2503.24290).
         learning_rate: of the towers, which start from nothing; it follows the run's schedule.
         warmup: optimizer steps at the start that train the towers alone; they count as steps of the run.
         width: units in the hidden layer of each tower; 0 makes a tower linear.
