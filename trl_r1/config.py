@@ -62,9 +62,7 @@ class R1GRPOConfig(GRPOConfig):
     )
     advantage_options: dict[str, Any] | str | None = field(
         default=None,
-        metadata={
-            "help": "Options of the advantage, for instance {'k': 4} for pass_at_k or {'lam': 0.95} for two_tower."
-        },
+        metadata={"help": "Options of the advantage: {'k': 4} for pass_at_k, {'lam': 0.95} for two_tower."},
     )
     mask_dead_groups: bool = field(
         default=False,
