@@ -62,7 +62,12 @@ def main():
         reference = {
             name: tensor.detach().float().clone() for name, _, tensor in trace["trainer"]._moving_reference.pairs()
         }
-    torch.save({"weights": trace["weights"], "reference": reference}, order["output_dir"] + ".weights")
+    critic = {}
+    if trace["trainer"]._critic is not None:
+        critic = {**trace["trainer"]._critic.towers.state_dict(), "moments": trace["trainer"]._critic.moments.sums}
+    torch.save(
+        {"weights": trace["weights"], "reference": reference, "critic": critic}, order["output_dir"] + ".weights"
+    )
 
 
 if __name__ == "__main__":

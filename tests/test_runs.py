@@ -188,7 +188,7 @@ def test_qlora_trains_on_a_cpu(recipe, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["zero", "mini/zero"])
+@pytest.mark.parametrize("name", ["zero", "mini/zero", "ppo_two_tower", "mini/ppo_two_tower"])
 def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     recipe()  # writes rows.jsonl

@@ -196,6 +196,9 @@ ADVANTAGES: dict[str, AdvantageFn] = {
 }
 
 
+PER_TOKEN = ("one_tower", "two_tower")  # not functions of the rewards alone: a critic learns them (trl_r1.critic)
+
+
 def find_advantage(name: str) -> AdvantageFn:
     """The advantage function called `name`: one of ADVANTAGES, or the user's own by dotted path (`package.module.f`).
 
@@ -205,10 +208,10 @@ def find_advantage(name: str) -> AdvantageFn:
     if name in ADVANTAGES:
         return ADVANTAGES[name]
     if "." not in name:
-        near = difflib.get_close_matches(name, [*ADVANTAGES, "trl"], n=1)
+        near = difflib.get_close_matches(name, [*ADVANTAGES, *PER_TOKEN, "trl"], n=1)
         raise ValueError(
             f"advantage={name!r} is unknown." + (f" Did you mean {near[0]!r}?" if near else "") + f" Choose one of:"
-            f" trl, {', '.join(ADVANTAGES)}, or give your own by dotted path (package.module.function)."
+            f" trl, {', '.join([*ADVANTAGES, *PER_TOKEN])}, or give your own by dotted path (package.module.function)."
         )
     module_name, _, attribute = name.rpartition(".")
     if os.getcwd() not in sys.path:  # `trl grpo` finds dotted rewards beside the script in the same way

@@ -45,7 +45,7 @@ def what_is_broken(checkpoint: str | os.PathLike) -> str | None:
         problem = _truncated(folder / name)
         if problem:
             return problem
-    for name in ("optimizer.pt", "scheduler.pt", "reference.safetensors"):
+    for name in ("optimizer.pt", "scheduler.pt", "reference.safetensors", "critic.safetensors"):
         if (folder / name).exists():
             problem = _truncated(folder / name)
             if problem:

@@ -23,6 +23,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "_get_train_sampler": ("dataset",),
 }
 KL_EXPRESSION = "self.beta * per_token_kl"
+TOKEN_ADVANTAGES = "if advantages.dim() == 1:"  # else it takes (B, T) as they are
 
 
 def broken_seams(trainer: type = GRPOTrainer) -> list[str]:
@@ -57,6 +58,29 @@ def broken_kl_seam(trainer: type = GRPOTrainer) -> list[str]:
 def bypasses_compute_loss(trainer: type = GRPOTrainer) -> bool:
     """Whether this TRL computes the loss elsewhere under `use_liger_kernel` (1.13 and older), where no KL of ours acts."""
     return hasattr(trainer, "compute_liger_loss")
+
+
+def broken_token_seam(trainer: type = GRPOTrainer) -> list[str]:
+    """A sentence if TRL's loss no longer tells advantages per token (B, T) from those per completion; else empty."""
+    method = getattr(trainer, "_compute_loss", None)
+    if method is not None and TOKEN_ADVANTAGES in inspect.getsource(inspect.unwrap(method)):
+        return []
+    return [
+        f"trl {trl.__version__}: GRPOTrainer._compute_loss no longer asks `{TOKEN_ADVANTAGES}`, and a critic hands it one "
+        "advantage per token. Advantages per completion are not affected."
+    ]
+
+
+def check_token_advantages(liger: bool) -> None:
+    """Raises what keeps one advantage per token from reaching TRL's loss: RuntimeError, or ValueError for `liger`."""
+    sentences = broken_token_seam()
+    if sentences:
+        raise RuntimeError(" ".join(sentences) + " Install a TRL that trl_r1 was tested with (docs/index.md).")
+    if liger and bypasses_compute_loss():
+        raise ValueError(
+            "use_liger_kernel=True computes the loss outside _compute_loss in this TRL, where a critic has no say. Drop "
+            "use_liger_kernel, or upgrade to trl>=1.14."
+        )
 
 
 def check_seams(custom_kl: bool) -> None:

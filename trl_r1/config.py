@@ -10,7 +10,8 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from trl_r1.advantages import ADVANTAGES, find_advantage
+from trl_r1.advantages import ADVANTAGES, PER_TOKEN, find_advantage
+from trl_r1.critic.options import check_critic, refuse_group_of_one
 from trl_r1.curriculum import CURRICULA
 from trl_r1.kl import KL_ESTIMATORS
 from trl_r1.schedules import ENTROPY_SCHEDULES
@@ -55,12 +56,13 @@ class R1GRPOConfig(GRPOConfig):
         default="trl",
         metadata={
             "help": "How rewards become advantages: 'trl' (what scale_rewards and multi_objective_aggregation say), "
-            f"{', '.join(ADVANTAGES)}, or your own function by dotted path. See docs/advantages.md."
+            f"{', '.join(ADVANTAGES)}, your own function by dotted path, or a critic (PPO): {', '.join(PER_TOKEN)}. "
+            "See docs/advantages.md."
         },
     )
     advantage_options: dict[str, Any] | str | None = field(
         default=None,
-        metadata={"help": "Keyword arguments for the advantage function, for instance {'k': 4} for pass_at_k."},
+        metadata={"help": "Options of the advantage: {'k': 4} for pass_at_k, {'lam': 0.95} for two_tower."},
     )
     mask_dead_groups: bool = field(
         default=False,
@@ -209,6 +211,7 @@ class R1GRPOConfig(GRPOConfig):
         one_of("kl_level", self.kl_level, ("token", "sequence"))
         one_of("entropy_schedule", self.entropy_schedule, list(ENTROPY_SCHEDULES))
         self._numbers()
+        refuse_group_of_one(self)
         super().__post_init__()
         self._check_advantage()
         self._check_kl()
@@ -252,6 +255,8 @@ class R1GRPOConfig(GRPOConfig):
                     f"for: {', '.join(ADVANTAGES)}, or drop them."
                 )
             return
+        if self.advantage in PER_TOKEN:
+            return check_critic(self, options)
         function = find_advantage(self.advantage)
         try:
             inspect.signature(function).bind(None, self.num_generations, **options)

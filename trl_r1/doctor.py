@@ -117,7 +117,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"  - {problem}")
     kl_problems = compat.broken_kl_seam()
     print("TRL's KL term:", "where we steer it" if not kl_problems else "moved")
-    problems += kl_problems
+    token_problems = compat.broken_token_seam()
+    print("TRL's advantages per token:", "taken as they are" if not token_problems else "gone")
+    problems += kl_problems + token_problems
     if not problems:
         problems += identity_problems()
         print("Two steps against the stock trainer:", "bit-identical" if not problems else "different")

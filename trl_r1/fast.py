@@ -60,6 +60,7 @@ class FastGRPOTrainer(GRPOTrainer):
     _left_out: Tensor | None = None  # (B,) bool, rows of the loss being computed that cannot move it
     _old: Tensor | None = None  # (B, C) old log-probabilities of that batch, if it has any
     _entropies: Tensor | None = None  # (B, C) of that batch
+    _every_row_counts: bool = False  # a subclass learns from rows whose advantages are 0 as well
     _loss_is_computed: bool = False
     tokens_processed: int = 0  # tokens that went through the policy for a loss, padding included
     tokens_useful: int = 0  # completion tokens among them that carry a gradient
@@ -191,6 +192,7 @@ class FastGRPOTrainer(GRPOTrainer):
                 packing=packed.packing,
             )  # fmt: skip
         self.tokens_processed += packed.ids.numel() if self._loss_is_computed else 0
+        self._forward_done(packed.rows, packed.columns, packed.places)
         at = packed.rows, packed.columns
         logps = logps.index_put(at, outputs.log_probs[0, packed.places].to(logps.dtype))
         if entropies is not None:
@@ -211,10 +213,15 @@ class FastGRPOTrainer(GRPOTrainer):
             )
             self.tokens_processed += len(chunk) * (left + right) if self._loss_is_computed else 0
             at = chunk[:, None], torch.arange(right, device=ids.device)[None]
+            self._forward_done(*at)
             logps = logps.index_put(at, scored[0].to(logps.dtype))
             if entropies is not None:
                 entropies = entropies.index_put(at, scored[1].to(entropies.dtype))
         return logps, entropies
+
+    def _forward_done(self, rows: Tensor, columns: Tensor, places: Tensor | None = None) -> None:
+        """Called after each forward pass of batching 'fast', for a subclass that reads along: the rows and completion
+        columns that were predicted, and, of a packed row, the tokens that predict them."""
 
     def _packing_agrees(self, model, ids: Tensor, mask: Tensor, columns: int) -> bool:
         """Tries packing on two short rows with one prompt, against the parent's padded forward pass."""
@@ -258,7 +265,8 @@ class FastGRPOTrainer(GRPOTrainer):
         moves = counted.any(dim=1)  # (B,)
         weight = inputs["advantages"].reshape(len(counted), -1).ne(0.0).any(dim=1)
         self.tokens_useful += int((counted * weight[:, None]).sum())
-        if self.beta == 0.0 and not self._entropy_bonus_enabled and self.top_entropy_quantile == 1.0:
+        more = self.beta != 0.0 or self._entropy_bonus_enabled or self._every_row_counts
+        if not more and self.top_entropy_quantile == 1.0:
             moves = moves & weight
         self._left_out = ~moves if may_leave_out else None
         self._old, self._loss_is_computed = inputs.get("old_per_token_logps"), True

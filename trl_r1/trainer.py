@@ -33,6 +33,7 @@ from trl_r1.advantages import (
 )
 from trl_r1.checkpoints import SaveAtBoundary, resolve_resume
 from trl_r1.config import R1GRPOConfig
+from trl_r1.critic.connect import CriticAdvantages
 from trl_r1.curriculum import GradedPrompts
 from trl_r1.dynamic import DynamicSampling
 from trl_r1.fast import FastGRPOTrainer, loss_mask
@@ -79,7 +80,7 @@ class SteeredBeta(float):
         return self.term(float(self), stock_kl)
 
 
-class R1GRPOTrainer(GradedPrompts, FastGRPOTrainer):
+class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
     """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
@@ -92,7 +93,7 @@ class R1GRPOTrainer(GradedPrompts, FastGRPOTrainer):
         _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
         _get_train_sampler                   keeps the sampler, so that a resume after an epoch finds its order
         train, save_model                    refuse a broken checkpoint; keep the reference adapter out of the export
-    and, by `GradedPrompts`, some of them for the curriculum.
+    and, by `GradedPrompts` and `CriticAdvantages`, some of them for the curriculum and the critic.
 
     Raises:
         RuntimeError: the installed TRL lacks a method that the chosen options need.
@@ -165,6 +166,7 @@ class R1GRPOTrainer(GradedPrompts, FastGRPOTrainer):
             self._paths = VerifiedPaths(self, self.options.verified_paths, self.options.verified_paths_reward)
             self._own_advantages = True  # TRL's are of the groups without the replayed paths
         self._start_curriculum()
+        self._start_critic()
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
@@ -221,10 +223,13 @@ class R1GRPOTrainer(GradedPrompts, FastGRPOTrainer):
         here = slice(self.accelerator.process_index * local, (self.accelerator.process_index + 1) * local)
 
         if self._own_advantages:
-            if self.options.kl_placement == "reward":
-                rewards = rewards - float(self.beta) * self.accelerator.gather(self._kl_of_completions(batch))
-            advantages = self._advantages(rewards, group_size)  # (N,)
-            batch["advantages"] = advantages[here]
+            if self._critic is not None:
+                advantages = self._credit_tokens(batch, scores[here], mode)  # (N,) means, to be logged
+            else:
+                if self.options.kl_placement == "reward":
+                    rewards = rewards - float(self.beta) * self.accelerator.gather(self._kl_of_completions(batch))
+                advantages = self._advantages(rewards, group_size)  # (N,)
+                batch["advantages"] = advantages[here]
             logged = self._logs["advantages"]
             for _ in range(min(len(advantages), len(logged))):
                 logged.pop()
@@ -267,18 +272,22 @@ class R1GRPOTrainer(GradedPrompts, FastGRPOTrainer):
         mask = loss_mask(batch)
         logps = batch.get("old_per_token_logps")
         if logps is None:  # TRL skips them where the first update follows at once; the policy is still the sampler
-            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-            attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-            training = self.model.training
-            size = self.args.per_device_train_batch_size if training else self.args.per_device_eval_batch_size
-            vision = {key: batch[key] for key in VISION_KEYS if key in batch}
-            with torch.no_grad():
-                logps = self._get_per_token_logps_and_entropies(
-                    self.model, ids, attention, batch["completion_ids"].size(1), batch_size=size, **vision
-                )[0]
+            logps = self._logps_of_completions(batch)
         options = self.options
         kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
         return kl.squeeze(1) if options.kl_level == "sequence" else sequence_sum(kl, mask).squeeze(1)
+
+    def _logps_of_completions(self, batch: dict[str, Any]) -> Tensor:
+        """(B, T) log-probabilities of this process's completions under the policy as it is, without a gradient."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        training = self.model.training
+        size = self.args.per_device_train_batch_size if training else self.args.per_device_eval_batch_size
+        vision = {key: batch[key] for key in VISION_KEYS if key in batch}
+        with torch.no_grad():
+            return self._get_per_token_logps_and_entropies(
+                self.model, ids, attention, batch["completion_ids"].size(1), batch_size=size, **vision
+            )[0]
 
     def _log_lengths(self, batch: dict[str, Any], mode: str) -> None:
         """The distribution of completion lengths in tokens, where TRL logs mean and extremes."""

@@ -3,7 +3,7 @@
     draw_with_vllm(cluster, requests, sampling, name)      a row per text through Ray's own vLLM stage, gathered by unit
 
 Thin on purpose: Ray tokenizes, batches, restarts and spreads. Never run by us for want of a GPU with vLLM: what is tested
-is what goes in, what comes out, and the order of the stages that Ray builds of it.
+is what goes in and what comes out.
 
 Determinism  Each text has a seed of its own, which depends on its unit, prompt and index. An engine that batches
              continuously does not promise equal texts for equal seeds, so a text is drawn once and then lives in its shard.
