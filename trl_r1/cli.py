@@ -24,6 +24,10 @@ COMMANDS = {  # run in this process
         "trl_r1.preset_command",
         "a stage's published numbers as a recipe for a card: trl-r1 preset zero --gpu 24GB",
     ),
+    "ablate": (
+        "trl_r1.ablate_command",
+        "a recipe trained whole and without its parts: trl-r1 ablate mini/ablation --drop gate",
+    ),
     "watch": (
         "trl_r1.watch_command",
         "a run's numbers and alarms in the terminal while it trains: trl-r1 watch runs/zero",
