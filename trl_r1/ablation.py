@@ -1,4 +1,4 @@
-"""Ablation: a recipe in, what each of its parts is worth out. The recipe is trained whole and with one part dropped at a time.
+"""Ablation: a recipe in, what each of its parts is worth out; it is trained whole, and without one part at a time.
 
     drop        a recipe without one of its parts
     Arm         a recipe under a name; every arm is trained with every seed
@@ -197,10 +197,9 @@ def outcome(name: str, folders: Sequence[Path], whole: Sequence[Path] | None) ->
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """The outcomes as Markdown."""
-    lines = [
-        "| arm | pass@1, % | of each seed | against the whole, points | steps to 80 %, each seed | seconds of training | MiB | the article |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    columns = ("arm", "pass@1, %", "of each seed", "against the whole, points", "steps to 80 %, each seed",
+               "seconds of training", "MiB", "the article")  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for found in outcomes:
         part = found.name.removeprefix("without ")
         said = ARTICLE.get(part, "") if part != found.name else ""
@@ -253,9 +252,9 @@ def write(folder: Path, title: str, outcomes: Sequence[Outcome], command: str) -
     """The report with its table and curves, and the same as JSON."""
     draw(outcomes, folder / "curves.png")
     text = (
-        f"# Ablation of {title}\n\n{table(outcomes)}\n\nIn brackets: 95 % bootstrap intervals over the problems of all seeds; "
-        "they speak of the problems drawn, not of other seeds. The shaded range in the picture is that of the seeds.\n\n"
-        f"![held-out pass@1](curves.png)\n\nMade by `{command}`.\n"
+        f"# Ablation of {title}\n\n{table(outcomes)}\n\nIn brackets: 95 % bootstrap intervals over the problems of all "
+        "seeds; they speak of the problems drawn, not of other seeds. The shaded range in the picture is that of the "
+        f"seeds.\n\n![held-out pass@1](curves.png)\n\nMade by `{command}`.\n"
     )
     plain = [
         {

@@ -34,7 +34,7 @@ class Limits:
     fewer: float = 0.03  # of right answers: a loss of so much makes a KL a runaway
     kl_growth: float = 3.0  # of the KL then
     reward_rise: float = 0.10  # points of the total reward that count as a rise ...
-    reward_rise_spread: float = 0.25  # ... or of its first standard deviation over completions, if that is less
+    reward_rise_spread: float = 0.2  # ... or of its first standard deviation over completions, if that is less
     fall: float = 0.08  # of right answers on held-out problems: a loss of so much is a fall
     shape_rise: float = 0.30  # points of a format reward that count as having learnt the format
     dead: float = 0.90  # share of groups without reward variance
