@@ -70,7 +70,7 @@ def run(chosen: argparse.Namespace, command: str) -> int:
         raise ValueError(f"--jobs {chosen.jobs}: give 1 or more.")
     work = [(arm, seed) for seed in chosen.seeds for arm in arms]
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        failed = [said for said in pool.map(lambda task: train(*task, chosen.stage, folder), work) if said]
+        failed = [said for said in pool.map(lambda task: train(task[0], task[1], chosen.stage, folder), work) if said]
     if failed:
         raise ValueError(" ".join(failed))
     folders = {arm.name: [place(folder, arm, seed) for seed in chosen.seeds] for arm in arms}
