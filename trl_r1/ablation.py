@@ -190,7 +190,8 @@ def outcome(name: str, folders: Sequence[Path], whole: Sequence[Path] | None) ->
         against = paired_difference(np.concatenate([after(folder) for folder in whole]), np.concatenate(rates))
     return Outcome(
         name, bootstrap_interval(np.concatenate(rates)), against, tuple(float(np.nanmean(rate)) for rate in rates),
-        tuple(mastered_at(steps.tolist(), values.tolist()) for steps, values in curves), tuple(float(s["training_seconds"]) for s in summaries),
+        tuple(mastered_at(steps.tolist(), values.tolist()) for steps, values in curves),
+        tuple(float(summary["training_seconds"]) for summary in summaries),
         tuple(cost.get("peak_mebibytes") for cost in costs), curves,
     )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The server as the stock `openai` client sees it, and as its worst clients treat it."""
 
+import gc
 import json
 import os
 import signal
@@ -143,6 +144,32 @@ def test_64_at_once(start, lane):
     assert statuses == [200] * 64
     server.settle()
     assert not [thread for thread in threading.enumerate() if thread.name == "request"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_nothing_is_left_over_of_answered_refused_and_abandoned_requests(start, lane):
+    """Objects, threads and open files after 150 requests of all kinds are those after the first 50."""
+    server = start(lane, settings=Settings(1.0, 1.0, 4))
+
+    def some(rounds):
+        for number in range(rounds):
+            assert post(server, {"messages": ASK})[0] == 200
+            assert post(server, {"messages": ASK, "n": 1000})[0] == 400
+            raw = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+            body = json.dumps({"messages": ASK, "stream": True}).encode()
+            raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                        b"Content-Length: %d\r\n\r\n" % len(body) + (body if number % 2 else b"{"))  # fmt: skip
+            raw.recv(1) if number % 2 else None
+            raw.close()
+        server.settle()
+        gc.collect()
+        return len(gc.get_objects()), threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    some(17)
+    before, after = some(8), some(34)
+    assert after[1] <= before[1] + 1
+    assert after[2] <= before[2] + 2
+    assert after[0] - before[0] < 500  # of several hundred thousand; a leak of one object per request alone were 100
 
 
 @pytest.mark.parametrize("stream", [False, True])
