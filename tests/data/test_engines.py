@@ -302,3 +302,33 @@ def test_a_real_transformers_serve_answers_texts_and_conversations(served):
     assert all(isinstance(draw.text, str) and draw.tokens for draw in chat[0])
     with pytest.raises(EngineError, match="status"):
         Endpoint(address, "no/such-model", attempts=1, seconds=60.0).draw([text], 1, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    bool(missing), reason=f"trl-r1 serve and transformers serve need {', '.join(missing)}: pip install 'trl-r1[serve]'"
+)
+def test_trl_r1_serve_stands_in_front_of_a_real_transformers_serve(served):
+    import openai
+
+    address, model = served
+    order = ["serve", "--model", model, "--endpoint", address, "--no-logprobs", "--port", "0", "--served-name", "mini",
+             "--max-new-tokens", "8", "--most-paths", "3", "--confident", "1"]  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "trl_r1.cli", *order], stderr=subprocess.PIPE, text=True)
+    try:
+        line = ""
+        while " at http://" not in line:
+            line = process.stderr.readline()
+            assert line, "the server ended"
+        client = openai.OpenAI(base_url=line.split(" at ")[1].split(";")[0], api_key="none", max_retries=0)
+        asked = [{"role": "user", "content": "Compute ①2 ②9 ③4."}]
+        found = client.chat.completions.create(model="mini", messages=asked, extra_body={"route": "complex"})
+        told = found.model_extra["trl_r1"]
+        assert (told["route"], told["paths"] in (2, 3)) == ("complex", True)  # two that agree decide among three
+        assert 0 < found.usage.completion_tokens == told["tokens"] <= 24
+        pieces = client.chat.completions.create(model="mini", messages=asked, stream=True)
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in pieces if chunk.choices)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        process.stderr.close()
