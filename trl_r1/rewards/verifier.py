@@ -38,6 +38,9 @@ START_SECONDS = 120.0  # a keeper has to be ready by then, on however slow a dis
 GRACE_SECONDS = 5.0  # beyond an item's own limit, before the keeper itself counts as stuck
 STARVED = 4  # as in verifier_worker, which imports nothing of ours
 WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verifier_worker.py")
+MOST_TRIES = (
+    3  # of an item whose keeper dies; two idle ones may have been killed before, and be found dead only by use
+)
 PATIENCE_SECONDS = 0.25  # a batch that waits this long gets another keeper
 
 
@@ -178,7 +181,7 @@ class Pool:
             self._drop(keeper)
             if keeper.index is not None:  # it died, or was stuck, with an item at work
                 index, keeper.index = keeper.index, None
-                if tries[index] < 2:
+                if tries[index] < MOST_TRIES:
                     todo.append(index)
                 else:
                     results[index] = Result(None, "died")
@@ -196,6 +199,7 @@ class Pool:
                         keeper.deadline = time.monotonic() + STARVED * seconds + GRACE_SECONDS
                         request = {"judge": judge, "item": list(items[index]), "seconds": seconds, "mib": megabytes}
                         if not keeper.send(request):
+                            tries[index] -= 1  # it never saw the item
                             dismiss(keeper)
                 now = time.monotonic()
                 waiting = [k.deadline for k in ours if k.index is not None or not k.ready]
@@ -231,7 +235,7 @@ class Pool:
                             raise RuntimeError(
                                 f"A process to verify answers in was not ready after {START_SECONDS} s."
                             )
-                        tries[keeper.index or 0] = 2  # stuck once is enough
+                        tries[keeper.index or 0] = MOST_TRIES  # stuck once is enough
                         dismiss(keeper)
                 if growing and now >= patience:
                     hire(wait=False)
