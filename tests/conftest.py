@@ -1,6 +1,9 @@
 """One thread, no network, quiet libraries; a tiny random model that every trainer test shares."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +28,25 @@ def tiny(tmp_path_factory) -> str:
     from trl_r1.identity import tiny_model
 
     return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def two_ranks():
+    """`two_ranks(script, *arguments)` runs a script of this folder, or `-m` and a module, on two processes.
+
+    Returns what it printed; fails with its last words where it fails.
+    """
+    tests = Path(__file__).parent
+
+    def start(*arguments, **options):
+        first, *rest = map(str, arguments)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        command += [first if first.startswith("-") else str(tests / first), *rest]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout
+
+    return start
 
 
 @pytest.fixture

@@ -1,10 +1,6 @@
 """Fast batching: the same gradient as TRL's padded batches, for every loss, and less work for it."""
 
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -265,15 +261,9 @@ def test_an_unknown_name_is_told(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_gradient_of_padded_batches(tiny, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29621",
-         str(Path(__file__).parent / "two_processes_batching.py"), tiny, str(tmp_path)],
-        capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "MASTER_ADDR": "localhost"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("equal gradients") == 2
+def test_two_processes_have_the_gradient_of_padded_batches(two_ranks, tiny, tmp_path):
+    printed = two_ranks("two_processes_batching.py", tiny, tmp_path)
+    assert printed.count("equal gradients") == 2
 
 
 # -- packing itself -----------------------------------------------------------------------------------------------------

@@ -320,16 +320,12 @@ def test_three_kills_change_nothing():
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_units(recipe, tmp_path):
+def test_two_processes_share_the_units(two_ranks, recipe, tmp_path):
     filters = ["answered"]
     run("--config", recipe(filters=filters))
     alone = (tmp_path / "out" / "kept.jsonl").read_bytes()
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
     config = recipe(filters=filters, output_dir=str(tmp_path / "two"))
-    done = subprocess.run(
-        [*command, "trl_r1.stages.rejection_sampling", "--config", config], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    two_ranks("-m", "trl_r1.stages.rejection_sampling", "--config", config)
     assert (tmp_path / "two" / "kept.jsonl").read_bytes() == alone
 
 

@@ -207,16 +207,12 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_together(recipe, tmp_path):
+def test_two_processes_train_and_evaluate_together(two_ranks, recipe, tmp_path):
     options = {
         "evaluation_dataset_name": str(tmp_path / "rows.jsonl"), "evaluation_split": "train", "evaluation_problems": 5,
         "evaluation_samples": 2, "per_device_train_batch_size": 4, "advantage": "leave_one_out", "beta": 0.05,
         "kl_target": 0.01, "reference_every": 1, "mask_dead_groups": True, "kl_estimator": "k2", "ddp_backend": "gloo",
     }  # fmt: skip
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
-    done = subprocess.run(
-        [*command, "trl_r1.stages.zero", "--config", recipe(**options)], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    two_ranks("-m", "trl_r1.stages.zero", "--config", recipe(**options))
     after = json.loads((tmp_path / "out" / "evaluation_after.json").read_text())
     assert len(after["problems"]) == 5

@@ -3,16 +3,13 @@
 Any failed assertion is an exit code.
 """
 
-import sys
-import warnings
-
 import torch
-import transformers
 from accelerate.utils import gather
+from ranks import trainer_on_two_ranks
 
-from trl_r1 import R1GRPOConfig, R1GRPOTrainer
+from trl_r1 import R1GRPOTrainer
 from trl_r1.advantages import dead_groups, leave_one_out, weighted_sum
-from trl_r1.identity import has_a_digit, tiny_prompts
+from trl_r1.identity import has_a_digit
 
 
 def often_constant(completions, prompts=None, **columns):
@@ -52,19 +49,10 @@ class Checked(R1GRPOTrainer):
 
 
 def main():
-    warnings.simplefilter("ignore")
-    transformers.utils.logging.set_verbosity_error()
-    torch.set_num_threads(1)
-    model, folder = sys.argv[1:]
-    config = R1GRPOConfig(
-        folder, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True, seed=3,
-        per_device_train_batch_size=6, num_generations=4, max_completion_length=6, max_steps=4, logging_steps=1,
-        save_strategy="no", learning_rate=5e-3, ddp_backend="gloo", advantage="leave_one_out", beta=0.2, kl_target=0.01,
-        kl_estimator="k1", kl_placement="reward", mask_dead_groups=True, reference_every=2, reward_weights=[1.0, 0.5],
-        num_iterations=2,
+    trainer = trainer_on_two_ranks(
+        Checked, [often_constant, has_a_digit], advantage="leave_one_out", beta=0.2, kl_target=0.01, kl_estimator="k1",
+        kl_placement="reward", mask_dead_groups=True, reference_every=2, reward_weights=[1.0, 0.5],
     )  # fmt: skip
-    trainer = Checked(model, [often_constant, has_a_digit], config, train_dataset=tiny_prompts())
-    assert trainer.accelerator.num_processes == 2
     trainer.train()
     assert Checked.batches == 2  # four steps, two iterations each; groups of 4 lie across the two ranks' 6 rows
     betas = gather(torch.tensor([float(trainer.beta)]))

@@ -7,15 +7,15 @@ it learns of head gates, so that `PeftModel.from_pretrained` knows an adapter th
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trl_r1.after_import import after_import
+from trl_r1.lazy import lazy_exports
 
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_HOME = {
     "HeadGateConfig": "trl_r1.gate",
     "R1GRPOConfig": "trl_r1.config",
     "R1GRPOTrainer": "trl_r1.trainer",
@@ -31,15 +31,7 @@ if TYPE_CHECKING:
     from trl_r1.rewards.catalogue import load_reward, load_rewards
     from trl_r1.trainer import R1GRPOTrainer
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'trl_r1' has no attribute {name!r}; it has {', '.join(__all__)}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _HOME)
 
 
 def _register_head_gates() -> None:

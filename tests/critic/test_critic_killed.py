@@ -52,8 +52,5 @@ def test_a_killed_run_with_a_critic_resumes_onto_the_same_trajectory(kind, tiny,
 
 
 @pytest.mark.slow
-def test_two_processes_agree_on_towers_moments_and_policy(tiny, tmp_path):
-    script = TESTS / "critic" / "two_processes_critic.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    done = subprocess.run([*command, tiny, str(tmp_path)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
+def test_two_processes_agree_on_towers_moments_and_policy(two_ranks, tiny, tmp_path):
+    two_ranks("two_processes_critic.py", tiny, tmp_path)

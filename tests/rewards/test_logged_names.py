@@ -2,9 +2,6 @@
 and a rank that does not know it waits for ever."""
 
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -81,12 +78,9 @@ def test_the_names_do_not_depend_on_the_rows(name, checkpoint, tiny):
 
 
 @pytest.mark.slow
-def test_two_ranks_give_the_same_verdicts_from_both_threads_and_leave_no_process(tmp_path):
-    script = Path(__file__).parent / "two_ranks.py"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-4000:]
-    lines = [line.removeprefix("keepers ").split() for line in done.stdout.splitlines() if line.startswith("keepers ")]
+def test_two_ranks_give_the_same_verdicts_from_both_threads_and_leave_no_process(two_ranks, tmp_path):
+    printed = two_ranks("rewards/two_ranks.py", cwd=tmp_path)
+    lines = [line.removeprefix("keepers ").split() for line in printed.splitlines() if line.startswith("keepers ")]
     assert len(lines) == 2
     pids = [int(pid) for line in lines for pid in line]
     assert len(set(pids)) == len(pids) >= 2  # a pool of its own per rank

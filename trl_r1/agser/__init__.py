@@ -7,8 +7,9 @@ for found in AGSERScorer(model, tokenizer).score(["Who wrote Medicine, and when?
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from trl_r1.lazy import lazy_exports
 
 
 if TYPE_CHECKING:
@@ -42,12 +43,4 @@ __all__ = [
     "rouge_l",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It offers: {', '.join(sorted(_HOME))}.")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+__getattr__, __dir__ = lazy_exports(__name__, _HOME)

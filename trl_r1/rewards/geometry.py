@@ -79,7 +79,8 @@ def _found(text: str, prompt: str) -> list[Found]:
     taken: set[int] = set()
     terms = [
         (match.start(), order, kind, match)
-        for order, (kind, pattern) in enumerate(TERMS)
+        for order, (kind, needed, pattern) in enumerate(TERMS)
+        if not needed or any(word in text for word in needed)
         for match in islice(pattern.finditer(text), MOST_CLAIMS)
     ]
     known: dict[str, Spot] = {}

@@ -39,39 +39,55 @@ _FIGURES = "(?:三角形|四边形|多边形|矩形|正方形|平行四边形|�
 _PERPENDICULAR = r"⟂|⊥|\\perp|is perpendicular to|垂直于|垂直"
 _PARALLEL = r"∥|//|\\parallel|is parallel to|平行于|平行"
 
-# kind, and how it is written; earlier patterns win. Each is bounded, so the search is linear.
-TERMS: list[tuple[str, re.Pattern[str]]] = [
-    (kind, re.compile(pattern))
-    for kind, pattern in (
-        ("midpoint", rf"[Mm]idpoint(?: {NAME})? of {_WORDS}{LINE}\}}?{_TO_BE}(?P<named>{NAME}\s?)?{_PAIR}"),
-        ("midpoint", rf"{LINE}的中点{_TO_BE}(?P<named>{NAME}\s?)?{_TO_BE}{_PAIR}"),
-        ("is midpoint", rf"(?P<middle>{NAME})\$? is the midpoint of {_WORDS}{LINE}"),
-        ("is midpoint", rf"(?P<middle>{NAME})是{_WORDS}{LINE}的中点"),
-        ("vector", rf"(?:\\vec\{{|\\overrightarrow\{{|[Vv]ector |向量){LINE}\}}?{_TO_BE}{_PAIR}"),
-        ("slope", rf"[Ss]lope of {_WORDS}{LINE}\}}?{_IS}"),
-        ("slope", rf"{LINE}的斜率{_IS}"),
-        ("slope", rf"(?<![A-Za-z])[km]_\{{{LINE}\}}{_IS}"),
-        ("angle", rf"(?:∠|\\angle\s?|[Aa]ngle \$?(?:\\angle )?|角){_FIGURE}{_IS}"),
-        ("area", rf"[Aa]rea of {_KINDS}{_FIGURE}{_IS}"),
-        ("area", rf"{_FIGURES}{_FIGURE}的面积{_IS}"),
-        ("area", rf"(?<![A-Za-z])S_\{{(?:△|\\triangle )?{_FIGURE}\}}{_IS}"),
-        ("area", rf"(?<!\w)\[{_FIGURE}\]{_IS}"),
-        ("perimeter", rf"[Pp]erimeter of {_KINDS}{_FIGURE}{_IS}"),
-        ("perimeter", rf"{_FIGURES}{_FIGURE}的周长{_IS}"),
+# kind, what such a term cannot do without (one of these), and how it is written; earlier patterns win. Each is bounded, so
+# the search is linear; looking for what it needs first is many times faster.
+TERMS: list[tuple[str, tuple[str, ...], re.Pattern[str]]] = [
+    (kind, needed, re.compile(pattern))
+    for kind, needed, pattern in (
+        (
+            "midpoint",
+            ("idpoint",),
+            rf"[Mm]idpoint(?: {NAME})? of {_WORDS}{LINE}\}}?{_TO_BE}(?P<named>{NAME}\s?)?{_PAIR}",
+        ),
+        ("midpoint", ("的中点",), rf"{LINE}的中点{_TO_BE}(?P<named>{NAME}\s?)?{_TO_BE}{_PAIR}"),
+        ("is midpoint", (" is the midpoint",), rf"(?P<middle>{NAME})\$? is the midpoint of {_WORDS}{LINE}"),
+        ("is midpoint", ("的中点",), rf"(?P<middle>{NAME})是{_WORDS}{LINE}的中点"),
+        (
+            "vector",
+            ("vec{", "arrow{", "ector ", "向量"),
+            rf"(?:\\vec\{{|\\overrightarrow\{{|[Vv]ector |向量){LINE}\}}?{_TO_BE}{_PAIR}",
+        ),
+        ("slope", ("lope of",), rf"[Ss]lope of {_WORDS}{LINE}\}}?{_IS}"),
+        ("slope", ("的斜率",), rf"{LINE}的斜率{_IS}"),
+        ("slope", ("_{",), rf"(?<![A-Za-z])[km]_\{{{LINE}\}}{_IS}"),
+        ("angle", ("∠", "ngle", "角"), rf"(?:∠|\\angle\s?|[Aa]ngle \$?(?:\\angle )?|角){_FIGURE}{_IS}"),
+        ("area", ("rea of",), rf"[Aa]rea of {_KINDS}{_FIGURE}{_IS}"),
+        ("area", ("的面积",), rf"{_FIGURES}{_FIGURE}的面积{_IS}"),
+        ("area", ("S_{",), rf"(?<![A-Za-z])S_\{{(?:△|\\triangle )?{_FIGURE}\}}{_IS}"),
+        ("area", ("[",), rf"(?<!\w)\[{_FIGURE}\]{_IS}"),
+        ("perimeter", ("erimeter of",), rf"[Pp]erimeter of {_KINDS}{_FIGURE}{_IS}"),
+        ("perimeter", ("的周长",), rf"{_FIGURES}{_FIGURE}的周长{_IS}"),
         (
             "length",
+            ("istance ", "ength "),
             rf"(?:[Dd]istance|[Ll]ength) (?:from|between|of) {_WORDS}(?:points? )?(?P<one>{NAME})\$? ?(?:to|and|,)? ?"
             rf"\$?(?:point )?(?P<two>{NAME}){_END}\}}?{_IS}",
         ),
-        ("length", rf"(?P<one>{NAME})点?(?:到|与|和|、)点?(?P<two>{NAME})(?:点|两点)?(?:之间|间)?的距离{_IS}"),
-        ("length", rf"{LINE}的(?:长度|长){_IS}"),
+        (
+            "length",
+            ("的距离",),
+            rf"(?P<one>{NAME})点?(?:到|与|和|、)点?(?P<two>{NAME})(?:点|两点)?(?:之间|间)?的距离{_IS}",
+        ),
+        ("length", ("的长",), rf"{LINE}的(?:长度|长){_IS}"),
         (
             "lines",
+            ("⟂", "⊥", "perp", "垂直", "∥", "//", "parallel", "平行"),
             rf"(?<![A-Za-z_{{]){LINE}\}}?\$?\s?(?:(?P<upright>{_PERPENDICULAR})|{_PARALLEL})\s?{_WORDS}"
             rf"(?P<three>{NAME})(?P<four>{NAME}){_END}",
         ),
         (
             "length",
+            (),
             rf"(?:(?<![A-Za-z0-9_{{'′∠])|(?<=\\overline\{{)|(?<=arrow\{{)){LINE}\}}?[|∣]?"
             rf"(?P<square>\^2|\^\{{2\}}|²)?{_IS}(?!\s?[(（])",
         ),

@@ -169,11 +169,6 @@ def shown(text: str) -> str:
     return "".join(parts) + text[position:]
 
 
-def hidden(text: str, seen: str) -> str:
-    """What ``seen = shown(text)`` replaced, with all the rest replaced by spaces."""
-    return "".join(a if a != b else " " for a, b in zip(text, seen, strict=True))
-
-
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols that are drawn as nothing
 
 

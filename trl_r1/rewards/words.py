@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from trl_r1.rewards.scripts import HAN_PER_WORD, SCRIPTS
-from trl_r1.rewards.text import hidden, shown
+from trl_r1.rewards.text import shown
 
 
 FUNCTION_NAMES = frozenset(
@@ -130,11 +130,22 @@ def parted(text: str, allowed: Iterable[str] = ()) -> tuple[str, str]:
     said = aside.text()
     if seen != text:
         inner = _Aside()
-        said = " ".join((said, _cleaned(hidden(text, seen), inner), inner.text()))
+        said = " ".join((said, _cleaned(_hidden(text, seen), inner), inner.text()))
     terms = tuple(allowed)
     if terms:
         clean, said = _terms(terms).sub(_blank, clean), _terms(terms).sub(_blank, said)
     return clean, said
+
+
+def _hidden(text: str, seen: str) -> str:
+    """What ``seen = shown(text)`` replaced, with all the rest replaced by spaces."""
+    before, after = _code_points(text), _code_points(seen)
+    left = np.where(before == after, np.uint32(ord(" ")), before)
+    return left.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 def _cleaned(text: str, aside: _Aside) -> str:
@@ -174,7 +185,7 @@ def count_words(text: str) -> dict[str, float]:
     if text.isascii():
         number = _count_runs(text, "latin", _ASCII_WORDS)
         return {"latin": number} if number else {}
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    points = _code_points(text)
     scripts = _SCRIPT_OF[points]  # one number per character
     letters = np.bincount(scripts, minlength=1 + len(_ORDER))
     japanese = _han_beside_kana(points, scripts) if letters[_HAN] and letters[_KANA] else 0

@@ -3,16 +3,13 @@
 Any failed assertion is an exit code.
 """
 
-import sys
-import warnings
-
 import torch
-import transformers
 from accelerate.utils import gather, gather_object
+from ranks import trainer_on_two_ranks
 
-from trl_r1 import R1GRPOConfig, R1GRPOTrainer
+from trl_r1 import R1GRPOTrainer
 from trl_r1.critic.values import Moments
-from trl_r1.identity import has_a_digit, share_of_low_bytes, tiny_prompts
+from trl_r1.identity import has_a_digit, share_of_low_bytes
 
 
 class Checked(R1GRPOTrainer):
@@ -33,18 +30,10 @@ class Checked(R1GRPOTrainer):
 
 
 def main():
-    warnings.simplefilter("ignore")
-    transformers.utils.logging.set_verbosity_error()
-    torch.set_num_threads(1)
-    model, folder = sys.argv[1:]
-    config = R1GRPOConfig(
-        folder, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", disable_tqdm=True, seed=3,
-        per_device_train_batch_size=6, num_generations=4, max_completion_length=6, max_steps=4, logging_steps=1,
-        save_strategy="no", learning_rate=5e-3, ddp_backend="gloo", advantage="two_tower", num_iterations=2,
-        advantage_options={"warmup": 1}, rollout="fast", batching="fast",
+    trainer = trainer_on_two_ranks(
+        Checked, [share_of_low_bytes, has_a_digit], advantage="two_tower", advantage_options={"warmup": 1},
+        rollout="fast", batching="fast",
     )  # fmt: skip
-    trainer = Checked(model, [share_of_low_bytes, has_a_digit], config, train_dataset=tiny_prompts())
-    assert trainer.accelerator.num_processes == 2
     own = trainer.training_step
     averaged = []
 
