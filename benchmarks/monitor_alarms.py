@@ -79,7 +79,7 @@ def train(folder: Path, seed: int, options: list[str]) -> None:
 
 def alarms_of(folder: Path) -> list[tuple[int, str]]:
     """The alarms that the monitor would raise on a run's log, each at the first step it would."""
-    from trl_r1.evaluation.report import read_metrics
+    from trl_r1.evaluation.curves import read_metrics
     from trl_r1.monitor.alarms import Limits, look
     from trl_r1.monitor.signals import History
 

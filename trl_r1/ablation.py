@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from trl_r1.evaluation.benchmark import Evaluation
+from trl_r1.evaluation.curves import read_metrics, series
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference
-from trl_r1.evaluation.report import read_metrics, series
 from trl_r1.files import replace_file
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from trl import ModelConfig
 
 from trl_r1.evaluation.benchmark import Evaluation, compare, evaluate, pair
+from trl_r1.evaluation.markdown import inline, percent, signed
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.evaluation.models import load_policy, parameters_of
-from trl_r1.evaluation.report import inline, percent, signed
 from trl_r1.files import replace_file
 from trl_r1.startup import SUMMARY
 

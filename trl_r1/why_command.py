@@ -170,7 +170,7 @@ def one_line(text: Any, longest: int = 160) -> str:
 
 def block(label: str, text: str) -> list[str]:
     """A labelled paragraph, control characters made visible."""
-    from trl_r1.evaluation.report import visible
+    from trl_r1.evaluation.markdown import visible
 
     lines = [
         part

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import TrainerState
 
+from trl_r1.evaluation.curves import read_metrics
 from trl_r1.evaluation.metrics_log import MetricsLog
-from trl_r1.evaluation.report import read_metrics
 
 
 def state(step, main=True):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from trl_r1.evaluation.benchmark import Evaluation, Graders, Problem
-from trl_r1.evaluation.report import fenced, inline, read_metrics, series, smoothed, visible, write_report
+from trl_r1.evaluation.curves import read_metrics, series, smoothed
+from trl_r1.evaluation.markdown import fenced, inline, visible
+from trl_r1.evaluation.report import write_report
 
 
 ALL_PICTURES = {"pass_at_1.png", "reward.png", "length.png", "entropy.png", "kl.png", "dead_groups.png"}

@@ -12,9 +12,16 @@ import numpy as np
 
 from trl_r1.agser.evaluate import Detection
 from trl_r1.agser.scorer import Reflection
+from trl_r1.evaluation.curves import (
+    BLUE,
+    COLOURS,
+    ORANGE,
+    Curve,
+    finish,
+    style,
+)
 from trl_r1.evaluation.detection import roc_points
 from trl_r1.evaluation.metrics import auroc
-from trl_r1.evaluation.report import BLUE, COLOURS, ORANGE, Curve, finish, style
 from trl_r1.files import replace_file
 
 

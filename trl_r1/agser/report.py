@@ -8,8 +8,8 @@ from pathlib import Path
 from trl_r1.agser.evaluate import Detection, Method, by_group
 from trl_r1.agser.pictures import draw_heat, draw_histogram, draw_roc, heat_html
 from trl_r1.evaluation.detection import METRICS, interval
+from trl_r1.evaluation.markdown import environment_section, fenced, inline, settings_section
 from trl_r1.evaluation.metrics import Interval, auroc
-from trl_r1.evaluation.report import environment_section, fenced, inline, settings_section
 from trl_r1.files import replace_file
 
 

@@ -17,18 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from trl_r1.evaluation.metrics import Interval, auroc_interval, bootstrap_interval
-from trl_r1.evaluation.report import (
+from trl_r1.evaluation.curves import (
     BLUE,
     ORANGE,
     Curve,
-    environment_section,
     finish,
-    inline,
-    percent,
-    settings_section,
     style,
 )
+from trl_r1.evaluation.markdown import environment_section, inline, percent, settings_section
+from trl_r1.evaluation.metrics import Interval, auroc_interval, bootstrap_interval
 from trl_r1.files import replace_file
 
 

@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.evaluation.benchmark import Evaluation, compare, pair
-from trl_r1.evaluation.metrics import Interval
-from trl_r1.evaluation.report import (
+from trl_r1.evaluation.curves import (
     BLACK,
     COLOURS,
     Curve,
-    environment_section,
-    evaluation_section,
     finish,
+    style,
+)
+from trl_r1.evaluation.markdown import (
+    environment_section,
     inline,
     percent,
-    samples_section,
     settings_section,
     signed,
-    style,
     with_interval,
 )
+from trl_r1.evaluation.metrics import Interval
+from trl_r1.evaluation.report import evaluation_section, samples_section
 from trl_r1.files import replace_file
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trl_r1.evaluation.report import smoothed
+from trl_r1.evaluation.curves import smoothed
 from trl_r1.monitor.signals import RULE, History
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trl_r1.evaluation.report import read_metrics
+from trl_r1.evaluation.curves import read_metrics
 from trl_r1.files import replace_file
 from trl_r1.monitor.charts import CHARTS, svg
 from trl_r1.monitor.record import every_alarm

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from trl_r1.evaluation.report import read_metrics
+from trl_r1.evaluation.curves import read_metrics
 from trl_r1.monitor.page import TILES, direction, name_of
 from trl_r1.monitor.record import every_alarm
 from trl_r1.monitor.signals import History

@@ -136,7 +136,7 @@ def cell(row: Row, key: str) -> str:
 
 def write(plan: Pipeline, record: Record) -> Path:
     """Writes report.md with its pictures over what is finished; and summary.json once everything is."""
-    from trl_r1.evaluation.report import inline
+    from trl_r1.evaluation.markdown import inline
 
     summaries = {
         step.name: json.loads((step.folder / SUMMARY).read_text(encoding="utf-8"))
@@ -176,7 +176,7 @@ def write(plan: Pipeline, record: Record) -> Path:
 
 def story(plan: Pipeline, summaries: Mapping[str, Any], record: Record) -> Iterator[str]:
     """One line per stage: what it is, what it rests on, what it changed."""
-    from trl_r1.evaluation.report import inline
+    from trl_r1.evaluation.markdown import inline
 
     for number_, step in enumerate(plan.steps, start=1):
         if step.name not in summaries:
@@ -245,7 +245,7 @@ def draw(folder: Path, rows: list[Row], key: str, file: str) -> str | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from trl_r1.evaluation.report import BLACK, BLUE
+    from trl_r1.evaluation.curves import BLACK, BLUE
 
     points = []
     for place, row in enumerate(rows):

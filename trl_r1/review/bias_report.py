@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from trl_r1.evaluation.markdown import inline
 from trl_r1.evaluation.metrics import Interval
-from trl_r1.evaluation.report import inline
 from trl_r1.review.counterfactual import Gap
 from trl_r1.review.slices import MEASURES, SHARES, Slice, excludes_zero
 
