@@ -27,7 +27,6 @@ ARMS: dict[str, list[str]] = {
     "uniform": [],
     "ordered": ["--curriculum", "ordered"],
     "mixed": ["--curriculum", "mixed"],
-    "mixed, regraded": ["--curriculum", "mixed", "--curriculum_regrade", "true", "--curriculum_reward", "accuracy"],
 }
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}  # 97.5 % point, by number of seeds
 
@@ -43,7 +42,7 @@ def called(*command: str) -> float:
 
 def measure(arm: str, seed: int, work: Path) -> dict[str, Any]:
     """Trains one arm, unless it is there, and reads what came of it."""
-    graded, folder = work / f"graded-{seed}.jsonl", work / f"{arm.replace(', ', '-')}-{seed}"
+    graded, folder = work / f"graded-{seed}.jsonl", work / f"{arm}-{seed}"
     if not graded.exists():
         called(
             "trl_r1.cli", "data", "grade", "mini:train", str(graded), "--model", "mini:base", "--template", "mini",
