@@ -26,6 +26,7 @@ from trl_r1.rollout import FastRollout, SamplingOptions, generate
 from trl_r1.rollout.cache import BlockCache
 from trl_r1.rollout.sampling import draw, next_tokens
 from trl_r1.rollout.support import disagreement, sampling_options, why_not_model
+from trl_r1.rollout.threads import fewer_threads
 
 
 VOCABULARY, ENDS = 97, list(range(1, 97, 12))  # many end tokens: random models seldom take a given one
@@ -338,3 +339,37 @@ def test_lora_and_nf4_are_served(tiny, tmp_path):
         trainer.train()
         assert trainer._fast_rollout.last is not None, name
         assert trainer._packs is scores_labels(), name
+
+
+# -- threads --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "rows", "expected"),
+    [("PASSIVE", 8, 1), ("passive", 8, 1), ("PASSIVE", 10**9, 2), ("ACTIVE", 8, 2), (None, 8, 2)],
+)
+def test_few_rows_get_one_thread_where_threads_sleep_and_the_number_comes_back(policy, rows, expected, monkeypatch):
+    model = build(LlamaConfig)
+    if policy is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with fewer_threads(model) as tell_rows:
+            tell_rows(rows)
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 2
+        seen = []
+
+        def look(logits, rows, step):
+            seen.append(torch.get_num_threads())
+            return logits
+
+        monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        generate(model, [[3, 4]] * 4, SamplingOptions(), 3, ENDS, change_logits=look)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

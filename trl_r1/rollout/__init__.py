@@ -3,6 +3,7 @@
 sampling  logits in, one token and its log-probability out
 cache     keys and values of the rows still running, grown in blocks
 engine    the loop
+threads   how many of them a step deserves on a CPU
 support   which models and options the loop serves, and why not
 connect   the seams to TRL: R1GRPOTrainer's `rollout: fast` and a `rollout_func` for stock GRPOTrainer
 """

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from trl_r1.rollout.cache import BlockCache
 from trl_r1.rollout.sampling import SamplingOptions, next_tokens
+from trl_r1.rollout.threads import fewer_threads
 
 
 SLACK = 16  # a row in so many may be finished and still be computed, before the batch closes up
@@ -98,37 +99,40 @@ def generate(
     left, steps, row_steps = total, 0, 0
     bar = tqdm(total=total, desc="Generating", unit="row", delay=5, leave=False, disable=not progress)
 
-    for step in range(max_new_tokens):
-        if change_logits is not None:
-            logits = change_logits(logits, rows, step)
-        tokens, logps = next_tokens(logits, options, seen)  # (n,)
-        tokens_of[rows, step], logps_of[rows, step] = tokens, logps  # finished rows write past their length
-        ended = running & torch.isin(tokens, ends)
-        if step + 1 == max_new_tokens:
-            ended = running
-        over = ended.nonzero().squeeze(1)
-        if len(over):
-            running = running & ~ended
-            left -= len(over)
-            bar.update(len(over))
-            length_of[rows[over]] = step + 1
-            if finished is not None:
-                finished(rows[over].tolist(), tokens_of[rows[over], : step + 1].tolist())
-            if left == 0:
-                break
-            if (len(rows) - left) * SLACK > len(rows):
-                order = cache.remove(running)
-                rows, tokens, positions, running = rows[order], tokens[order], positions[order], running[order]
-                view.keep(order)
-                seen = seen if seen is None else seen[order]
-        if seen is not None:
-            seen[torch.arange(len(rows), device=device), tokens] = True
-        logits = model(
-            input_ids=tokens[:, None], attention_mask=view.at(step), position_ids=positions[:, None],
-            past_key_values=cache, use_cache=True, logits_to_keep=1,
-        ).logits[:, -1]  # (n, V)  # fmt: skip
-        positions = positions + 1
-        steps, row_steps = steps + 1, row_steps + len(rows)
+    with fewer_threads(model) as tell_rows:
+        tell_rows(total)
+        for step in range(max_new_tokens):
+            if change_logits is not None:
+                logits = change_logits(logits, rows, step)
+            tokens, logps = next_tokens(logits, options, seen)  # (n,)
+            tokens_of[rows, step], logps_of[rows, step] = tokens, logps  # finished rows write past their length
+            ended = running & torch.isin(tokens, ends)
+            if step + 1 == max_new_tokens:
+                ended = running
+            over = ended.nonzero().squeeze(1)
+            if len(over):
+                running = running & ~ended
+                left -= len(over)
+                bar.update(len(over))
+                length_of[rows[over]] = step + 1
+                if finished is not None:
+                    finished(rows[over].tolist(), tokens_of[rows[over], : step + 1].tolist())
+                if left == 0:
+                    break
+                if (len(rows) - left) * SLACK > len(rows):
+                    order = cache.remove(running)
+                    rows, tokens, positions, running = rows[order], tokens[order], positions[order], running[order]
+                    view.keep(order)
+                    tell_rows(len(rows))
+                    seen = seen if seen is None else seen[order]
+            if seen is not None:
+                seen[torch.arange(len(rows), device=device), tokens] = True
+            logits = model(
+                input_ids=tokens[:, None], attention_mask=view.at(step), position_ids=positions[:, None],
+                past_key_values=cache, use_cache=True, logits_to_keep=1,
+            ).logits[:, -1]  # (n, V)  # fmt: skip
+            positions = positions + 1
+            steps, row_steps = steps + 1, row_steps + len(rows)
 
     bar.close()
     lengths = length_of.tolist()
