@@ -2,7 +2,7 @@
 # make test   runs the tests
 # make lint   style and types
 # make bench  identity with stock TRL; speed and safety of the rewards beside TRL's
-# make fuzz   200,000 hostile completions through every reward that needs no model (hours; prints its seed)
+# make fuzz   200,000 hostile completions through every reward that needs no model (an hour or so; prints its seed)
 #
 # Each target sets up everything it needs in $(VENV) and can be run first, alone, and again. Only the reward `code` wants
 # more: a system package, bubblewrap (apt-get install bubblewrap), or the right to make namespaces.

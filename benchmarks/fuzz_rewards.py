@@ -1,6 +1,6 @@
 """Fuzz: every reward, on texts that no one would write.
 
-    python benchmarks/fuzz_rewards.py --count 200000 --seed 7          the rewards without a model
+    python benchmarks/fuzz_rewards.py --count 200000 --seed 7          the rewards without a model, a process per core
     python benchmarks/fuzz_rewards.py --count 1000 --models            those with one, a small random classifier
 
 All scripts, random bytes, nested and broken tags, LaTeX, code, claims, lone surrogates; lengths log-uniform from 1 to
@@ -17,10 +17,14 @@ import argparse
 import inspect
 import json
 import math
+import multiprocessing
+import os
+import queue
 import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,19 +218,24 @@ def fuzz(
     seed: int,
     subjects: list[Subject] | None = None,
     progress: Callable[[int, list[str]], None] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> tuple[list[str], dict[str, float]]:
     """(failures, CPU seconds per reward) of ``count`` completions; through ``rewards()`` unless others are given.
 
-    ``progress`` is called after every batch, with the completions done and the failures so far.
+    ``progress`` is called after every batch, with the completions done and the failures so far. ``part`` (k, n): only
+    the k-th of n parts of the batches.
     """
     chosen = list(rewards()) if subjects is None else subjects
     failures: list[str] = []
     spent = {subject.label: 0.0 for subject in chosen}
+    done = 0
     for start in range(0, count, BATCH):
+        batch = start // BATCH
+        if (batch + batch // VARIANTS) % part[1] != part[0]:  # so that each part gets its share of every tenth batch
+            continue
         seeds = [seed * 1_000_003 + number for number in range(start, min(start + BATCH, count))]
         completions = [completion_of(one) for one in seeds]
         columns = columns_of(seeds)
-        batch = start // BATCH
         for subject in chosen:
             if batch % subject.every:
                 continue
@@ -236,7 +245,7 @@ def fuzz(
                 failures += check_spans(subject, seeds, completions)
             spent[subject.label] += time.process_time() - started
         if progress is not None:
-            progress(start + len(seeds), failures)
+            progress(done := done + len(seeds), failures)
     return failures, spent
 
 
@@ -289,37 +298,63 @@ def check(
     ]
 
 
+def share(part: int, parts: int, count: int, seed: int, model: str, told: Any) -> None:
+    """One process's part of the work; tells (part, completions done, new failures, CPU seconds per reward or None)."""
+    known = 0
+
+    def progress(done: int, failures: list[str]) -> None:
+        nonlocal known
+        told.put((part, done, failures[known:], None))
+        known = len(failures)
+
+    _, spent = fuzz(count, seed, list(model_rewards(model) if model else rewards()), progress, (part, parts))
+    told.put((part, 0, [], spent))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200_000, help="completions (default: 200,000)")
     parser.add_argument("--seed", type=int, default=None, help="a number; chosen by the clock without")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--models", action="store_true", help="the rewards with a model instead of those without")
     chosen = parser.parse_args()
     seed = time.time_ns() % 1_000_000 if chosen.seed is None else chosen.seed
+    started, spent, failed = time.monotonic(), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
         model = random_classifier(Path(folder)) if chosen.models else ""
-        subjects = list(model_rewards(model) if chosen.models else rewards())
-        told = ", ".join(subject.label for subject in subjects if " " not in subject.label)
-        print(f"seed {seed}, {chosen.count} completions through {told}", flush=True)
-        if not chosen.models and "code" not in told:
+        names = dict.fromkeys(subject.label.split()[0] for subject in (model_rewards(model) if model else rewards()))
+        print(f"seed {seed}, {chosen.count} completions through {', '.join(names)}", flush=True)
+        if not chosen.models and "code" not in names:
             print("code is left out: no sandbox works on this machine", flush=True)
-        started = time.monotonic()
-        shown = 0
-
-        def progress(done: int, failures: list[str]) -> None:
-            nonlocal shown
-            for failure in failures[shown:SHOWN]:
+        context = multiprocessing.get_context("spawn")
+        told = context.Queue()
+        jobs = [context.Process(target=share, args=(part, chosen.jobs, chosen.count, seed, model, told))
+                for part in range(chosen.jobs)]  # fmt: skip
+        for job in jobs:
+            job.start()
+        finished, shares = 0, [0] * len(jobs)
+        while finished < len(jobs):
+            try:
+                part, done, failures, seconds = told.get(timeout=5.0)
+            except queue.Empty:
+                if any(job.exitcode not in (None, 0) for job in jobs):
+                    raise SystemExit("A process of the fuzz ended by itself.") from None
+                continue
+            for failure in failures[: max(0, SHOWN - failed)]:
                 print(f"FAILED {failure}", flush=True)
-            shown = len(failures)
-            if done % 2000 == 0:
-                rate = done / (time.monotonic() - started)
-                print(f"{done} of {chosen.count}, {rate:.0f} per second", file=sys.stderr, flush=True)
-
-        failures, spent = fuzz(chosen.count, seed, subjects, progress)
+            failed += len(failures)
+            if seconds is not None:
+                finished += 1
+                spent.update(seconds)
+                continue
+            before, shares[part] = sum(shares), done
+            if sum(shares) // 2000 > before // 2000:
+                rate = sum(shares) / (time.monotonic() - started)
+                print(f"{sum(shares)} of {chosen.count}, {rate:.0f} per second", file=sys.stderr, flush=True)
     for label, seconds in spent.items():
         print(f"{seconds:9.1f} CPU s  {label}")
-    print(f"{len(failures)} failures in {chosen.count} completions, seed {seed}, {time.monotonic() - started:.0f} s")
-    return int(bool(failures))
+    print(f"{failed} failures in {chosen.count} completions, seed {seed}, {time.monotonic() - started:.0f} s")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
