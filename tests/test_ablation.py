@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trl_r1 import cli, recipes
+from trl_r1 import cli, manifest, recipes
 from trl_r1.ablation import PARTS, drop, mastered_at, outcome, table
 from trl_r1.evaluation.benchmark import Evaluation
 
@@ -146,6 +146,15 @@ def test_a_run_without_an_evaluation_is_told(tmp_path):
 def test_mistakes_get_a_sentence(arguments, said, tmp_path, capsys):
     assert cli.main(["ablate", *arguments, "--output", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_folder_at_work_is_left_alone(tmp_path, capsys):
+    lock = manifest.hold(tmp_path)
+    try:
+        assert cli.main(["ablate", "mini/ablation", "--drop", "gate", "--output", str(tmp_path)]) == 2
+    finally:
+        lock.release()
+    assert "Another process is training" in capsys.readouterr().err
 
 
 @pytest.mark.slow

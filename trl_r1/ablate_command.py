@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from trl_r1 import manifest
 from trl_r1.ablation import PARTS, WHOLE, Arm, drop, outcome, table, write
 from trl_r1.files import replace_file
 
@@ -69,8 +70,13 @@ def run(chosen: argparse.Namespace, command: str) -> int:
     if chosen.jobs < 1:
         raise ValueError(f"--jobs {chosen.jobs}: give 1 or more.")
     work = [(arm, seed) for seed in chosen.seeds for arm in arms]
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        failed = [said for said in pool.map(lambda task: train(task[0], task[1], chosen.stage, folder), work) if said]
+    lock = manifest.hold(folder)
+    try:
+        with ThreadPoolExecutor(chosen.jobs) as pool:
+            told = list(pool.map(lambda task: train(task[0], task[1], chosen.stage, folder), work))
+    finally:
+        lock.release()
+    failed = [said for said in told if said]
     if failed:
         raise ValueError(" ".join(failed))
     folders = {arm.name: [place(folder, arm, seed) for seed in chosen.seeds] for arm in arms}
