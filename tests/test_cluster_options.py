@@ -216,7 +216,8 @@ def test_config_files_are_found_by_name(capsys):
     ],
 )
 def test_held_out_problems_are_refused_where_the_model_is_sharded(environment, sharded, monkeypatch):
-    from trl_r1.heldout import evaluation_problems, shards_the_model
+    from trl_r1.heldout import evaluation_problems
+    from trl_r1.sharding import shards_the_model
 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -7,6 +7,7 @@ import torch
 from test_trainer import make
 
 from trl_r1 import R1GRPOConfig
+from trl_r1.agser import AGSERReward
 from trl_r1.identity import differences, share_of_low_bytes
 from trl_r1.rollout.overlap import EarlyRewards
 
@@ -64,6 +65,12 @@ def test_training_is_the_same_as_with_rewards_afterwards(ours):
     late = ours(folder="late", rollout="fast", num_iterations=2)
     early = ours(folder="early", rollout="fast", num_iterations=2, rewards_overlap=True)
     assert differences(early, late) == []
+
+
+def test_a_reward_that_asks_the_policy_waits_until_it_is_free(tiny, tmp_path):
+    reward = AGSERReward(name="asks")
+    trainer = make(tiny, tmp_path, [reward, share_of_low_bytes], rollout="fast", rewards_overlap=True)
+    assert EarlyRewards(trainer).numbers == [1]
 
 
 def test_an_error_in_a_reward_reaches_the_trainer(tiny, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
-from transformers.integrations import is_deepspeed_zero3_enabled
 
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.benchmark import Evaluation, default_graders, evaluate
 from trl_r1.options import EvaluationOptions, RLOptions
+from trl_r1.sharding import shards_the_model
 
 
 def evaluation_problems(options: Any, seed: int) -> Dataset | None:
@@ -44,15 +43,6 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
     solution = options.evaluation_solution_column or options.solution_column
     language = options.language_column if options.language_column in rows.column_names else None
     return to_prompts(rows, question, solution, options.template, language, options.drop_empty)
-
-
-def shards_the_model() -> bool:
-    """Whether the launcher asked for FSDP or for DeepSpeed ZeRO-3, which is known before there is a trainer."""
-    on = {"1", "true", "yes"}
-    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in on:
-        return True
-    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in on
-    return deepspeed and (os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3" or is_deepspeed_zero3_enabled())
 
 
 def evaluation(

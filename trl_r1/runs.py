@@ -26,12 +26,13 @@ from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.files import replace_file
-from trl_r1.heldout import Probe, ProgressLine, evaluation, evaluation_problems, shards_the_model
+from trl_r1.heldout import Probe, ProgressLine, evaluation, evaluation_problems
 from trl_r1.model_options import adapter_config, check_gates
 from trl_r1.monitor import Limits, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
 from trl_r1.options import RLOptions
 from trl_r1.rewards.catalogue import load_rewards
+from trl_r1.sharding import shards_the_model
 from trl_r1.startup import SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries
 from trl_r1.trainer import R1GRPOTrainer
 

@@ -48,6 +48,7 @@ from trl_r1.kl import (
 )
 from trl_r1.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.schedules import ENTROPY_SCHEDULES
+from trl_r1.sharding import is_sharded
 from trl_r1.verified import VerifiedPaths
 
 
@@ -172,7 +173,7 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
         for reward in self.reward_funcs:  # one that needs the policy (agser) takes it here
             if getattr(reward, "bound", True) is False:
-                reward.begin(self.model, self.processing_class)
+                reward.begin(self.model, self.processing_class, self.args)
 
     # -- rewards and advantages ------------------------------------------------------------------------------------
 
@@ -380,8 +381,7 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         every = self.options.reference_every
         if every is None and not (self.args.sync_ref_model and self.ref_model is not None):
             return
-        zero3 = getattr(self.accelerator.state, "deepspeed_plugin", None)
-        if self.is_fsdp_enabled or (zero3 is not None and zero3.zero_stage == 3):
+        if is_sharded(self):
             if every is None:
                 return  # TRL moves its reference there; only ours is refused
             raise NotImplementedError(

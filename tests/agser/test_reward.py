@@ -184,3 +184,9 @@ def test_the_command_prints_them(tiny, capsys):
     ]
     assert cli.main(["agser", "hacks", *given]) == 0
     assert "keeps every right answer above every wrong one" in capsys.readouterr().out
+
+
+def test_a_split_policy_is_refused_however_it_is_bound(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="FSDP splits"):
+        AGSERReward().begin(object(), None)

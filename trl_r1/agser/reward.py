@@ -23,6 +23,7 @@ from transformers import TrainerCallback
 
 from trl_r1.agser.scorer import LAYERS, MEASURES, AGSERScorer
 from trl_r1.rewards.text import reply
+from trl_r1.sharding import shards_the_model
 
 
 MODEL_VARIABLE = "TRL_R1_AGSER_MODEL"
@@ -63,14 +64,8 @@ class Bind(TrainerCallback):
         self._bind(args, options)
 
     def _bind(self, args: Any, options: dict[str, Any]) -> None:
-        if self.reward.bound:
-            return
-        if getattr(args, "deepspeed", None) or getattr(args, "fsdp", None):
-            raise ValueError(
-                f"The reward {self.reward.name!r} cannot take a model that DeepSpeed or FSDP splits as its reference; name "
-                f"one in its option model, or in the environment variable {MODEL_VARIABLE}."
-            )
-        self.reward.begin(options["model"], options.get("processing_class"))
+        if not self.reward.bound:
+            self.reward.begin(options["model"], options.get("processing_class"), args)
 
 
 def frozen_copy(model: Any) -> Any:
@@ -146,8 +141,17 @@ class AGSERReward:
         """Whether it has a model, or has one named."""
         return self._bound.scorer is not None or self.model is not None or bool(os.environ.get(MODEL_VARIABLE))
 
-    def begin(self, policy: Any, tokenizer: Any) -> None:
-        """Takes a model as reference: a copy of it, its base, or itself."""
+    def begin(self, policy: Any, tokenizer: Any, args: Any = None) -> None:
+        """Takes a model as reference: a copy of it, its base, or itself.
+
+        Raises:
+            ValueError: training with ``args`` splits the model between processes.
+        """
+        if getattr(args, "deepspeed", None) or getattr(args, "fsdp", None) or shards_the_model():
+            raise ValueError(
+                f"The reward {self.name!r} cannot take a model that DeepSpeed or FSDP splits as its reference; name "
+                f"one in its option model, or in the environment variable {MODEL_VARIABLE}."
+            )
         if self.reference == "frozen":
             if hasattr(policy, "disable_adapter"):
                 self._bound.without_adapter = policy

@@ -18,6 +18,7 @@ from typing import Any
 from trl_r1.rollout.engine import ChangeLogits, Rollout, generate
 from trl_r1.rollout.sampling import SamplingOptions
 from trl_r1.rollout.support import disagreement, sampling_options, why_not_model
+from trl_r1.sharding import is_sharded
 
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,6 @@ def _why_not_trainer(trainer: Any) -> str | None:
         return "use_vllm=True generates with vLLM"
     if getattr(trainer, "use_transformers_continuous_batching", False):
         return "use_transformers_continuous_batching=True has a generator of its own"
-    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
-    if trainer.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3):
+    if is_sharded(trainer):
         return "under FSDP and DeepSpeed ZeRO-3 no process holds the whole model"
     return None

@@ -1,8 +1,9 @@
 """Rewards while the rollout still runs: a group is scored as soon as its last completion ends.
 
 Every reward function gets a thread of its own and is called once per group, one group at a time, so it needs no lock. What
-this gains is what a reward waits for outside Python (a verifier process, a sandbox, a server). Rewards that are models,
-async functions, or that compare completions across groups keep being called once, on the whole batch.
+this gains is what a reward waits for outside Python (a verifier process, a sandbox, a server). Rewards that are models or
+ask the policy itself (agser; it is busy sampling), async functions, and those that compare completions across groups keep
+being called once, on the whole batch.
 """
 
 from __future__ import annotations
@@ -119,11 +120,13 @@ class EarlyRewards:
 
 
 def _plain(function: Any) -> bool:
-    """Whether a reward function is neither a model nor asynchronous."""
+    """Whether a reward function is neither a model, nor asynchronous, nor one that asks the policy (it can be ``bound``)."""
     while isinstance(function, functools.partial):
         function = function.func
     called = (function, getattr(function, "__call__", None))  # noqa: B004
-    return not isinstance(function, nn.Module) and not any(inspect.iscoroutinefunction(one) for one in called)
+    if isinstance(function, nn.Module) or hasattr(function, "bound"):
+        return False
+    return not any(inspect.iscoroutinefunction(one) for one in called)
 
 
 def _answer(parts: list[tuple[list[Any], _Notes]]) -> Callable[..., list[Any]]:
