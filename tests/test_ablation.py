@@ -38,6 +38,14 @@ def test_fixed_weights_are_the_last_of_the_schedule():
     assert options == {"layers": [{"name": "symbolic", "weight": 0.4}, {"name": "logic", "weight": 0.6}]}
 
 
+def test_rewards_may_be_written_as_names():
+    assert drop({"rewards": ["accuracy", "logic"]}, "logic")["rewards"] == [
+        {"name": "accuracy", "weight": 1.0, "options": {}}
+    ]
+    with pytest.raises(ValueError, match="nothing to drop"):
+        drop({"rewards": [{"name": "repetition", "options": {"schedule": {"0": [1.0]}}}]}, "dynamic_weights")
+
+
 def test_what_is_dropped_leaves_the_recipe_as_it_was():
     whole = recipe()
     before = json.dumps(whole)

@@ -158,3 +158,9 @@ def test_by_default_the_sampler_is_trls(tiny, tmp_path):
         tiny, tmp_path, curriculum="none", curriculum_regrade=False, max_steps=1, save_strategy="no",
     )  # fmt: skip
     assert type(trainer._train_sampler) is RepeatSampler
+
+
+def test_what_may_stand_in_for_a_batch_has_its_levels():
+    curriculum = Curriculum("ordered", [3, 1, 1, 2, 1], 2, 2, 0)
+    assert {curriculum.levels[row] for row in next(curriculum.epoch())} == {1}
+    assert curriculum.alike() == [1, 2, 4]

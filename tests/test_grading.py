@@ -1,6 +1,7 @@
 """Rows in, rows with levels out; the command tells mistakes in one sentence."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
@@ -101,3 +102,16 @@ def test_the_command_tells_mistakes(source, tmp_path, monkeypatch, capsys, argum
     assert cli.main(["data", "grade", *(a.replace("{rows}", str(source)) for a in arguments)]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_gold_that_cannot_be_read_says_nothing_about_the_problem():
+    rows = Dataset.from_list([{"solution": "6"}, {"solution": "?"}])
+    texts = ["<think>1. a. 2. b.</think> 6"] * 16
+    read, unread = (
+        SimpleNamespace(texts=texts, verdicts=[right] * 16, judged=judged)
+        for right, judged in ((False, True), (False, False))
+    )
+    graded = grade_rows(rows, Columns(), [read, unread], step_range=(0, 20))
+    assert graded["trl_r1_level"][0] == 5  # no sample solved it, in few steps
+    assert graded["trl_r1_level"][1] < 4  # nobody could have; its steps are few
+    assert graded["trl_r1_tried"] == [16, None]

@@ -23,6 +23,7 @@ from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.evaluation.curves import read_metrics, series
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference
 from trl_r1.files import replace_file
+from trl_r1.options import read_rewards
 
 
 Recipe = dict[str, Any]
@@ -40,13 +41,13 @@ ARTICLE = {  # what the article says a part is worth; its setting is not describ
 
 def _without_reward(recipe: Recipe, name: str) -> bool:
     """Takes a reward out of the list, and a layer out of every layered reward; whether there was one."""
-    rewards = recipe.get("rewards") or []
-    kept = [entry for entry in rewards if entry.get("name") != name]
+    rewards = read_rewards(recipe["rewards"]) if recipe.get("rewards") else []
+    kept = [entry for entry in rewards if entry["name"] != name]
     found = len(kept) < len(rewards)
     for entry in kept:
-        options = entry.get("options") or {}
+        options = entry["options"]
         layers = options.get("layers")
-        if entry.get("name") != "layered" or not layers:
+        if entry["name"] != "layered" or not layers:
             continue
         place = next((n for n, layer in enumerate(layers) if _name(layer) == name), None)
         if place is None:
@@ -72,12 +73,12 @@ def _name(layer: Any) -> Any:
 def _without_schedule(recipe: Recipe) -> bool:
     """Fixes the weights of every layered reward at what the schedule ends with."""
     found = False
-    for entry in recipe.get("rewards") or []:
-        options = entry.get("options") or {}
-        schedule = options.pop("schedule", None)
-        if not schedule:
+    recipe["rewards"] = read_rewards(recipe["rewards"]) if recipe.get("rewards") else []
+    for entry in recipe["rewards"]:
+        options = entry["options"]
+        if entry["name"] != "layered" or not options.get("layers") or not options.get("schedule"):
             continue
-        found = True
+        found, schedule = True, options.pop("schedule")
         last = schedule[max(schedule, key=float)]
         layers = [dict(layer) if isinstance(layer, Mapping) else {"name": layer} for layer in options["layers"]]
         for place, layer in enumerate(layers):

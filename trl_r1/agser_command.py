@@ -36,25 +36,25 @@ def main(argv: list[str] | None = None) -> int:
     for command in (scoring, evaluating, hacking):
         command.add_argument("--model", required=True, help="hub id, folder, or mini:knowledge[-templated]")
         command.add_argument("--dtype", default="auto", help="of its weights (default: auto)")
-        command.add_argument(
-            "--endpoint", help="who answers instead: an OpenAI-compatible server, such as http://.../v1"
-        )
-        command.add_argument("--endpoint-model", help="the model's name there (default: --model)")
         command.add_argument("--k", type=float, default=2 / 3, help="share of attentive tokens (default: 2/3)")
         command.add_argument("--lam", type=float, default=1.0, help="weight of the attentive agreement (default: 1)")
         command.add_argument("--layers", default="mean", help="mean, first, middle, last, max")
-        command.add_argument("--rows", default="last", help="last (the paper), answer")
         command.add_argument("--measure", default="norm", help="norm, attention")
         command.add_argument("--consistency", default="unicode", help="unicode, rouge_score, tokens")
         command.add_argument("--max-new-tokens", type=int, default=64, help="of every answer (default: 64)")
         command.add_argument("--batch-size", type=int, default=16, help="(default: 16)")
         command.add_argument("--seed", type=int, default=0, help="of samples, splits and miniatures (default: 0)")
+    for command in (scoring, evaluating):
+        command.add_argument("--rows", default="last", help="last (the paper), answer")
+        command.add_argument(
+            "--endpoint", help="who answers instead: an OpenAI-compatible server, such as http://.../v1"
+        )
+        command.add_argument("--endpoint-model", help="the model's name there (default: --model)")
+    hacking.set_defaults(rows="last", endpoint=None)  # the reward's
     chosen = parser.parse_args(argv)
-    from trl_r1.data.engines import EngineError
-
     try:
         return {"score": score, "evaluate": evaluate, "hacks": hacks}[chosen.command](chosen)
-    except (ValueError, OSError, ImportError, RuntimeError, EngineError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"trl-r1 agser: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 

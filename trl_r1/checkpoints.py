@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import TrainerState
@@ -17,6 +18,13 @@ from transformers.trainer_callback import TrainerState
 logger = logging.getLogger(__name__)
 
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+def checkpoint_folder(trainer: Trainer, trial: Any = None) -> Path:
+    """Where a trainer writes the checkpoint of its present step; made if it is not there yet."""
+    folder = Path(trainer._get_output_dir(trial=trial)) / f"checkpoint-{trainer.state.global_step}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def what_is_broken(checkpoint: str | os.PathLike) -> str | None:

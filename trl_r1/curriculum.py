@@ -25,6 +25,7 @@ from typing import Any
 from accelerate.utils import gather_object
 from torch.utils.data import Sampler
 
+from trl_r1.checkpoints import checkpoint_folder
 from trl_r1.difficulty import LEVELS, STATED_COLUMNS, grade, stated_difficulty
 from trl_r1.files import replace_file
 
@@ -77,6 +78,11 @@ class Curriculum:
         before = 1.0 - (self.levels[row] - 0.5) / len(LEVELS)  # the pass rate in the middle of its level
         rate = (PRIOR * before + self.right[row]) / (PRIOR + tried)
         return min(6.0, max(1.0, 0.5 + len(LEVELS) * (1.0 - rate)))
+
+    def alike(self) -> list[int]:
+        """The rows of the levels that the last batch had: what may stand in for one of it."""
+        levels = {round(self.level(row)) for row in self.picked[-1]}
+        return [row for row in range(len(self.levels)) if round(self.level(row)) in levels]
 
     def observe(self, rows: Sequence[int], right: Sequence[float | None]) -> None:
         """Counts completions: for each its row and its reward in [0, 1]; None where it was not judged."""
@@ -258,8 +264,7 @@ class GradedPrompts:
 
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
         if self._curriculum is not None and self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            replace_file(folder / STATE_FILE, json.dumps(self._curriculum.state()))
+            replace_file(checkpoint_folder(self, trial) / STATE_FILE, json.dumps(self._curriculum.state()))
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
 
     def _load_optimizer_and_scheduler(self: Any, checkpoint: Any) -> None:

@@ -80,13 +80,16 @@ class DynamicSampling:
         return batch
 
     def _draw(self, count: int, number: int) -> list[int]:
-        """Numbers of `count` rows of the training set, other ones in every process."""
+        """Numbers of `count` rows of the training set, other ones in every process; with a curriculum, of the levels that
+        the batch has."""
         trainer = self.trainer
+        curriculum = trainer._curriculum
+        rows = range(len(trainer.train_dataset)) if curriculum is None else curriculum.alike()
         state = trainer.accelerator
         seed = hash((trainer.args.seed, trainer.state.global_step, trainer._step, number)) % 2**63
-        order = torch.randperm(len(trainer.train_dataset), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
         places = torch.arange(count) * state.num_processes + state.process_index
-        return order[places % len(order)].tolist()
+        return [rows[place] for place in order[places % len(order)].tolist()]
 
     def _notes(self) -> tuple[dict[str, list[Any]], dict[str, int]]:
         """The logged columns and the number of entries of every metric, before a refill adds its own."""

@@ -69,6 +69,12 @@ def run(chosen: argparse.Namespace) -> int:
         graded.to_parquet(str(output))
     else:
         graded.to_json(str(output), force_ascii=False)
+    unread = sum(not problem.judged for problem in problems or ())
+    if unread:
+        print(
+            f"{unread} gold answers cannot be read, so their rows are graded by steps and what they state; "
+            "`trl-r1 data check` names them."
+        )
     counts = histogram(graded["trl_r1_level"])
     print(f"{len(graded)} rows graded in {time.monotonic() - started:.1f} s: {output}")
     for level, count in counts.items():

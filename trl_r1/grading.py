@@ -39,13 +39,12 @@ class Columns:
 
 def measured(problem: Problem) -> dict[str, Any]:
     """What sampling has shown of a problem: right answers, samples, and the median steps of the right ones (of all, where
-    none is right)."""
+    none is right). Of one whose gold answer cannot be read: the steps alone, for nobody could have been right."""
     chosen = [text for text, right in zip(problem.texts, problem.verdicts) if right] or problem.texts
-    return {
-        "right": sum(bool(verdict) for verdict in problem.verdicts),
-        "tried": len(problem.texts),
-        "steps": float(statistics.median(reasoning_steps(reasoning(text)) for text in chosen)),
-    }
+    steps = float(statistics.median(reasoning_steps(reasoning(text)) for text in chosen))
+    if not problem.judged:
+        return {"steps": steps}
+    return {"right": sum(bool(verdict) for verdict in problem.verdicts), "tried": len(problem.texts), "steps": steps}
 
 
 def evidence(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:

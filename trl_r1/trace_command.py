@@ -47,18 +47,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def problems_of(chosen: argparse.Namespace, *more: str) -> list[dict[str, Any]]:
     """Rows as ``data.traces`` takes them."""
+    from trl_r1.curriculum import levels_of
     from trl_r1.data.columns import load_rows, require_columns
 
     rows = load_rows(chosen.rows, chosen.split)
-    if chosen.level_column not in rows.column_names:
-        raise ValueError(
-            f"{chosen.rows} has no column {chosen.level_column!r} with levels from 1 to 6. Grade the problems first: "
-            f"trl-r1 data grade {chosen.rows} graded.jsonl ..."
-        )
+    levels = levels_of(rows, chosen.level_column)
     named = {"question": chosen.question_column, "solution": chosen.solution_column}
     require_columns(rows, {**named, **{name: getattr(chosen, f"{name}_column") for name in more}}, chosen.rows)
-    renamed = {**named, "level": chosen.level_column}
-    return [{**row, **{name: row[column] for name, column in renamed.items()}} for row in rows]
+    return [
+        {**row, **{name: row[column] for name, column in named.items()}, "level": level}
+        for row, level in zip(rows, levels, strict=True)
+    ]
 
 
 def make(chosen: argparse.Namespace) -> int:
@@ -107,6 +106,8 @@ def annotate(chosen: argparse.Namespace) -> int:
 
     folder, problems = Path(chosen.folder), problems_of(chosen, "text")
     made = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
+    taken = {row["question"] for row in made.rows}
+    problems = [problem for problem in problems if str(problem["question"]) not in taken]
     texts = [traces.spoken(str(problem[chosen.text_column])) for problem in problems]
     rows, counted = traces.judged(problems, texts, chosen.source or Path(chosen.rows).name)
     made.funnel["taken"] += len(rows)
@@ -115,9 +116,7 @@ def annotate(chosen: argparse.Namespace) -> int:
         level: [row for row in rows if row["level"] == level and " " not in row["kind"]] for level in traces.LEVELS
     }
     while len(made.rows) < chosen.target and (level := traces.thinnest(made.levels(), waiting)) is not None:
-        row = waiting[level].pop(0)
-        made.rows.append(row)
-        made.funnel[f"kept {row['kind']}"] += 1
+        traces.take(made, [waiting[level].pop(0)], chosen.target, wrong_share=1.0)
     traces.save(folder, made, chosen.title)
     return told(made, folder, chosen)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import textwrap
 from dataclasses import fields
@@ -31,12 +30,13 @@ from trl_r1.advantages import (
     weighted_sum,
     weighted_sum_of_normalized,
 )
-from trl_r1.checkpoints import SaveAtBoundary, resolve_resume
+from trl_r1.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
 from trl_r1.config import R1GRPOConfig
 from trl_r1.critic.connect import CriticAdvantages
 from trl_r1.curriculum import GradedPrompts
 from trl_r1.dynamic import DynamicSampling
 from trl_r1.fast import FastGRPOTrainer, loss_mask
+from trl_r1.files import replace_file
 from trl_r1.kl import (
     AdaptiveBeta,
     as_product,
@@ -402,16 +402,14 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
 
     def _save_checkpoint(self, model, trial):
         if self.args.should_save:  # before the parent's files: its trainer_state.json marks a checkpoint as complete
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = checkpoint_folder(self, trial)
             if self._moving_reference is not None:
                 self._moving_reference.save(folder)
             state = {"beta": float(self.beta), "left_over": self._left_over()}
-            partial = folder / (STATE_FILE + ".partial")
-            partial.write_text(json.dumps(state))
-            os.replace(partial, folder / STATE_FILE)
+            replace_file(folder / STATE_FILE, json.dumps(state))
         if self._paths is not None:  # every process its own
-            self._paths.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
+            self._paths.save(checkpoint_folder(self, trial))
+            self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint):

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from trl_r1.advantages import dead_groups, weighted_sum
 from trl_r1.fast import loss_mask
+from trl_r1.files import replace_file
 
 
 RIGHT = 1.0  # score of the verifying reward from which a completion counts as right
@@ -146,9 +147,8 @@ class VerifiedPaths:
         return Path(folder) / f"verified_paths_{self.trainer.accelerator.process_index}.json"
 
     def save(self, folder: str | os.PathLike) -> None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
         kept = [[list(prompt), asdict(path)] for prompt, path in self.paths.items()]
-        self._file(folder).write_text(json.dumps(kept), encoding="utf-8")
+        replace_file(self._file(folder), json.dumps(kept))
 
     def load(self, folder: str | os.PathLike) -> None:
         """Takes up what `save` left; a checkpoint without it starts with none."""

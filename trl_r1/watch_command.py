@@ -45,14 +45,14 @@ def watch(folder: Path, once: bool = False, every: float = 2.0) -> int:
     shown = ""
     while True:
         run = find_run(folder)
-        finished = (run / SUMMARY).is_file()
+        finished = (folder / SUMMARY).is_file()  # of a pipeline: of all its stages
         text = screen(run, shutil.get_terminal_size((100, 24)).columns)
         if text != shown:
             print(f"{CLEAR if sys.stdout.isatty() and not once else ''}{text}", flush=True)
             shown = text
         if once:
             return int(any(row["level"] == "alarm" for row in every_alarm(run)))
-        if finished and run == folder:
-            print(f"Finished; its report is {os.path.join(run, 'report.md')}.")
+        if finished:
+            print(f"Finished; its report is {os.path.join(folder, 'report.md')}.")
             return 0
         time.sleep(every)

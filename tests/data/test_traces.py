@@ -154,7 +154,14 @@ def test_existing_texts_are_annotated_from_the_command(tmp_path, capsys):
     assert row["kind"] == "right"
     assert [step["text"] for step in row["steps"]] == ["48/2 = 24", "48+24 = 72"]
     assert load(folder).funnel["right answer, wrong step"] == 1
+    again = ["traces", "annotate", str(tmp_path / "rows.jsonl"), str(folder), *options, "--target", "5"]
+    assert cli.main(again) == 1  # what is there is not taken twice
+    assert len(load(folder).rows) == 1
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(json.dumps({**rows[0], "trl_r1_level": 7}) + "\n")
     capsys.readouterr()
+    assert cli.main(["traces", "annotate", str(bad), str(folder), *options]) == 2
+    assert "Row 0 has 7 in 'trl_r1_level'" in capsys.readouterr().err
     assert cli.main(["traces", "verify", str(folder)]) == 0
     assert "2 formal steps of 1 traces replayed, 0 differ." in capsys.readouterr().out
 
@@ -163,7 +170,7 @@ def test_existing_texts_are_annotated_from_the_command(tmp_path, capsys):
     ("arguments", "sentence"),
     [
         (["verify", "nowhere"], f"holds no {FILE}"),
-        (["make", "mini:train-tiny", "out", "--model", "mini:base-tiny"], "Grade the problems first"),
+        (["make", "mini:train-tiny", "out", "--model", "mini:base-tiny"], "Grade them first"),
         (["annotate", "nowhere.jsonl", "out", "--text-column", "a"], "nowhere.jsonl"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from trl_r1 import compat
+from trl_r1.checkpoints import checkpoint_folder
 from trl_r1.critic.critic import Critic, check_checkpoint
 from trl_r1.critic.options import CriticOptions
 from trl_r1.critic.token_rewards import TokenPlaces, spans_of, token_rewards
@@ -214,9 +214,7 @@ class CriticAdvantages:
 
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
         if self._critic is not None and self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            folder.mkdir(parents=True, exist_ok=True)
-            self._critic.save(folder)
+            self._critic.save(checkpoint_folder(self, trial))
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
 
     def _load_optimizer_and_scheduler(self: Any, checkpoint: Any) -> None:

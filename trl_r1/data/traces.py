@@ -192,17 +192,18 @@ def make(
         pairs = [(p, draw) for p, draws in zip(chosen, drawn, strict=True) for draw in draws]
         made.funnel["drawn"] += len(pairs)
         made.funnel["cut off"] += sum(draw.clipped for _, draw in pairs)
+        made.funnel["refused"] += sum(bool(draw.refused) and not draw.clipped for _, draw in pairs)
         pairs = [(p, draw) for p, draw in pairs if not draw.clipped and not draw.refused]
         rows, counted = judged([p for p, _ in pairs], [draw.text for _, draw in pairs], source, reward)
         made.funnel.update({why: count for why, count in counted.items() if " " in why})
-        _take(made, rows, target, wrong_share)
+        take(made, rows, target, wrong_share)
         round_number += 1
         if save_batch is not None:
             save_batch(made)
     return made
 
 
-def _take(made: Made, rows: Sequence[dict[str, Any]], target: int, wrong_share: float) -> None:
+def take(made: Made, rows: Sequence[dict[str, Any]], target: int, wrong_share: float) -> None:
     """Adds what is kept of a batch: at most one right and one wrong trace per question, the quota of wrong ones held."""
     seen = {(row["question"], row["kind"]) for row in made.rows}
     for row in sorted(rows, key=lambda row: row["kind"]):  # right before wrong
