@@ -63,7 +63,7 @@ def build(chosen: argparse.Namespace, cut: Any = None):
     """The scorer of the options."""
     from trl import ModelConfig
 
-    from trl_r1.agser import AGSERScorer, miniature
+    from trl_r1.agser import AGSERScorer
     from trl_r1.data.engines import Endpoint
     from trl_r1.evaluation.models import find_policy, load_policy
     from trl_r1.startup import quiet_libraries
@@ -74,10 +74,7 @@ def build(chosen: argparse.Namespace, cut: Any = None):
         name = chosen.endpoint_model or chosen.model
         engine = Endpoint(chosen.endpoint, name, temperature=0.0, max_new_tokens=chosen.max_new_tokens)
         engine.check()
-    if miniature.is_miniature(chosen.model):
-        path = miniature.resolve(chosen.model, chosen.seed)
-    else:
-        path = find_policy(chosen.model, chosen.seed)
+    path = find_policy(chosen.model, chosen.seed)
     model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=chosen.dtype))
     return AGSERScorer(
         model, tokenizer, chosen.k, chosen.lam, chosen.layers, chosen.rows, chosen.measure, chosen.consistency, engine,

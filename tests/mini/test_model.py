@@ -135,6 +135,7 @@ def test_a_build_holds_the_lock_and_shows_no_folder_before_it_is_done(tmp_path, 
         code = "import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(timeout=0)"
         asked = subprocess.run([sys.executable, "-c", code, f"{path}.lock"], capture_output=True, text=True)
         seen.extend([path.exists(), "could not be acquired" in asked.stderr])
+        return {}
 
     monkeypatch.setattr(model, "pretrain", pretrain)
     build_base(path, 0, "tiny")

@@ -13,7 +13,7 @@ from trl_r1.mini.store import load_split, resolve_model
 def test_a_model_is_built_once_below_the_cache_of_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("TRL_R1_CACHE", str(tmp_path))
     built = []
-    monkeypatch.setattr(model, "pretrain", lambda folder, seed, scale: built.append((seed, scale)))
+    monkeypatch.setattr(model, "pretrain", lambda folder, seed, scale: built.append((seed, scale)) or {})
     first, again, other = (resolve_model("mini:base-tiny", seed) for seed in (0, 0, 1))
     assert first == again != other
     assert Path(first).is_dir()
@@ -23,7 +23,7 @@ def test_a_model_is_built_once_below_the_cache_of_the_environment(tmp_path, monk
 
 def test_a_changed_recipe_is_another_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TRL_R1_CACHE", str(tmp_path))
-    monkeypatch.setattr(model, "pretrain", lambda folder, seed, scale: None)
+    monkeypatch.setattr(model, "pretrain", lambda folder, seed, scale: {})
     before = resolve_model("mini:base")
     changed = tmp_path / "world.py"
     changed.write_bytes(Path(store.world.__file__).read_bytes() + b"\n")

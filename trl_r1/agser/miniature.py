@@ -17,20 +17,14 @@ Shape after InterrogateLLM's Books (Yehuda et al. 2024, arXiv:2403.02889), which
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 import random
-import shutil
-import tempfile
-import time
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch.nn import functional
 
 
@@ -119,23 +113,14 @@ def resolve(name: str, seed: int = 0) -> str:
     Raises:
         ValueError: there is no such miniature.
     """
-    from trl_r1.mini.store import cache
+    from trl_r1.mini.once import build_once
+    from trl_r1.mini.store import cache, recipe_version
 
     if name not in MODELS:
         raise ValueError(f"{name!r} is no miniature of AGSER's. Choose one of: {', '.join(MODELS)}.")
-    version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
+    version = recipe_version(sys.modules[__name__])
     path = cache() / f"{name.removeprefix('mini:')}-seed{seed}-{version}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-            try:
-                train(building, seed, *MODELS[name])
-                building.chmod(0o755)
-                os.replace(building, path)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-    return str(path)
+    return str(build_once(path, lambda folder: train(folder, seed, *MODELS[name])))
 
 
 def build_tokenizer() -> Any:
@@ -159,7 +144,7 @@ def build_tokenizer() -> Any:
 
 
 def train(folder: Path, seed: int, style: str, layers: int = 2, steps: int = STEPS) -> dict[str, Any]:
-    """Reads the pages of a world and leaves model and tokenizer in ``folder``; returns and writes what it cost.
+    """Reads the pages of a world and leaves model and tokenizer in ``folder``; returns what was asked for.
 
     Half of the questions are read with up to half of their words left out, as people ask; a sub-query is then not
     something the model has never seen the like of.
@@ -167,52 +152,38 @@ def train(folder: Path, seed: int, style: str, layers: int = 2, steps: int = STE
     from tqdm.auto import tqdm
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    started, tokenizer, rng = time.process_time(), build_tokenizer(), random.Random(f"pages {seed}")
+    tokenizer, rng = build_tokenizer(), random.Random(f"pages {seed}")
     books = [book for book in draw_books(seed) if book.told is not None]
     often = [book for book in books if book.kind != "rare"]
     rare = [book for book in books if book.kind == "rare"]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512 // layers, num_hidden_layers=layers,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True,
-            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
-        model = LlamaForCausalLM(config)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-        )
-        bar = tqdm(range(steps), desc=f"Training the {style} knowledge model, seed {seed}", mininterval=2.0)
-        for step in bar:
-            chosen = [rng.choice(rare) if rng.random() < RARE_SHARE else rng.choice(often) for _ in range(BATCH)]
-            ids, targets = page(chosen, tokenizer, rng, style)
-            for group in optimizer.param_groups:
-                group["lr"] = (
-                    LEARNING_RATE * min(1.0, (step + 1) / 40) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
-                )
-            hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-            wanted = targets[:, 1:]
-            loss = functional.cross_entropy(model.lm_head(hidden[wanted >= 0]), wanted[wanted >= 0])
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            if step % 20 == 0:
-                bar.set_postfix(loss=f"{loss.item():.3f}")
-    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512 // layers, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    bar = tqdm(range(steps), desc=f"Training the {style} knowledge model, seed {seed}", mininterval=2.0)
+    for step in bar:
+        chosen = [rng.choice(rare) if rng.random() < RARE_SHARE else rng.choice(often) for _ in range(BATCH)]
+        ids, targets = page(chosen, tokenizer, rng, style)
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 40) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
+        wanted = targets[:, 1:]
+        loss = functional.cross_entropy(model.lm_head(hidden[wanted >= 0]), wanted[wanted >= 0])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    cost = {
-        "seed": seed,
-        "style": style,
-        "layers": layers,
-        "steps": steps,
-        "cpu_seconds": round(time.process_time() - started, 1),
-    }
-    (folder / "mini.json").write_text(json.dumps(cost) + "\n", encoding="utf-8")
-    return cost
+    return {"seed": seed, "style": style, "layers": layers, "steps": steps}
 
 
 def page(books: list[Book], tokenizer: Any, rng: random.Random, style: str) -> tuple[torch.Tensor, torch.Tensor]:

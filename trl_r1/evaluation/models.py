@@ -27,6 +27,10 @@ def find_policy(name: str | None, seed: int = 0) -> str:
     """
     if not name:
         raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
+    if name.startswith("mini:knowledge"):
+        from trl_r1.agser.miniature import resolve
+
+        return resolve(name, seed)
     if name.startswith("mini:"):
         from trl_r1.mini.store import resolve_model
 

@@ -10,20 +10,14 @@ Tags          ``<think>`` and its kin are added tokens with ``special=False``: T
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import random
 import re
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional
@@ -31,6 +25,7 @@ from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trl_r1.mini.corpus import Document, draw_corpus
+from trl_r1.mini.once import build_once
 from trl_r1.mini.world import DIGITS, NAMES, name_term
 
 
@@ -71,10 +66,7 @@ BUCKET = 4096  # documents sorted by length together: less padding, and the orde
 def build_base(path: str | Path, seed: int = 0, scale: str = "demo") -> Path:
     """Pre-trains a base model from a seed and leaves it in ``path``; a folder already there is kept as it is.
 
-    The folder appears at once and complete: it is built beside ``path`` and renamed. Of two processes that ask for the
-    same path one builds, the other waits and finds it. Equal seed and scale give equal weights on one kind of
-    processor: training runs in one thread, whatever the caller's setting, because the order of float sums depends on
-    the number of threads.
+    Equal seed and scale give equal weights on one kind of processor (``build_once``).
 
     Args:
         path: the folder to leave behind.
@@ -86,45 +78,20 @@ def build_base(path: str | Path, seed: int = 0, scale: str = "demo") -> Path:
     """
     if scale not in SCALES:
         raise ValueError(f"The mini base has no scale {scale!r}. Choose one of: {', '.join(SCALES)}.")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-            try:
-                pretrain(building, seed, scale)
-                building.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache from its other users
-                os.replace(building, path)
-            finally:
-                shutil.rmtree(building, ignore_errors=True)
-    return path
+    return build_once(Path(path), lambda folder: pretrain(folder, seed, scale))
 
 
-def pretrain(folder: Path, seed: int, scale: str) -> None:
-    """Draws the corpus, trains tokenizer and model on it, and saves both in ``folder``."""
-    size, started, cpu_started = SCALES[scale], time.perf_counter(), time.process_time()
+def pretrain(folder: Path, seed: int, scale: str) -> dict[str, object]:
+    """Draws the corpus, trains tokenizer and model on it, and saves both in ``folder``; returns what was read."""
+    size = SCALES[scale]
     documents = draw_corpus(size.documents, seed)
     tokenizer = build_tokenizer(documents[:: max(1, len(documents) // 8000)], size.vocabulary)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = build_model(tokenizer, size)
-            tokens = train(model, tokenizer, documents, size, seed)
-    finally:
-        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    model = build_model(tokenizer, size)
+    tokens = train(model, tokenizer, documents, size, seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    cost = {
-        "seed": seed,
-        "scale": scale,
-        "documents": len(documents),
-        "tokens": tokens,
-        "wall_seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - cpu_started, 1),
-    }
-    (folder / "mini.json").write_text(json.dumps(cost, indent=2) + "\n", encoding="utf-8")
+    return {"seed": seed, "scale": scale, "documents": len(documents), "tokens": tokens}
 
 
 def build_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTokenizerFast:

@@ -10,19 +10,12 @@ Source  Ours. DeepSeek-R1 has one base, DeepSeek-V3-Base, for R1-Zero and R1. He
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import shutil
-import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -30,6 +23,7 @@ from trl_r1.mini import model as mini_model
 from trl_r1.mini.corpus import TEXTBOOK, WEB, Document, draw_corpus
 from trl_r1.mini.general import vocabulary
 from trl_r1.mini.labels import draw_web
+from trl_r1.mini.once import build_once
 
 
 GENERAL = {  # scale -> (general pages, pages of sums between them)
@@ -45,35 +39,6 @@ STUDENT = {
     "tiny": replace(mini_model.SCALES["tiny"], hidden=16, intermediate=32),
 }
 STUDENT_GENERAL = {"demo": 4_000, "tiny": 150}  # general pages among the student's
-
-
-def build_once(path: Path, make: Callable[[Path], dict[str, object]]) -> Path:
-    """``path``, made by ``make(folder)`` unless it is there; it appears at once and complete, as ``build_base``'s does.
-
-    ``make`` runs in one thread, with torch's generator put back afterwards; what it returns goes into ``mini.json``,
-    with the cost.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-            threads, started, cpu = torch.get_num_threads(), time.perf_counter(), time.process_time()
-            torch.set_num_threads(1)
-            try:
-                with torch.random.fork_rng(devices=[]):
-                    told = make(building)
-                cost = {
-                    **told,
-                    "wall_seconds": round(time.perf_counter() - started, 1),
-                    "cpu_seconds": round(time.process_time() - cpu, 1),
-                }
-                (building / "mini.json").write_text(json.dumps(cost, indent=2) + "\n", encoding="utf-8")
-                building.chmod(0o755)  # mkdtemp's 0700 would hide a shared cache from its other users
-                os.replace(building, path)
-            finally:
-                torch.set_num_threads(threads)
-                shutil.rmtree(building, ignore_errors=True)
-    return path
 
 
 def build_general(path: Path, base: Path, seed: int, scale: str) -> Path:

@@ -19,11 +19,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -31,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from tokenizers import processors
 from tqdm.auto import tqdm
 from transformers import (
@@ -45,6 +41,7 @@ from trl_r1.files import replace_file
 from trl_r1.mini import model as mini_model
 from trl_r1.mini import store, world
 from trl_r1.mini.corpus import draw_corpus
+from trl_r1.mini.once import build_once
 from trl_r1.rewards import classifier as classifier_module
 from trl_r1.rewards import damage as damage_module
 from trl_r1.rewards.classifier import Classifier
@@ -267,8 +264,7 @@ def with_new_head(name: str, max_length: int, seed: int) -> Classifier:
 def resolve_mini(name: str, seed: int = 0) -> str:
     """The folder of ``mini:semantic`` or ``mini:semantic-tiny``, built now if it is not there yet.
 
-    Built like ``mini:base`` (``trl_r1.mini.store``): once, in one thread, below the same cache, in a folder named after
-    everything it depends on; of two processes that ask one builds and the other waits. No global random state moves.
+    Built like ``mini:base`` (``build_once``), below the same cache, in a folder named after everything it depends on.
 
     Raises:
         ValueError: the mini world has no such classifier.
@@ -278,20 +274,12 @@ def resolve_mini(name: str, seed: int = 0) -> str:
     for module in (__file__, classifier_module.__file__, damage_module.__file__):
         digest.update(Path(module).read_bytes())
     path = store.cache() / f"semantic-{scale}-seed{seed}-{digest.hexdigest()[:8]}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
-            try:
-                build_mini(building, seed, scale)
-                building.chmod(0o755)
-                os.replace(building, path)
-            finally:
-                torch.set_num_threads(threads)
-                shutil.rmtree(building, ignore_errors=True)
-    return str(path)
+
+    def make(folder: Path) -> dict[str, object]:
+        build_mini(folder, seed, scale)
+        return {"seed": seed, "scale": scale}
+
+    return str(build_once(path, make))
 
 
 def build_mini(folder: Path, seed: int, scale: str) -> dict[str, Any]:
