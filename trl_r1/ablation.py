@@ -22,6 +22,7 @@ import numpy as np
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.evaluation.curves import read_metrics, series
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference
+from trl_r1.evaluation.pictures import COLOURS, canvas, save
 from trl_r1.files import replace_file
 from trl_r1.options import read_rewards
 
@@ -221,14 +222,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 def draw(outcomes: Sequence[Outcome], path: Path) -> Path:
     """Held-out pass@1 over steps: a line per arm, the mean of its seeds, and their range around it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.2))
-    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-    for found, colour in zip(outcomes, colours * (1 + len(outcomes) // len(colours)), strict=False):
+    axes = canvas("Held-out pass@1: mean of the seeds, and their range", "training step", 4.2)
+    for found, colour in zip(outcomes, COLOURS * (1 + len(outcomes) // len(COLOURS)), strict=False):
         shared = sorted(set.intersection(*(set(map(int, steps)) for steps, _ in found.curves))) if found.curves else []
         if not shared:
             continue
@@ -238,16 +233,9 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> Path:
             shared, 100 * rows.min(axis=0), 100 * rows.max(axis=0), color=colour, alpha=0.15, linewidth=0
         )
     axes.axhline(100 * MASTERED, color="grey", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("step")
-    axes.set_ylabel("held-out answers that are right, %")
+    axes.set_ylabel("right answers, %")
     axes.set_ylim(0, 102)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-    return path
+    return save(axes, path)
 
 
 def write(folder: Path, title: str, outcomes: Sequence[Outcome], command: str) -> Path:

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trl_r1.agser.evaluate import Detection
 from trl_r1.agser.scorer import Reflection
-from trl_r1.evaluation.curves import (
-    BLUE,
-    COLOURS,
-    ORANGE,
-    Curve,
-    finish,
-    style,
-)
 from trl_r1.evaluation.detection import roc_points
 from trl_r1.evaluation.metrics import auroc
-from trl_r1.files import replace_file
-
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from trl_r1.evaluation.pictures import BLUE, COLOURS, ORANGE, canvas, save
 
 
 def draw_roc(detection: Detection, path: Path) -> Path:
     """One curve per method, at most as many as there are colours; random splits are one faint grey each."""
-    figure, axes = canvas(path, "Made-up answers found", "right answers flagged (false positive rate)", 5.6)
+    axes = canvas("Made-up answers found", "right answers flagged (false positive rate)", 5.6)
     colours = iter(COLOURS * 4)
     for name, method in detection.methods.items():
         chance = name.startswith("random")
@@ -41,49 +26,31 @@ def draw_roc(detection: Detection, path: Path) -> Path:
         axes.plot(false, true, color="#B0B0B0" if chance else next(colours), linewidth=1 if chance else 2, label=label)
     axes.plot([0, 1], [0, 1], color="#E4E4E4", linewidth=1)
     axes.set_ylabel("made-up answers flagged (true positive rate)")
-    return save(figure, axes, path)
+    return save(axes, path)
 
 
 def draw_histogram(detection: Detection, path: Path) -> Path:
     """The scores of right and of made-up answers."""
-    figure, axes = canvas(path, "AGSER scores", "score", 3.8)
+    axes = canvas("AGSER scores", "score", 3.8)
     scores = np.array([found.score for found in detection.reflections])
     bad = np.array(detection.bad)
     bins = np.linspace(scores.min(), scores.max() + 1e-9, 25)
     axes.hist(scores[~bad], bins=bins, color=BLUE, alpha=0.6, label="right")
     axes.hist(scores[bad], bins=bins, color=ORANGE, alpha=0.6, label="made up")
     axes.set_ylabel("answers")
-    return save(figure, axes, path)
+    return save(axes, path)
 
 
 def draw_heat(found: Reflection, path: Path, most: int = 60) -> Path:
     """The contributions of a query's first tokens as bars; attentive ones in colour."""
     tokens, scores = found.contributions.tokens[:most], found.contributions.scores[:most]
     kept = [*found.kept, *[False] * len(tokens)]
-    figure, axes = canvas(path, "What the answer rested on", "contribution", 0.24 * len(tokens) + 1.6)
+    axes = canvas("What the answer rested on", "contribution", 0.24 * len(tokens) + 1.6)
     axes.barh(range(len(tokens)), scores, color=[BLUE if kept[i] else "#B0B0B0" for i in range(len(tokens))])
     shown = ["".join(c if c.isprintable() else "·" for c in token).replace("$", r"\$") for token in tokens]
     axes.set_yticks(range(len(tokens)), shown, fontsize=8)
     axes.invert_yaxis()
-    return save(figure, axes, path)
-
-
-def canvas(path: Path, title: str, axis: str, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: no window, no global state
-    axes = figure.add_subplot()
-    style(axes, Curve(path.name, title, lambda axes, rows: True, axis=axis))
-    return figure, axes
-
-
-def save(figure: Figure, axes: Axes, path: Path) -> Path:
-    finish(axes)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    return replace_file(path, picture.getvalue())
+    return save(axes, path)
 
 
 def heat_html(results: Sequence[Reflection]) -> str:

@@ -1,9 +1,8 @@
 """Curves: the lines of a run's ``metrics.jsonl`` in, one PNG per curve that has data out.
 
-Colours are told apart with any kind of colour vision; no picture holds a model's text.
+No picture holds a model's text.
 """
 
-import io
 import math
 import os
 import re
@@ -15,19 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trl_r1.evaluation.benchmark import Evaluation
-from trl_r1.files import read_json_lines, replace_file
+from trl_r1.evaluation.pictures import BLACK, BLUE, COLOURS, GREEN, ORANGE, PINK, RED, SKY, canvas, save
+from trl_r1.files import read_json_lines
 
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = list[dict[str, Any]]
-
-# Okabe & Ito's colours: told apart with any kind of colour vision, and in print by their lightness.
-BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#333333",
-)  # fmt: skip
-COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 
 
 def read_metrics(path: str | os.PathLike[str]) -> Rows:
@@ -207,52 +201,12 @@ def curves(before: Evaluation | None, after: Evaluation | None) -> list[Curve]:
 
 def draw_curves(folder: Path, rows: Rows, before: Evaluation | None, after: Evaluation | None) -> list[Curve]:
     """Draw every curve that has data into ``folder``; those drawn come back. A curve without data leaves no file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn = []
     for curve in curves(before, after):
-        figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # inches
-        FigureCanvasAgg(figure)  # no pyplot: no window, no global state
-        axes = figure.add_subplot()
-        style(axes, curve)
+        axes = canvas(curve.title, curve.axis)
         if curve.draw(axes, rows):
-            finish(axes)
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png", metadata={"Software": None})
-            replace_file(folder / curve.file, picture.getvalue())
+            save(axes, folder / curve.file)
             drawn.append(curve)
         else:
             (folder / curve.file).unlink(missing_ok=True)  # of an earlier report
     return drawn
-
-
-def style(axes: "Axes", curve: Curve) -> None:
-    """Quiet axes: a light grid below the data, no box."""
-    axes.set_title(curve.title, loc="left", fontsize=13, fontweight="bold", color=BLACK, pad=10)
-    axes.set_xlabel(curve.axis, color=BLACK)
-    axes.yaxis.label.set_color(BLACK)
-    axes.grid(True, color="#E4E4E4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#B0B0B0")
-    axes.tick_params(length=0, labelcolor=BLACK, labelsize=10)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-
-
-def finish(axes: "Axes") -> None:
-    """One legend for the axes and its twin, below the picture where no line runs through it."""
-    figure = axes.figure
-    entries = [part.get_legend_handles_labels() for part in figure.axes]
-    handles = [handle for found, _ in entries for handle in found]
-    labels = [label for _, found in entries for label in found]
-    if handles:
-        columns = len(handles) if sum(map(len, labels)) <= 62 else -(-len(handles) // 2)
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9.5,
-            labelcolor=BLACK,
-        )  # fmt: skip
-    steps = [x for shown in axes.get_lines() for x in np.atleast_1d(shown.get_xdata())]
-    if steps and min(steps) == max(steps):
-        axes.set_xlim(steps[0] - 1, steps[0] + 1)

@@ -7,7 +7,6 @@ longer wins     the accuracy of a judge who only looks at length, on the same pa
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from trl_r1.evaluation.curves import (
-    BLUE,
-    ORANGE,
-    Curve,
-    finish,
-    style,
-)
 from trl_r1.evaluation.markdown import environment_section, inline, percent, settings_section
 from trl_r1.evaluation.metrics import Interval, auroc_interval, bootstrap_interval
+from trl_r1.evaluation.pictures import BLUE, ORANGE, canvas, save
 from trl_r1.files import replace_file
 
 
@@ -169,19 +162,10 @@ def safety_section(folder: Path, found: Mapping[str, Safety]) -> str:
 
 def draw(path: Path, title: str, axis: str, groups: Sequence[tuple[str, Sequence[float], str]]) -> None:
     """Histograms over one another."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    style(axes, Curve(path.name, title, lambda axes, rows: True, axis=axis))
+    axes = canvas(title, axis)
     every = [value for _, values, _ in groups for value in values if math.isfinite(value)]
     bins = np.linspace(min(every), max(every) + 1e-9, 25)
     for label, values, colour in groups:
         axes.hist(values, bins=bins, color=colour, alpha=0.6, label=label)
     axes.set_ylabel("held-out rows")
-    finish(axes)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    replace_file(path, picture.getvalue())
+    save(axes, path)

@@ -5,20 +5,12 @@ A part is one dataset asked in one way; its name is ``<label>`` for zero-shot an
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trl_r1.evaluation.benchmark import Evaluation, compare, pair
-from trl_r1.evaluation.curves import (
-    BLACK,
-    COLOURS,
-    Curve,
-    finish,
-    style,
-)
 from trl_r1.evaluation.markdown import (
     environment_section,
     inline,
@@ -28,6 +20,7 @@ from trl_r1.evaluation.markdown import (
     with_interval,
 )
 from trl_r1.evaluation.metrics import Interval
+from trl_r1.evaluation.pictures import BLACK, COLOURS, canvas, save
 from trl_r1.evaluation.report import evaluation_section, samples_section
 from trl_r1.files import replace_file
 
@@ -152,13 +145,7 @@ def pass_at_k_section(folder: Path, parts: Mapping[str, Evaluation], ks: Sequenc
 
 
 def draw_pass_at_k(folder: Path, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    style(axes, Curve(PICTURE, "pass@k", lambda axes, rows: True, axis="samples k"))
+    axes = canvas("pass@k", "samples k")
     axes.set_xscale("log", base=2)
     for number, (part, points) in enumerate(curves.items()):
         axes.plot(*zip(*points), "-o", color=COLOURS[number % len(COLOURS)], markersize=4, label=part.lstrip("_"))
@@ -166,10 +153,7 @@ def draw_pass_at_k(folder: Path, curves: Mapping[str, Sequence[tuple[int, float]
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("share of problems", color=BLACK)
-    finish(axes)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    replace_file(folder / PICTURE, picture.getvalue())
+    save(axes, folder / PICTURE)
 
 
 def few_shot_section(parts: Mapping[str, Evaluation]) -> str:

@@ -6,7 +6,6 @@ A stage's summary may hold evaluations (mappings with ``pass@1``) as ``before`` 
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -242,10 +241,7 @@ def traces(plan: Pipeline, record: Record, summaries: Mapping[str, Any]) -> str:
 
 def draw(folder: Path, rows: list[Row], key: str, file: str) -> str | None:
     """A number over the stages, with its interval; None (and no file) when fewer than two evaluations have it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from trl_r1.evaluation.curves import BLACK, BLUE
+    from trl_r1.evaluation.pictures import BLACK, BLUE, canvas, save
 
     points = []
     for place, row in enumerate(rows):
@@ -257,11 +253,8 @@ def draw(folder: Path, rows: list[Row], key: str, file: str) -> str | None:
     if len(points) < 2:
         (folder / file).unlink(missing_ok=True)
         return None
-    figure = Figure(figsize=(6.4, 3.8), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     names = {"pass@1": "pass@1 after each stage", "language": "Language consistency after each stage"}
-    axes.set_title(names.get(key, key), loc="left", fontsize=13, fontweight="bold", color=BLACK, pad=10)
+    axes = canvas(names.get(key, key), "")
     values = [part[key] for _, part in points]
     spans = [(part.get("interval") or {}).get(key) or [value, value] for (_, part), value in zip(points, values)]
     below = [max(0.0, value - (low if low is not None else value)) for value, (low, _) in zip(values, spans)]
@@ -274,11 +267,6 @@ def draw(folder: Path, rows: list[Row], key: str, file: str) -> str | None:
     axes.set_xticks(range(len(values)), [label for label, _ in points], rotation=30, ha="right", fontsize=9)
     axes.set_xlim(-0.5, len(values) - 0.3)
     axes.set_ylim(-0.02, 1.05)
-    axes.grid(True, axis="y", color="#E4E4E4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, labelcolor=BLACK)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    replace_file(folder / file, picture.getvalue())
+    axes.grid(False, axis="x")
+    save(axes, folder / file)
     return file
