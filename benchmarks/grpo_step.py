@@ -266,7 +266,7 @@ def step(trainer: Any) -> dict[str, float]:
     rest = max(0.0, seconds - sum(phases.values()))
     return {
         **phases, "optimizer, loop": rest, "seconds": seconds, "cpu": cpu,
-        "useful": trainer.tokens_useful / trainer.tokens_processed,
+        "useful": float(trainer.tokens_useful) / trainer.tokens_processed,
     }  # fmt: skip
 
 

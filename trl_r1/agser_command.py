@@ -133,7 +133,7 @@ def evaluate(chosen: argparse.Namespace) -> int:
     numbers = detection.numbers()
     report = write_report(detection, Path(chosen.output), f"AGSER: {chosen.model} on {chosen.data}", numbers)
     print(table(numbers, detection))
-    print(detection.inversion())
+    print(detection.inversion)
     if groups := groups_table(detection):
         print(groups)
     print(f"{time.process_time() - started:.0f} CPU seconds; report: {report}")

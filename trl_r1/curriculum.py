@@ -19,6 +19,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ class Curriculum:
     right: dict[int, float] = field(default_factory=dict)
     tried: dict[int, int] = field(default_factory=dict)
     replay: int = 0  # batches of ``picked`` that are yet to be handed out again
+    _sorted: tuple[int, list[int]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )  # epoch, its order
 
     def __post_init__(self) -> None:
         self.per_epoch = len(self.levels) // self.batch
@@ -105,18 +109,25 @@ class Curriculum:
             left.difference_update(rows)
             yield rows
 
+    def _order(self, epoch: int) -> list[int]:
+        """All rows by level, chance deciding among equals; sorted anew only where levels move."""
+        if self._sorted is None or self._sorted[0] != epoch or self.regrade:
+            tie = random.Random(f"curriculum {self.seed} order {epoch}")
+            chance = [tie.random() for _ in self.levels]
+            order = sorted(range(len(self.levels)), key=lambda row: (self.level(row), chance[row]))
+            self._sorted = epoch, order
+        return self._sorted[1]
+
     def _next(self, left: set[int], number: int) -> list[int]:
         """The rows of batch ``number`` of the run, from those that this epoch has left."""
         rng = random.Random(f"curriculum {self.seed} {number}")
         if self.kind == "ordered":
-            tie = random.Random(f"curriculum {self.seed} order {number // self.per_epoch}")
-            chance = [tie.random() for _ in self.levels]
-            order = sorted(range(len(self.levels)), key=lambda row: (self.level(row), chance[row]))
+            order = self._order(number // self.per_epoch)
             walk = max(1, min(self.per_epoch, self.batches))  # a run shorter than an epoch leaves rows out evenly
             begin = (number % self.per_epoch) * len(order) // walk
-            ahead = [row for row in order[begin:] if row in left][: self.batch]
+            ahead = list(islice((row for row in islice(order, begin, None) if row in left), self.batch))
             missing = self.batch - len(ahead)
-            return ahead + [row for row in reversed(order[:begin]) if row in left][:missing]
+            return ahead + list(islice((row for row in reversed(order[:begin]) if row in left), missing))
         waiting = sorted(left)
         centre = 1.0 + (len(LEVELS) - 1) * min(1.0, number / max(1, self.batches - 1))
         shelves: dict[int, list[int]] = {}

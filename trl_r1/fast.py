@@ -63,7 +63,7 @@ class FastGRPOTrainer(GRPOTrainer):
     _every_row_counts: bool = False  # a subclass learns from rows whose advantages are 0 as well
     _loss_is_computed: bool = False
     tokens_processed: int = 0  # tokens that went through the policy for a loss, padding included
-    tokens_useful: int = 0  # completion tokens among them that carry a gradient
+    tokens_useful: Any = 0  # completion tokens among them that carry a gradient; an int, or a tensor ()
 
     def __init__(self, model, reward_funcs=None, args=None, *positional, **kwargs):
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
@@ -264,7 +264,10 @@ class FastGRPOTrainer(GRPOTrainer):
         counted = loss_mask(inputs)  # (B, C)
         moves = counted.any(dim=1)  # (B,)
         weight = inputs["advantages"].reshape(len(counted), -1).ne(0.0).any(dim=1)
-        self.tokens_useful += int((counted * weight[:, None]).sum())
+        if mode == "train":
+            self.tokens_useful = (
+                self.tokens_useful + (counted * weight[:, None]).sum()
+            )  # a tensor: no wait for the device
         more = self.beta != 0.0 or self._entropy_bonus_enabled or self._every_row_counts
         if not more and self.top_entropy_quantile == 1.0:
             moves = moves & weight

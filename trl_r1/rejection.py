@@ -181,7 +181,7 @@ def draw_all(
     asked = [unit for unit in todo if not prepared.pools[unit.pool].answer_column]
     with tqdm(total=total, desc="sampling", unit="text", disable=options.disable_tqdm, leave=False) as bar:
         for unit in todo:
-            if unit not in asked:
+            if prepared.pools[unit.pool].answer_column:
                 began, rows = time.time(), prepared.problems[unit.pool][unit.first : unit.last]
                 drawn = [[{"text": row["answer"], "tokens": None, "clipped": False, "refused": ""}] for row in rows]
                 samples.write(unit, placed(unit, drawn), time.time() - began)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,14 +74,14 @@ def hand_made(values, bad):
 
 def test_an_inverted_row_is_told_and_the_other_advised():
     bad = [True, False] * 20
-    told = hand_made([0.0 if b else 1.0 for b in bad], bad).inversion()
+    told = hand_made([0.0 if b else 1.0 for b in bad], bad).inversion
     assert "rows=last INVERTED" in told
     assert "rows=answer is not: use it." in told
     fine = hand_made([1.0 if b else 0.0 for b in bad], bad)
-    assert "rows=answer INVERTED" in fine.inversion()
-    fine.sweep["rows=last, measure=attention"] = Method("3", [0.0 if b else 1.0 for b in bad])
-    assert "rows=answer and rows=last, measure=attention INVERTED" in fine.inversion()
-    assert "not inverted" in hand_made([0.0] * 40, bad).inversion()
+    assert "rows=answer INVERTED" in fine.inversion
+    swept = {"rows=last, measure=attention": Method("3", [0.0 if b else 1.0 for b in bad])}
+    assert "rows=answer and rows=last, measure=attention INVERTED" in replace(fine, sweep=swept).inversion
+    assert "not inverted" in hand_made([0.0] * 40, bad).inversion
 
 
 def test_labels_must_differ(llama, byte_tokenizer):

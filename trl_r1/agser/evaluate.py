@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ class Detection:
             reflections=take(self.reflections), methods=methods(self.methods), sweep=methods(self.sweep),
         )  # fmt: skip
 
+    @cached_property
     def inversion(self) -> str:
         """A sentence on whether AGSER is inverted here, for either row and, with a sweep, for either measure: whether its
         AUROC is below one half, interval and all."""

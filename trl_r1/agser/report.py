@@ -42,7 +42,7 @@ def write_report(
         f"{len(detection.bad)} answers, {share:.1%} of them made up.{left} Brackets are 95 % bootstrap intervals over the "
         "questions; they do not speak of another model or seed.",
         table(numbers, detection),
-        detection.inversion(),
+        detection.inversion,
         groups_table(detection),
         "![ROC curves](roc.png)\n\n![Scores](scores.png)\n\n![Contributions of the first query](heat.png)\n\n"
         f"Every query's heat, the first {PAGE}: [heat.html](heat.html).",
@@ -121,7 +121,7 @@ def results(detection: Detection, numbers: dict[str, dict[str, Interval]]) -> di
         "sweep": {
             name: {"runs": m.runs, "auroc": auroc(m.values, detection.bad)} for name, m in detection.sweep.items()
         },
-        "inversion": detection.inversion(),
+        "inversion": detection.inversion,
         "groups": {name: dict(zip(("answers", "made_up", "score"), row)) for name, row in by_group(detection).items()},
     }
 

@@ -63,6 +63,7 @@ def evaluate_in_chunks(
     rank, processes = (state.process_index, state.num_processes) if state is not None else (0, 1)
     chunks = cut(problems, folder, part, chunk, seed)
     right, judged = 0.0, 0
+    here: dict[int, Evaluation] = {}
     for number, one in enumerate(chunks):
         if number % processes != rank:
             continue
@@ -71,6 +72,7 @@ def evaluate_in_chunks(
             model, tokenizer = load()
             result = evaluate(model, tokenizer, one.rows, seed=one.seed, progress=False, graders=graders, **sampling)
             result.save(one.path)
+        here[number] = result
         scored = [value for value in result.per_problem("pass@1") if value == value]
         right, judged = right + sum(scored), judged + len(scored)
         if progress is not None and rank == 0:
@@ -80,7 +82,7 @@ def evaluate_in_chunks(
             )
     if state is not None:
         state.wait_for_everyone()  # all chunks are there
-    evaluation = assemble([Evaluation.load(one.path) for one in chunks])
+    evaluation = assemble([here.get(number) or Evaluation.load(one.path) for number, one in enumerate(chunks)])
     evaluation.settings |= {"seed": seed, "chunk": chunk, **(about or {})}
     if state is not None:
         state.wait_for_everyone()  # all have read them

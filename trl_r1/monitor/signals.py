@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trl_r1.evaluation.curves import is_number
+
 
 HELD_OUT = ("heldout/pass@1", "eval_heldout/pass@1")  # ours first; then what TRL's own evaluation logs
 RULE = re.compile(r"rewards/(?=.*(?:accura|correct|solve|exact_match))(?!.*format)(.+)/mean")
@@ -59,11 +61,6 @@ def trend(values: Sequence[float]) -> Trend | None:
     return Trend(slope * (count - 1), math.sqrt(variance) * (count - 1))
 
 
-def finite(value: Any) -> bool:
-    """A number (no bool), neither NaN nor infinite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 @dataclass
 class History:
     """Series of what a run has logged. A line's place is its step; of two lines for a step the later value counts."""
@@ -75,14 +72,14 @@ class History:
         """The history of log lines that have a ``step``."""
         made = cls()
         for row in rows:
-            if finite(row.get("step")):
+            if is_number(row.get("step")):
                 made.add(int(row["step"]), row)
         return made
 
     def add(self, step: int, row: dict[str, Any]) -> None:
         """Takes a log line in."""
         for key, value in row.items():
-            if key != "step" and finite(value):
+            if key != "step" and is_number(value):
                 self.points.setdefault(key, {})[step] = float(value)
 
     def series(self, key: str) -> tuple[list[int], list[float]]:

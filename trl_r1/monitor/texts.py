@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from trl_r1.rewards.language import consistency, prompt_language
-from trl_r1.rewards.scripts import language_code
 from trl_r1.thoughts import REFLECTION_WORDS, reasoning, reasoning_steps, reflection_words
 
 
@@ -33,14 +32,12 @@ def spread_evenly(count: int, most: int) -> list[int]:
 def measure(
     completions: Sequence[Any],
     prompts: Sequence[Any] | None = None,
-    languages: Sequence[str | None] | None = None,
     count_tokens: Callable[[list[str]], list[int]] | None = None,
 ) -> dict[str, float]:
     """Metrics of a batch of completions, (N,) of each; {} of none.
 
     Args:
-        prompts: whose language a thought should be in; without them (and ``languages``) language is left out.
-        languages: codes per completion, where they are known; they win over the prompt's.
+        prompts: whose language a thought should be in; without them language is left out.
         count_tokens: lengths in tokens of many texts; without it a thought's length is left out.
 
     Returns:
@@ -61,7 +58,7 @@ def measure(
     found |= {f"reflection/{word}": sum(w[word] for w in counted) / len(counted) for word in REFLECTION_WORDS}
     shares = [
         share
-        for text, target in zip(thoughts, _targets(prompts, languages, len(thoughts)), strict=True)
+        for text, target in zip(thoughts, _targets(prompts, len(thoughts)), strict=True)
         if target is not None and (share := consistency(text, target)) is not None
     ]
     if shares:
@@ -69,22 +66,14 @@ def measure(
     return found
 
 
-def _targets(
-    prompts: Sequence[Any] | None, languages: Sequence[str | None] | None, count: int
-) -> Sequence[str | None]:
+def _targets(prompts: Sequence[Any] | None, count: int) -> list[str | None]:
+    if prompts is None:
+        return [None] * count
     known: dict[str, str | None] = {}
-    targets: list[str | None] = []
-    for row in range(count):
-        if languages is not None and languages[row]:
-            targets.append(language_code(str(languages[row])))
-        elif prompts is not None:
-            key = str(prompts[row])  # the rows of a group share their prompt
-            if key not in known:
-                known[key] = prompt_language(prompts[row])
-            targets.append(known[key])
-        else:
-            targets.append(None)
-    return targets
+    for prompt in prompts[:count]:  # the rows of a group share their prompt
+        if str(prompt) not in known:
+            known[str(prompt)] = prompt_language(prompt)
+    return [known[str(prompt)] for prompt in prompts[:count]]
 
 
 def percentiles(name: str, values: Sequence[float]) -> dict[str, float]:
