@@ -62,6 +62,7 @@ class FastGRPOTrainer(GRPOTrainer):
     _entropies: Tensor | None = None  # (B, C) of that batch
     _every_row_counts: bool = False  # a subclass learns from rows whose advantages are 0 as well
     _loss_is_computed: bool = False
+    _rotary: bool | None = None  # whether the model's positions may begin anywhere; None: not looked yet
     tokens_processed: int = 0  # tokens that went through the policy for a loss, padding included
     tokens_useful: Any = 0  # completion tokens among them that carry a gradient; an int, or a tensor ()
 
@@ -203,9 +204,12 @@ class FastGRPOTrainer(GRPOTrainer):
         """The same with the parent's own forward pass, over rows of similar length cut to what they hold."""
         (before, after), columns = lengths, logps.size(1)
         prompt_columns = ids.size(1) - columns
-        rotary = any("rotary" in name for name, _ in self.accelerator.unwrap_model(model).named_modules())
+        if self._rotary is None:
+            self._rotary = any("rotary" in name for name, _ in self.accelerator.unwrap_model(model).named_modules())
         for chunk in chunks_by_length(before + after, rows, several=self.accelerator.num_processes == 1):
-            left = int(before[chunk].max()) if rotary else prompt_columns  # learned positions count from column 0
+            left = (
+                int(before[chunk].max()) if self._rotary else prompt_columns
+            )  # learned positions count from column 0
             right = int(after[chunk].max())
             cut = slice(prompt_columns - left, prompt_columns + right)
             scored = super()._get_per_token_logps_and_entropies(
