@@ -279,6 +279,8 @@ def compare(name: str, mix_name: str, folder: Path) -> dict[str, Any]:
     for pair in range(PAIRS + 1):
         for arm, trainer in arms.items():
             found = step(trainer)
+            told = f"{name}, {mix_name}, pair {pair or 'to warm up'}, {arm}: {found['seconds']:.2f} s"
+            print(told, file=sys.stderr, flush=True)
             if pair:
                 seen[arm].append(found)
     tokens = sum(mix.get("lengths") or draw_lengths())

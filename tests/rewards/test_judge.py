@@ -46,21 +46,20 @@ class Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.requests.append((self.path, asked))
             server.headers.append(dict(self.headers))
-            server.busy += 1
-            server.most_busy = max(server.most_busy, server.busy)
             tries = sum(json.loads(a["messages"][1]["content"])["reply"] == reply for _, a in server.requests)
-        try:
-            self.answer(reply, tries)
-        finally:
-            with server.lock:
-                server.busy -= 1
+        self.answer(reply, tries)
 
     def answer(self, reply, tries):
         status, body = 200, completion('{"score": 7}')
         if reply == "slow":
             time.sleep(1.5)
         elif reply == "busy":
-            time.sleep(0.05)
+            with self.server.lock:
+                self.server.busy += 1
+                self.server.most_busy = max(self.server.most_busy, self.server.busy)
+            time.sleep(0.2)
+            with self.server.lock:  # before the reply: its reader may be back before this thread goes on
+                self.server.busy -= 1
         elif reply == "drips":
             self.send_response(200)
             self.end_headers()
