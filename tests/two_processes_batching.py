@@ -9,6 +9,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from test_batching import SMALLEST, TWO_ITERATIONS, gradients, largest_error
 
+from trl_r1.fast import scores_labels
+
 
 def main() -> None:
     tiny, folder = sys.argv[1:3]
@@ -25,7 +27,7 @@ def main() -> None:
         slow = gradients(tiny, f"{folder}/slow{number}", **options)
         fast = gradients(tiny, f"{folder}/fast{number}", batching="fast", **options)
         assert slow.accelerator.num_processes == 2
-        assert fast._packs is (attention == "sdpa")
+        assert fast._packs is (attention == "sdpa" and scores_labels())
         assert largest_error(fast, slow) <= SMALLEST, largest_error(fast, slow)
         assert fast.tokens_processed < slow.tokens_processed
     more = {
