@@ -40,9 +40,14 @@ ARTICLE = {  # what the article says a part is worth; its setting is not describ
 }
 
 
+def _rewards(recipe: Recipe) -> list[dict[str, Any]]:
+    """The recipe's rewards, however they are written, each with name, weight and options."""
+    return read_rewards(recipe["rewards"]) if recipe.get("rewards") else []
+
+
 def _without_reward(recipe: Recipe, name: str) -> bool:
     """Takes a reward out of the list, and a layer out of every layered reward; whether there was one."""
-    rewards = read_rewards(recipe["rewards"]) if recipe.get("rewards") else []
+    rewards = _rewards(recipe)
     kept = [entry for entry in rewards if entry["name"] != name]
     found = len(kept) < len(rewards)
     for entry in kept:
@@ -74,7 +79,7 @@ def _name(layer: Any) -> Any:
 def _without_schedule(recipe: Recipe) -> bool:
     """Fixes the weights of every layered reward at what the schedule ends with."""
     found = False
-    recipe["rewards"] = read_rewards(recipe["rewards"]) if recipe.get("rewards") else []
+    recipe["rewards"] = _rewards(recipe)
     for entry in recipe["rewards"]:
         options = entry["options"]
         if entry["name"] != "layered" or not options.get("layers") or not options.get("schedule"):

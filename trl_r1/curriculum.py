@@ -62,9 +62,8 @@ class Curriculum:
     right: dict[int, float] = field(default_factory=dict)
     tried: dict[int, int] = field(default_factory=dict)
     replay: int = 0  # batches of ``picked`` that are yet to be handed out again
-    _sorted: tuple[int, list[int]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )  # epoch, its order
+    # an epoch and its order
+    _sorted: tuple[int, list[int]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.per_epoch = len(self.levels) // self.batch

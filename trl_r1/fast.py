@@ -207,9 +207,8 @@ class FastGRPOTrainer(GRPOTrainer):
         if self._rotary is None:
             self._rotary = any("rotary" in name for name, _ in self.accelerator.unwrap_model(model).named_modules())
         for chunk in chunks_by_length(before + after, rows, several=self.accelerator.num_processes == 1):
-            left = (
-                int(before[chunk].max()) if self._rotary else prompt_columns
-            )  # learned positions count from column 0
+            # learned positions count from column 0
+            left = int(before[chunk].max()) if self._rotary else prompt_columns
             right = int(after[chunk].max())
             cut = slice(prompt_columns - left, prompt_columns + right)
             scored = super()._get_per_token_logps_and_entropies(
@@ -269,9 +268,8 @@ class FastGRPOTrainer(GRPOTrainer):
         moves = counted.any(dim=1)  # (B,)
         weight = inputs["advantages"].reshape(len(counted), -1).ne(0.0).any(dim=1)
         if mode == "train":
-            self.tokens_useful = (
-                self.tokens_useful + (counted * weight[:, None]).sum()
-            )  # a tensor: no wait for the device
+            # a tensor: no wait for the device
+            self.tokens_useful = self.tokens_useful + (counted * weight[:, None]).sum()
         more = self.beta != 0.0 or self._entropy_bonus_enabled or self._every_row_counts
         if not more and self.top_entropy_quantile == 1.0:
             moves = moves & weight

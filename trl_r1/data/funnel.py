@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.data.shards import write_or_tell
-from trl_r1.evaluation.curves import COLOURS
 from trl_r1.evaluation.markdown import environment_section, fenced, inline, settings_section
+from trl_r1.evaluation.pictures import COLOURS
 
 
 PICTURE = "funnel.png"

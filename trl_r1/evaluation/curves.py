@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trl_r1.evaluation.benchmark import Evaluation
-from trl_r1.evaluation.pictures import BLACK, BLUE, COLOURS, GREEN, ORANGE, PINK, RED, SKY, canvas, save
+from trl_r1.evaluation.pictures import BLACK, BLUE, COLOURS, GREEN, ORANGE, PINK, RED, SKY, canvas, save, second_axis
 from trl_r1.files import read_json_lines
 
 
@@ -125,12 +125,8 @@ def draw_kl(axes: "Axes", rows: Rows) -> bool:
     constant = f" (beta {betas[0]:.3g})" if len(betas) and betas.min() == betas.max() else ""
     drawn = line(axes, rows, "kl", f"KL to the reference{constant}", BLUE)
     if drawn and len(betas) and not constant:
-        beside = axes.twinx()
+        beside = second_axis(axes, "beta")
         line(beside, rows, "beta", "beta (right)", ORANGE)
-        beside.set_ylabel("beta", color=BLACK)
-        beside.spines[["top", "right", "left"]].set_visible(False)
-        beside.spines["bottom"].set_color("#B0B0B0")
-        beside.tick_params(length=0, labelcolor=BLACK, labelsize=10)
         beside.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useOffset=False)
     return drawn
 
@@ -177,12 +173,7 @@ def draw_imitation(axes: "Axes", rows: Rows) -> bool:
         return False  # the loss of reinforcement learning is no measure of anything
     axes.set_ylabel("nats per token")
     drawn = line(axes, rows, "loss", "loss on the completions", BLUE)
-    beside = axes.twinx()
-    line(beside, rows, "mean_token_accuracy", "tokens guessed (right)", ORANGE)
-    beside.set_ylabel("share of tokens", color=BLACK)
-    beside.spines[["top", "right", "left"]].set_visible(False)
-    beside.spines["bottom"].set_color("#B0B0B0")
-    beside.tick_params(length=0, labelcolor=BLACK, labelsize=10)
+    line(second_axis(axes, "share of tokens"), rows, "mean_token_accuracy", "tokens guessed (right)", ORANGE)
     return drawn
 
 

@@ -27,14 +27,11 @@ def find_policy(name: str | None, seed: int = 0) -> str:
     """
     if not name:
         raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
-    if name.startswith("mini:knowledge"):
-        from trl_r1.agser.miniature import resolve
-
-        return resolve(name, seed)
     if name.startswith("mini:"):
+        from trl_r1.agser import miniature
         from trl_r1.mini.store import resolve_model
 
-        return str(resolve_model(name, seed))
+        return miniature.resolve(name, seed) if miniature.is_miniature(name) else str(resolve_model(name, seed))
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / ADAPTER).is_file():

@@ -36,11 +36,23 @@ def canvas(title: str, axis: str, height: float = 3.8) -> Axes:
     axes.yaxis.label.set_color(BLACK)
     axes.grid(True, color="#E4E4E4", linewidth=0.8)
     axes.set_axisbelow(True)
+    _without_box(axes)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    return axes
+
+
+def second_axis(axes: Axes, label: str) -> Axes:
+    """Axes over the same x with a y of their own, named at the right."""
+    beside = axes.twinx()
+    beside.set_ylabel(label, color=BLACK)
+    _without_box(beside)
+    return beside
+
+
+def _without_box(axes: Axes) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#B0B0B0")
     axes.tick_params(length=0, labelcolor=BLACK, labelsize=10)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    return axes
 
 
 def save(axes: Axes, path: Path) -> Path:
