@@ -32,6 +32,11 @@ def letters(completions, prompts, **columns):
     return [1.0 if p[0] in "4os" else sum(c < "n" for c in text) / 8 for text, p in zip(completions, prompts)]
 
 
+def whole(tensor):
+    """A tensor, or all of one that FSDP2 has split between processes."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
 class Given(R1GRPOTrainer):
     """Takes completions of every length from a list, so that both ways of batching see the same; keeps all gradients."""
 
@@ -42,9 +47,8 @@ class Given(R1GRPOTrainer):
 
         class Keep(TrainerCallback):
             def on_pre_optimizer_step(_, *args, **kwargs):
-                self.gradients.append(
-                    torch.cat([p.grad.flatten() for p in self.model.parameters() if p.grad is not None]).clone()
-                )
+                found = [whole(p.grad).flatten() for p in self.model.parameters() if p.grad is not None]
+                self.gradients.append(torch.cat(found).clone())
 
         self.add_callback(Keep())
 

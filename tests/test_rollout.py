@@ -24,6 +24,7 @@ from trl_r1.fast import scores_labels
 from trl_r1.identity import has_a_digit, share_of_low_bytes, tiny_prompts
 from trl_r1.rollout import FastRollout, SamplingOptions, generate
 from trl_r1.rollout.cache import BlockCache
+from trl_r1.rollout.connect import model_for_generation
 from trl_r1.rollout.sampling import draw, next_tokens
 from trl_r1.rollout.support import disagreement, sampling_options, why_not_model
 from trl_r1.rollout.threads import fewer_threads
@@ -284,9 +285,11 @@ def trainer_of(kind, config, tiny, folder, more=None, **options):
         tiny,
         [share_of_low_bytes, has_a_digit],
         config(
-            output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", per_device_train_batch_size=8,
-            num_generations=4, max_completion_length=8, max_steps=2, logging_steps=1, save_strategy="no",
-            disable_tqdm=True, **options,
+            **{
+                "output_dir": str(folder), "use_cpu": True, "bf16": False, "report_to": "none",
+                "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 8, "max_steps": 2,
+                "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True, **options,
+            }
         ),
         train_dataset=tiny_prompts(),
         **(more or {}),
@@ -314,6 +317,20 @@ def test_both_trainers_train_with_it(checkpointing, tiny, tmp_path):
         rtol=0,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_of_either_type_are_served_under_mixed_precision(dtype, tiny, tmp_path):
+    """float32 weights that compute in bfloat16 are judged by bfloat16's rounding."""
+    options = {"bf16": True, "model_init_kwargs": {"dtype": dtype}, "max_steps": 1, "batching": "fast"}
+    ours = trainer_of(R1GRPOTrainer, R1GRPOConfig, tiny, tmp_path, rollout="fast", **options)
+    ours.train()
+    assert str(ours.model.dtype) == f"torch.{dtype}"
+    assert ours._fast_rollout.last is not None
+    assert ours._packs is scores_labels()
+    if dtype == "float32":
+        with model_for_generation(ours) as model:
+            assert "differ from a plain forward pass" in disagreement(model, prompts_of(8, 5), torch.float32)
 
 
 def test_trl_generates_where_it_cannot_and_the_log_says_why(tiny, tmp_path, caplog):

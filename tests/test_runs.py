@@ -206,6 +206,24 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tmp_path):
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["steps"] == 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"beta": 0.1, "reference_every": 5}, "reference_every=5 needs the whole policy"),
+        (
+            {"rollout": "fast", "old_logps": "sampled", "verified_paths": 9, "verified_paths_reward": "accuracy"},
+            "verified_paths=9 needs the probabilities of the fast rollout",
+        ),
+        ({"evaluation_dataset_name": "mini:test"}, "evaluate the checkpoints with `trl-r1 evaluate`"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else "-".join(value),
+)
+def test_what_a_sharded_model_cannot_do(changes, sentence, recipe, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert sentence in told(capsys, "--config", recipe(**changes))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_train_and_evaluate_together(two_ranks, recipe, tmp_path):
     options = {

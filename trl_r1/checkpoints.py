@@ -18,6 +18,10 @@ from transformers.trainer_callback import TrainerState
 logger = logging.getLogger(__name__)
 
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+BESIDE = (  # the last two are written under FSDP with FULL_STATE_DICT
+    "optimizer.pt", "scheduler.pt", "reference.safetensors", "critic.safetensors", "optimizer.bin",
+    "pytorch_model_fsdp.bin",
+)  # fmt: skip
 
 
 def checkpoint_folder(trainer: Trainer, trial: Any = None) -> Path:
@@ -53,7 +57,7 @@ def what_is_broken(checkpoint: str | os.PathLike) -> str | None:
         problem = _truncated(folder / name)
         if problem:
             return problem
-    for name in ("optimizer.pt", "scheduler.pt", "reference.safetensors", "critic.safetensors"):
+    for name in BESIDE:
         if (folder / name).exists():
             problem = _truncated(folder / name)
             if problem:

@@ -20,6 +20,7 @@ from trl import GRPOTrainer
 from trl_r1.batching import ATTENTION, chunks_by_length, lengths_of, pack, packed_attention, recorded_windows
 from trl_r1.rollout.connect import FastRollout
 from trl_r1.rollout.overlap import EarlyRewards
+from trl_r1.rollout.support import computing_type
 
 
 logger = logging.getLogger(__name__)
@@ -249,7 +250,7 @@ class FastGRPOTrainer(GRPOTrainer):
         if reason is None:
             change = ((packed - plain) * mask[:, prompt:]).abs().max().item()
             wanted = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]
-            if not change <= TOLERANCE.get(bare.dtype, COARSE):
+            if not change <= TOLERANCE.get(computing_type(bare, self.accelerator), COARSE):
                 reason = f"its log-probabilities change by {change:.2g} nats when rows are packed"
             elif windows != wanted:
                 reason = "its layers do not hand their sliding windows to the attention function"

@@ -89,11 +89,7 @@ def prepare(
         )
     config.reward_weights = config.reward_weights or weights
     train_rows = _training_problems(options, config.seed) if make_rows is None else make_rows()
-    if config.reference_every is not None and shards_the_model():
-        raise ValueError(
-            f"reference_every={config.reference_every} needs the whole policy in every process, which FSDP and DeepSpeed "
-            "ZeRO-3 do not keep. Set it to null, or use DDP (docs/scale.md)."
-        )
+    _check_sharding(config)
     if config.curriculum != "none":
         levels_of(train_rows, config.curriculum_column)  # or one sentence that says what is missing
     evaluation_rows = evaluation_problems(options, config.seed)
@@ -102,6 +98,22 @@ def prepare(
     check_gates(model, path, options, config)
     folder.take()
     return PreparedRun(path, train_rows, evaluation_rows, rewards, folder.resume, folder.lock)
+
+
+def _check_sharding(config: R1GRPOConfig) -> None:
+    """One sentence before any model is loaded where FSDP or ZeRO-3 was asked for with an option that cannot work there."""
+    if not shards_the_model():
+        return
+    if config.reference_every is not None:
+        raise ValueError(
+            f"reference_every={config.reference_every} needs the whole policy in every process, which FSDP and DeepSpeed "
+            "ZeRO-3 do not keep. Set it to null, or use DDP (docs/scale.md)."
+        )
+    if config.verified_paths > 0:
+        raise ValueError(
+            f"verified_paths={config.verified_paths} needs the probabilities of the fast rollout, which FSDP and DeepSpeed "
+            "ZeRO-3 leave to TRL. Set it to 0, or use DDP (docs/scale.md)."
+        )
 
 
 def _training_problems(options: RLOptions, seed: int) -> Dataset:

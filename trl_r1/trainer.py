@@ -99,7 +99,7 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
     Raises:
         RuntimeError: the installed TRL lacks a method that the chosen options need.
         ValueError: the adapter's kind does not allow a rolling reference.
-        NotImplementedError: a rolling reference under DeepSpeed ZeRO-3 or FSDP.
+        NotImplementedError: a rolling reference or verified paths under DeepSpeed ZeRO-3 or FSDP.
 
     Source: DeepSeek-R1, arXiv:2501.12948, Eq. 1-3; GRPO, arXiv:2402.03300. Departures are listed in docs/papers.md.
     """

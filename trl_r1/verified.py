@@ -24,6 +24,7 @@ from torch import Tensor
 from trl_r1.advantages import dead_groups, weighted_sum
 from trl_r1.fast import loss_mask
 from trl_r1.files import replace_file
+from trl_r1.sharding import is_sharded
 
 
 RIGHT = 1.0  # score of the verifying reward from which a completion counts as right
@@ -49,6 +50,7 @@ class VerifiedPaths:
 
     Raises:
         ValueError: no reward function has that name.
+        NotImplementedError: under FSDP or DeepSpeed ZeRO-3, where TRL generates and nothing has been sampled here.
     """
 
     def __init__(self, trainer: Any, limit: int, reward: str):
@@ -56,6 +58,11 @@ class VerifiedPaths:
             raise ValueError(
                 f"verified_paths_reward={reward!r} is not among the rewards ({', '.join(trainer.reward_func_names)}); name "
                 "the one whose score 1 means a right answer."
+            )
+        if is_sharded(trainer):
+            raise NotImplementedError(
+                "verified_paths is not available under DeepSpeed ZeRO-3 or FSDP, where TRL generates itself and tells no "
+                "probabilities. Set it to 0, or use one GPU, DDP or ZeRO-1/2."
             )
         self.trainer, self.limit = trainer, limit
         self.column = trainer.reward_func_names.index(reward)

@@ -15,9 +15,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
+
 from trl_r1.rollout.engine import ChangeLogits, Rollout, generate
 from trl_r1.rollout.sampling import SamplingOptions
-from trl_r1.rollout.support import disagreement, sampling_options, why_not_model
+from trl_r1.rollout.support import computing_type, disagreement, sampling_options, why_not_model
 from trl_r1.sharding import is_sharded
 
 
@@ -70,7 +72,7 @@ class FastRollout:
             reason = reason or options
         if reason is None:
             with model_for_generation(trainer) as model:
-                reason = self._why_not(model, prompt_ids)
+                reason = self._why_not(model, prompt_ids, computing_type(model, trainer.accelerator))
                 if reason is None:
                     assert isinstance(options, SamplingOptions)
                     config = trainer.generation_config
@@ -98,11 +100,11 @@ class FastRollout:
             trainer.generation_config, trainer.accelerator.unwrap_model(trainer.model).generation_config
         )
 
-    def _why_not(self, model: Any, prompt_ids: Sequence[Sequence[int]]) -> str | None:
+    def _why_not(self, model: Any, prompt_ids: Sequence[Sequence[int]], dtype: torch.dtype) -> str | None:
         if self._judged is not model:
             self._judged = model
             unique = list(dict.fromkeys(tuple(prompt) for prompt in prompt_ids if len(prompt)))
-            self._model_refusal = why_not_model(model) or disagreement(model, unique)
+            self._model_refusal = why_not_model(model) or disagreement(model, unique, dtype)
         return self._model_refusal
 
     _model_refusal: str | None = None

@@ -79,12 +79,19 @@ def why_not_model(model: Any) -> str | None:
     return None
 
 
+def computing_type(model: Any, accelerator: Any) -> torch.dtype:
+    """The type in which a trainer's model computes: its weights', or that of accelerate's mixed precision."""
+    mixed = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.float8_e4m3fn}
+    return mixed.get(accelerator.mixed_precision, model.dtype)
+
+
 @torch.no_grad()
-def disagreement(model: Any, prompts: Sequence[Sequence[int]]) -> str | None:
+def disagreement(model: Any, prompts: Sequence[Sequence[int]], dtype: torch.dtype | None = None) -> str | None:
     """Compares three greedy steps of the loop with one plain forward pass per row; None when they agree.
 
     Args:
         prompts: one or two token lists the model may read; cut to their first few tokens.
+        dtype: what the model computes in where that is not its weights' type, as under autocast.
     """
     rows = [list(prompt)[: 8 - 3 * index] for index, prompt in enumerate(prompts[:2])]
     seen: list[Tensor] = []  # per step (n, V)
@@ -99,6 +106,6 @@ def disagreement(model: Any, prompts: Sequence[Sequence[int]]) -> str | None:
         plain = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0, -3:].float()
         ours = torch.stack([logits[index] for logits in seen])  # (3, V)
         error = ((ours - plain).abs().max() / plain.std().clamp(min=1e-6)).item()
-        if not error <= TOLERANCE.get(model.dtype, COARSE):
+        if not error <= TOLERANCE.get(dtype or model.dtype, COARSE):
             return f"its logits with a shared cache differ from a plain forward pass (by {error:.2g} of their spread)"
     return None
