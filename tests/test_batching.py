@@ -18,7 +18,7 @@ from transformers import (
 from trl import GRPOConfig
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.batching import chunks_by_length, lengths_of, pack
+from trl_r1.batching import chunks_by_length, lengths_of, pack, regrouped
 from trl_r1.fast import scores_labels
 from trl_r1.identity import tiny_prompts
 
@@ -122,6 +122,80 @@ def test_the_gradient_is_that_of_padded_batches(name, tiny, tmp_path):
     for key in ("loss", "kl", "clip_ratio/low_mean", "clip_ratio/high_mean"):
         mine, theirs = ([line[key] for line in trainer.state.log_history if key in line] for trainer in (fast, slow))
         assert mine == pytest.approx(theirs, abs=1e-5), key
+
+
+ACCUMULATED = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, **TWO_ITERATIONS}
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_of_one_step_are_dealt_out_anew_and_the_gradient_stays(loss, attention, tiny, tmp_path):
+    options = {**ACCUMULATED, "loss_type": loss, "model_init_kwargs": {"attn_implementation": attention}}
+    slow = gradients(tiny, tmp_path / "slow", **options)
+    fast = gradients(tiny, tmp_path / "fast", batching="fast", **options)
+    assert largest_error(fast, slow) <= SMALLEST
+    for key in ("loss", "entropy"):
+        mine, theirs = ([line[key] for line in trainer.state.log_history if key in line] for trainer in (fast, slow))
+        assert len(mine) == len(theirs) == 4
+        if key == "loss":
+            assert mine == pytest.approx(theirs, abs=1e-5)
+    batches = fast._buffered_inputs
+    prompts = [len(batch["prompt_ids"].unique(dim=0)) for batch in batches]
+    if loss == "bnpo":  # a mean over a micro-batch's tokens: rows stay where they are
+        assert max(prompts) > 1
+    elif fast._packs:
+        assert prompts == [1] * 4  # each group read its prompt once
+    else:
+        masks = "prompt_mask", "completion_mask"
+        sizes = [sum(batch[mask].sum(dim=1) for mask in masks) * fast._moves_the_loss(batch) for batch in batches]
+        assert torch.cat(sizes).tolist() == torch.cat(sizes).sort(descending=True).values.tolist()
+
+
+@pytest.mark.parametrize("several", [2, 8])
+def test_rows_stay_in_their_optimizer_step(several, tiny, tmp_path):
+    """Eight micro-batches of a generation make two steps; two of them make half of one."""
+    options = {**ACCUMULATED, "steps_per_generation": several, "loss_type": "dapo"}
+    slow = gradients(tiny, tmp_path / "slow", **options)
+    fast = gradients(tiny, tmp_path / "fast", batching="fast", **options)
+    assert largest_error(fast, slow) <= SMALLEST
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_regrouping_keeps_every_row_whole(data):
+    count, size, columns = (data.draw(st.integers(1, 4)) for _ in range(3))
+    number = torch.arange(count * size)
+
+    def each(values):
+        return st.lists(values, min_size=len(number), max_size=len(number))
+
+    rows = {
+        "prompt_ids": torch.tensor(data.draw(each(st.integers(0, 2))))[:, None],
+        "prompt_mask": torch.ones(len(number), 1, dtype=torch.long),
+        "completion_mask": (torch.arange(columns) < (number % (columns + 1))[:, None]).long(),
+        "advantages": number.double(),
+    }  # fmt: skip
+    batches = [{**{key: value[at] for key, value in rows.items()}, "num_items_in_batch": torch.tensor(7.0)}
+               for at in number.split(size)]  # fmt: skip
+    moves = torch.tensor(data.draw(each(st.booleans())))
+    for together in (True, False):
+        dealt = regrouped(batches, moves, together)
+        assert [len(batch["advantages"]) for batch in dealt] == [size] * count
+        order = torch.cat([batch["advantages"] for batch in dealt]).long()
+        assert sorted(order.tolist()) == number.tolist()
+        for key, value in rows.items():
+            assert torch.equal(torch.cat([batch[key] for batch in dealt]), value[order])
+        cost = (rows["prompt_mask"].sum(dim=1) + rows["completion_mask"].sum(dim=1)) * moves
+        if together:
+            prompts = rows["prompt_ids"][order, 0].tolist()
+            seen = [prompt for place, prompt in enumerate(prompts) if place == 0 or prompts[place - 1] != prompt]
+            assert len(seen) == len(set(seen))
+        else:
+            assert cost[order].tolist() == sorted(cost.tolist(), reverse=True)
+    images = [{**batch, "num_images": [1] * size} for batch in batches]
+    assert regrouped(images, moves, True) is images
+    pixels = [{**batch, "pixel_values": torch.zeros(3 * size + 1, 2)} for batch in batches]
+    assert regrouped(pixels, moves, True) is pixels
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -203,3 +203,35 @@ def chunks_by_length(lengths: Tensor, keep: Tensor, several: bool = True) -> lis
         if size < SHORTER * longest and rows * longest >= SMALL:
             starts.append(number)
     return [order[start:end] for start, end in zip(starts, [*starts[1:], len(sizes)])]
+
+
+def regrouped(batches: list[dict[str, Any]], moves: Tensor, together: bool) -> list[dict[str, Any]]:
+    """The rows of several micro-batches dealt out anew, so that each micro-batch has less to compute.
+
+    Args:
+        batches: of equal size and width, with `prompt_ids`, `prompt_mask` and `completion_mask`. What is not a tensor with
+            one entry per row is the same in all of them and stays; where anything else is there (images), nothing moves.
+        moves: (N,) bool, which of all their rows can move the loss.
+        together: rows with equal prompts come together, the groups with most to compute first; else the longest rows first.
+
+    Returns:
+        as many micro-batches of the same size, with the same rows in another order.
+    """
+    size = len(batches[0]["prompt_ids"])
+    by_row = {key for key, value in batches[0].items() if isinstance(value, Tensor) and value.ndim > 0}
+    if any(len(batch[key]) != size for batch in batches for key in by_row):
+        return batches
+    if any(isinstance(value, (list, tuple)) for value in batches[0].values()):
+        return batches
+    whole = {key: torch.cat([batch[key] for batch in batches]) for key in by_row}
+    cost = (whole["prompt_mask"].sum(dim=1) + whole["completion_mask"].sum(dim=1)) * moves  # (N,) tokens
+    if together:
+        _, group = torch.unique(whole["prompt_ids"], dim=0, return_inverse=True)  # (N,)
+        costs = torch.zeros(int(group.max()) + 1, dtype=cost.dtype, device=cost.device).index_add(0, group, cost)
+        order = torch.argsort(costs[group] * len(costs) + group, descending=True, stable=True)
+    else:
+        order = torch.argsort(cost, descending=True, stable=True)
+    return [
+        {**batch, **{key: value[rows] for key, value in whole.items()}}
+        for batch, rows in zip(batches, order.split(size))
+    ]

@@ -16,6 +16,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
     "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields"),
     "_generate_and_score_completions": ("inputs",),
+    "_prepare_inputs": ("generation_batch",),
     "_get_per_token_logps_and_entropies": ("model",),
     "_compute_loss": ("model", "inputs"),
     "_save_checkpoint": ("model", "trial"),

@@ -17,7 +17,15 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.masking_utils import sdpa_mask
 from trl import GRPOTrainer
 
-from trl_r1.batching import ATTENTION, chunks_by_length, lengths_of, pack, packed_attention, recorded_windows
+from trl_r1.batching import (
+    ATTENTION,
+    chunks_by_length,
+    lengths_of,
+    pack,
+    packed_attention,
+    recorded_windows,
+    regrouped,
+)
 from trl_r1.rollout.connect import FastRollout
 from trl_r1.rollout.overlap import EarlyRewards
 from trl_r1.rollout.support import computing_type
@@ -27,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of packed log-probabilities, in nats; other types are coarser
 COARSE = 0.25
+SUMS_OF_ROWS = {"grpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"}  # whichever micro-batch a row is in
 
 
 def scores_labels() -> bool:
@@ -41,6 +50,7 @@ class FastGRPOTrainer(GRPOTrainer):
     Extends these methods of the parent:
         _generate_single_turn                rollout 'fast': completions come from trl_r1.rollout
         _generate_and_score_completions      old_logps 'sampled': notes that the parent will ask for them
+        _prepare_inputs                      batching 'fast': deals the rows of an optimizer step out to micro-batches anew
         _calculate_rewards                   rewards_overlap: hands over what was scored during the rollout
         _get_per_token_logps_and_entropies   batching 'fast': packs or trims; old_logps 'sampled': answers from the rollout
         _compute_loss                        batching 'fast': leaves out the rows that cannot move the loss
@@ -128,6 +138,45 @@ class FastGRPOTrainer(GRPOTrainer):
         for row, values in enumerate(self._sampled):
             logps[row, : len(values)] = torch.tensor(values)
         return logps.to(ids.device)
+
+    # -- micro-batches -----------------------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch):
+        before = getattr(self, "_buffered_inputs", None)
+        inputs = super()._prepare_inputs(generation_batch)
+        batches = getattr(self, "_buffered_inputs", None)
+        if not self._fast_batching or not self.model.training or batches is None or batches is before:
+            return inputs
+        several = self._micro_batches_of_a_step(len(batches))
+        if several > 1:
+            self._buffered_inputs = batches = [
+                batch
+                for first in range(0, len(batches), several)
+                for batch in self._deal_out(batches[first : first + several])
+            ]
+        return batches[self._step % len(batches)]
+
+    def _micro_batches_of_a_step(self, count: int) -> int:
+        """How many of `count` consecutive micro-batches go into one optimizer step whose loss is a sum over their rows."""
+        together = self._entropy_bonus_enabled or self.top_entropy_quantile < 1.0  # means over a micro-batch's tokens
+        if together or self._every_row_counts or self.aux_loss_enabled or self.args.use_liger_kernel:
+            return 1
+        steps = self.args.gradient_accumulation_steps
+        if self.loss_type not in SUMS_OF_ROWS or (count % steps and steps % count):
+            return 1
+        return min(count, steps)
+
+    def _deal_out(self, batches):
+        moves = torch.cat([self._moves_the_loss(batch) for batch in batches])
+        return regrouped(batches, moves, together=self._packs is not False)
+
+    def _moves_the_loss(self, batch) -> Tensor:
+        """(B,) bool, which rows can move the loss."""
+        moves = loss_mask(batch).any(dim=1)
+        more = self.beta != 0.0 or self._entropy_bonus_enabled or self._every_row_counts
+        if more or self.top_entropy_quantile < 1.0:
+            return moves
+        return moves & batch["advantages"].reshape(len(moves), -1).ne(0.0).any(dim=1)
 
     # -- log-probabilities -------------------------------------------------------------------------------------------
 
@@ -266,14 +315,11 @@ class FastGRPOTrainer(GRPOTrainer):
         mode = "train" if self.model.training else "eval"
         may_leave_out = self._fast_batching and mode == "train" and not self.aux_loss_enabled
         counted = loss_mask(inputs)  # (B, C)
-        moves = counted.any(dim=1)  # (B,)
-        weight = inputs["advantages"].reshape(len(counted), -1).ne(0.0).any(dim=1)
+        moves = self._moves_the_loss(inputs)
         if mode == "train":
+            weight = inputs["advantages"].reshape(len(counted), -1).ne(0.0).any(dim=1)
             # a tensor: no wait for the device
             self.tokens_useful = self.tokens_useful + (counted * weight[:, None]).sum()
-        more = self.beta != 0.0 or self._entropy_bonus_enabled or self._every_row_counts
-        if not more and self.top_entropy_quantile == 1.0:
-            moves = moves & weight
         self._left_out = ~moves if may_leave_out else None
         self._old, self._loss_is_computed = inputs.get("old_per_token_logps"), True
         try:

@@ -1,7 +1,7 @@
 """R1GRPOTrainer: TRL's GRPO with advantages by name, a KL that can be chosen and steered, and a reference that moves.
 
 Every override calls its parent and changes one thing; with the options at their defaults it changes nothing, bit for bit
-(benchmarks/identity.py). The maths lives in advantages.py, kl.py and schedules.py; the seams are listed in compat.py.
+(benchmarks/identity.py). The maths lives in advantages.py and kl.py, the loss in chosen_kl.py; compat.py lists the seams.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from peft import PeftModel
 from torch import Tensor
 from trl import GRPOConfig
 
-from trl_r1 import compat
 from trl_r1.advantages import (
     batch_normalized,
     dead_groups,
@@ -31,23 +30,14 @@ from trl_r1.advantages import (
     weighted_sum_of_normalized,
 )
 from trl_r1.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
+from trl_r1.chosen_kl import ChosenKL
 from trl_r1.config import R1GRPOConfig
 from trl_r1.critic.connect import CriticAdvantages
 from trl_r1.curriculum import GradedPrompts
 from trl_r1.dynamic import DynamicSampling
-from trl_r1.fast import FastGRPOTrainer, loss_mask
+from trl_r1.fast import FastGRPOTrainer
 from trl_r1.files import replace_file
-from trl_r1.kl import (
-    AdaptiveBeta,
-    as_product,
-    importance_log_weight,
-    k3,
-    kl_to_reference,
-    sequence_sum,
-    weighted_kl,
-)
 from trl_r1.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
-from trl_r1.schedules import ENTROPY_SCHEDULES
 from trl_r1.sharding import is_sharded
 from trl_r1.verified import VerifiedPaths
 
@@ -56,32 +46,9 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "trl_r1_state.json"
 SCALED = {"group": group_normalized, "batch": batch_normalized, "none": group_centered}  # TRL's scale_rewards
-VISION_KEYS = (
-    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
-    "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
-)  # fmt: skip
 
 
-class SteeredBeta(float):
-    """A beta that, multiplied with TRL's per-token KL, answers with our KL term instead.
-
-    TRL's loss contains the KL in one expression, ``self.beta * per_token_kl``, in every release from 1.0 to 1.16, and
-    otherwise only compares beta with 0. Standing in for that product leaves clipping, masks, entropy bonus, auxiliary
-    loss and every loss type's normaliser to TRL. The trainer checks after each loss that it was used exactly once.
-    """
-
-    term: Any
-
-    def __new__(cls, beta: float, term):
-        steered = super().__new__(cls, beta)
-        steered.term = term
-        return steered
-
-    def __mul__(self, stock_kl):
-        return self.term(float(self), stock_kl)
-
-
-class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
+class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
     """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
@@ -89,12 +56,10 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
     Extends these methods of the parent (rollout and batching: see fast.py):
         _calculate_rewards                   keeps the gathered (N, F) scores, which the parent drops
         _generate_and_score_completions      swaps in our advantages, masks or refills dead groups, logs lengths
-        _get_per_token_logps_and_entropies   notes the policy's log-probabilities while a loss is computed
-        _compute_loss                        steers the KL term, moves the entropy coefficient, observes the KL
         _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
         _get_train_sampler                   keeps the sampler, so that a resume after an epoch finds its order
         train, save_model                    refuse a broken checkpoint; keep the reference adapter out of the export
-    and, by `GradedPrompts` and `CriticAdvantages`, some of them for the curriculum and the critic.
+    and, by `ChosenKL`, `GradedPrompts` and `CriticAdvantages`, those that the loss, the curriculum and the critic need.
 
     Raises:
         RuntimeError: the installed TRL lacks a method that the chosen options need.
@@ -120,11 +85,6 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
 
     # class-level defaults: TRL's own tests and some tools build trainers without __init__
     _scores: Tensor | None = None  # (N, F) gathered scores of the batch just rewarded
-    _loss_inputs: Any = None  # the batch whose loss is being computed
-    _policy_logps: Any = None  # (B, T) of that batch, with gradient
-    _kl_terms: int = 0  # how often TRL asked for the KL term in that loss
-    _kl_window: Tensor | None = None  # [sum of k3, tokens] since the last optimizer step, this process
-    _beta_controller: AdaptiveBeta | None = None
     _moving_reference: ReferencePolicy | None = None
     _train_sampler: Any = None
     _dynamic: DynamicSampling | None = None
@@ -139,26 +99,9 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         if not isinstance(args, R1GRPOConfig):
             added = {f.name: f.default for f in fields(R1GRPOConfig) if f.name not in GRPOConfig.__dataclass_fields__}
             self.options = SimpleNamespace(**added, **vars(args))
-        self._steers_kl = (
-            self.options.kl_estimator != "k3"
-            or self.options.kl_placement == "reward"
-            or self.options.kl_level == "sequence"
-            or (self.options.importance_sampling_level == "sequence_product" and self.options.beta != 0.0)
-        )
-        compat.check_seams(custom_kl=self._steers_kl)
-        if args.use_liger_kernel and compat.bypasses_compute_loss() and (self._steers_kl or self.options.kl_target):
-            raise ValueError(
-                "use_liger_kernel=True computes the loss outside _compute_loss in this TRL, so no KL option of trl_r1 "
-                "would act. Drop use_liger_kernel, or upgrade to trl>=1.14."
-            )
+        self._choose_kl()
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
-
-        self._as_product = self.options.importance_sampling_level == "sequence_product"
-        if self._as_product:
-            self.importance_sampling_level = "sequence"  # TRL averages what as_product prepared: a product
-        if self.options.kl_target is not None:
-            self._beta_controller = AdaptiveBeta(self.beta, self.options.kl_target, self.options.kl_gain)
-        self._set_beta(self.beta)
+        self._start_kl()
         self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
         self._start_reference()
         if self.options.dynamic_sampling_rounds > 0:
@@ -268,112 +211,11 @@ class R1GRPOTrainer(GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             )
         return advantages
 
-    def _kl_of_completions(self, batch: dict[str, Any]) -> Tensor:
-        """(B,) KL of this process's completions to the reference, summed over tokens, in nats."""
-        mask = loss_mask(batch)
-        logps = batch.get("old_per_token_logps")
-        if logps is None:  # TRL skips them where the first update follows at once; the policy is still the sampler
-            logps = self._logps_of_completions(batch)
-        options = self.options
-        kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
-        return kl.squeeze(1) if options.kl_level == "sequence" else sequence_sum(kl, mask).squeeze(1)
-
-    def _logps_of_completions(self, batch: dict[str, Any]) -> Tensor:
-        """(B, T) log-probabilities of this process's completions under the policy as it is, without a gradient."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-        training = self.model.training
-        size = self.args.per_device_train_batch_size if training else self.args.per_device_eval_batch_size
-        vision = {key: batch[key] for key in VISION_KEYS if key in batch}
-        with torch.no_grad():
-            return self._get_per_token_logps_and_entropies(
-                self.model, ids, attention, batch["completion_ids"].size(1), batch_size=size, **vision
-            )[0]
-
     def _log_lengths(self, batch: dict[str, Any], mode: str) -> None:
         """The distribution of completion lengths in tokens, where TRL logs mean and extremes."""
         lengths = self.accelerator.gather(batch["completion_mask"].sum(dim=1)).float()
         for percent in (10, 50, 90):
             self._metrics[mode][f"completions/length_p{percent}"].append(torch.quantile(lengths, percent / 100).item())
-
-    # -- loss ------------------------------------------------------------------------------------------------------
-
-    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
-        out = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
-        batch = self._loss_inputs
-        if batch is None:
-            return out
-        self._policy_logps = out[0]
-        if not self._as_product:
-            return out
-        return (as_product(out[0], batch.get("old_per_token_logps"), loss_mask(batch)), *out[1:])
-
-    def _compute_loss(self, model, inputs):
-        mode = "train" if self.model.training else "eval"
-        if self.options.entropy_schedule != "constant":
-            self.entropy_coef = self._entropy_coef_at(self.state.global_step)
-        self._loss_inputs, self._kl_terms = inputs, 0
-        try:
-            loss = super()._compute_loss(model, inputs)
-            if self._steers_kl and self.beta != 0.0 and self._kl_terms != 1:
-                raise RuntimeError(
-                    f"TRL asked for the KL term {self._kl_terms} times in one loss instead of once, so the chosen KL did "
-                    "not act. Run `trl-r1 doctor`."
-                )
-            if self.beta != 0.0:
-                self._observe_kl(inputs, mode)
-        finally:
-            self._loss_inputs, self._policy_logps = None, None
-        return loss
-
-    def _kl_term(self, beta: float, stock_kl: Tensor) -> Tensor:
-        """What takes the place of ``beta * per_token_kl``: (B, T) or (B, 1)."""
-        self._kl_terms += 1
-        options, batch, logps = self.options, self._loss_inputs, self._policy_logps
-        if options.kl_placement == "reward":
-            return torch.zeros_like(stock_kl)
-        mask = loss_mask(batch)
-        kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
-        if options.use_bias_correction_kl:
-            old = batch.get("old_per_token_logps")
-            old = logps.detach() if old is None else old
-            level = "sequence_product" if options.kl_level == "sequence" else options.importance_sampling_level
-            kl = weighted_kl(options.kl_estimator, kl, importance_log_weight(logps, old, mask, level))
-        return beta * kl
-
-    def _observe_kl(self, batch: dict[str, Any], mode: str) -> None:
-        """Keeps the logged `kl` true where TRL computed it from prepared log-probabilities, and moves beta."""
-        if not self._as_product and self._beta_controller is None:
-            return
-        mask = loss_mask(batch)
-        kl = k3(self._policy_logps.detach(), batch["ref_per_token_logps"])
-        here = torch.stack([(kl * mask).sum(), mask.sum().to(kl.dtype)])  # [nats, tokens]
-        if self._as_product:
-            total = self.accelerator.reduce(here, reduction="sum")
-            self._metrics[mode]["kl"][-1] = (total[0] / total[1].clamp(min=1.0)).item()
-        if self._beta_controller is None or mode != "train":
-            return
-        self._kl_window = here if self._kl_window is None else self._kl_window + here
-        if self.accelerator.sync_gradients:  # the last micro-batch before an optimizer step
-            total = self.accelerator.reduce(self._kl_window, reduction="sum")
-            self._kl_window = None
-            self._metrics[mode]["beta"].append(float(self.beta))
-            if total[1] > 0:
-                self._set_beta(self._beta_controller.update((total[0] / total[1]).item()))
-
-    def _set_beta(self, beta: float) -> None:
-        self.beta = SteeredBeta(beta, self._kl_term) if self._steers_kl and beta != 0.0 else float(beta)
-
-    def _entropy_coef_at(self, step: int) -> float:
-        options = self.options
-        return ENTROPY_SCHEDULES[options.entropy_schedule](
-            step,
-            self.state.max_steps,
-            options.entropy_coef,
-            options.entropy_coef_end,
-            options.entropy_every,
-            options.entropy_decrement,
-        )
 
     # -- reference, checkpoints --------------------------------------------------------------------------------------
 
