@@ -319,6 +319,23 @@ def test_both_trainers_train_with_it(checkpointing, tiny, tmp_path):
     )
 
 
+@pytest.mark.skipif(not scores_labels(), reason="this TRL scores no given labels, so nothing is packed")
+def test_the_mask_is_made_once_also_where_batches_are_packed(tiny, tmp_path, monkeypatch):
+    import trl_r1.rollout.engine
+
+    made = []
+
+    class Seen(trl_r1.rollout.engine._Mask):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self.ready)
+
+    monkeypatch.setattr(trl_r1.rollout.engine, "_Mask", Seen)
+    trainer_of(R1GRPOTrainer, R1GRPOConfig, tiny, tmp_path, rollout="fast", batching="fast").train()
+    assert made
+    assert all(made)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_weights_of_either_type_are_served_under_mixed_precision(dtype, tiny, tmp_path):
     """float32 weights that compute in bfloat16 are judged by bfloat16's rounding."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from trl_r1.batching import ATTENTION
 from trl_r1.rollout.cache import BlockCache
 from trl_r1.rollout.sampling import SamplingOptions, next_tokens
 from trl_r1.rollout.threads import fewer_threads
@@ -155,8 +156,9 @@ class _Prompts:
 class _Mask:
     """Which columns the one new token of every row sees.
 
-    With SDPA and no sliding window in reach, the (n, 1, 1, L) mask is made once and a slice of it is handed over, or no
-    mask when no prompt is padded. In all other cases the model makes its own from the (n, L) padding mask, each step.
+    With SDPA (which has another name under batching 'fast') and no sliding window in reach, the (n, 1, 1, L) mask is made
+    once and a slice of it is handed over, or no mask when no prompt is padded. In all other cases the model makes its own
+    from the (n, L) padding mask, each step.
     """
 
     def __init__(self, model: Any, read: _Prompts, source: Tensor, max_new_tokens: int):
@@ -164,7 +166,9 @@ class _Mask:
         text = model.config.get_text_config()
         windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
         longest = self.width + max_new_tokens
-        self.ready = text._attn_implementation == "sdpa" and all(w is None or w >= longest for w in windows)
+        self.ready = text._attn_implementation in ("sdpa", ATTENTION) and all(
+            w is None or w >= longest for w in windows
+        )
         self.padded = bool((read.mask == 0).any())
         ones = read.mask.new_ones(len(source), max_new_tokens)
         self.mask = torch.cat([read.mask[source], ones], dim=1)  # (n, longest)
