@@ -127,8 +127,9 @@ def test_the_gradient_is_that_of_padded_batches(name, tiny, tmp_path):
 ACCUMULATED = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, **TWO_ITERATIONS}
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("loss", "attention"), [*((loss, "sdpa") for loss in LOSSES), ("grpo", "eager"), ("dapo", "eager")]
+)
 def test_rows_of_one_step_are_dealt_out_anew_and_the_gradient_stays(loss, attention, tiny, tmp_path):
     options = {**ACCUMULATED, "loss_type": loss, "model_init_kwargs": {"attn_implementation": attention}}
     slow = gradients(tiny, tmp_path / "slow", **options)

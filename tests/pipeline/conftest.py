@@ -1,8 +1,10 @@
 """A pipeline of fake stages: small real modules in a package of the tests, run as the real ones are."""
 
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,14 +33,15 @@ def toy(tmp_path, monkeypatch):
 
 @pytest.fixture
 def start(tmp_path):
-    """`start(*arguments)` starts `trl-r1 run` as a process in a group of its own, in the test's folder."""
+    """`start(*arguments)` starts `trl-r1 run` as a process in the test's folder; `interrupt`: how it inherits SIGINT."""
     started = []
 
-    def run(*arguments, cwd=None):
+    def run(*arguments, cwd=None, interrupt=signal.SIG_DFL):
         process = subprocess.Popen(
             [sys.executable, "-m", "trl_r1.cli", "run", *arguments], cwd=cwd or tmp_path, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])},
+            preexec_fn=partial(signal.signal, signal.SIGINT, interrupt),  # whatever these tests themselves were started in
         )  # fmt: skip
         started.append(process)
         return process

@@ -220,9 +220,11 @@ def parent(pid):
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def test_interrupted_it_stops_its_stages_and_goes_on_later(toy, start, tmp_path):
+@pytest.mark.parametrize("interrupt", [signal.SIG_DFL, signal.SIG_IGN], ids=["foreground", "background"])
+def test_terminated_it_stops_its_stages_and_goes_on_later(interrupt, toy, start, tmp_path):
+    """A shell's background jobs ignore SIGINT; SIGTERM ends them all the same."""
     file = toy([{"name": "a", "options": {"pause": 0.05, "rows": 160}}])
-    process = start(file)
+    process = start(file, interrupt=interrupt)
     until(lambda: (tmp_path / "out/a/kept.jsonl").is_file())
     process.send_signal(signal.SIGTERM)
     assert "Stopped. The same command goes on from here." in finish(process, expected=130)

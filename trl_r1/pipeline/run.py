@@ -125,7 +125,8 @@ class Run:
             self.screen.event(f"Finished already: {', '.join(finished)}.")
         if todo:
             self.open_nursery([step.module for step in todo if forked(step)])
-            earlier = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+            # raises KeyboardInterrupt, also where SIGINT itself is ignored: in a shell's background, under nohup
+            earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 if not self.check(todo):
                     return 2
