@@ -2,11 +2,11 @@
 
     python benchmarks/mini_zero.py [--seed 0] [--threads 2]            (about four minutes on one core)
 
-Each arm is a process of its own with one thread, or as many as are asked for; the recipe is the same but for `rollout` and
-`batching`, whose `trl` is bit-identical to stock TRL (benchmarks/identity.py). Every ten steps the policy answers 100 held-out
-problems four times at temperature 0.6, top-p 0.95, off the clock; the first of these looks at 80 % or more stops the first
-clock, the end of the recipe the second. CPU seconds are the process's own and tell more than wall clock where others share the
-machine.
+Each arm is a process of its own with one thread, or as many as are asked for; the recipe is the same but for `rollout`
+and `batching`, whose `trl` is bit-identical to stock TRL (benchmarks/identity.py). Every ten steps the policy answers 100
+held-out problems four times at temperature 0.6, top-p 0.95, off the clock; the first of these looks at 80 % or more stops
+the first clock, the end of the recipe the second. CPU seconds are the process's own and tell more than wall clock where
+others share the machine.
 
 The last line is JSON; ``ratio`` is trl over fast in CPU seconds to 80 %, ``wall`` the same by the wall clock.
 """
