@@ -158,13 +158,16 @@ class FastGRPOTrainer(GRPOTrainer):
 
     def _micro_batches_of_a_step(self, count: int) -> int:
         """How many of `count` consecutive micro-batches go into one optimizer step whose loss is a sum over their rows."""
-        together = self._entropy_bonus_enabled or self.top_entropy_quantile < 1.0  # means over a micro-batch's tokens
-        if together or self._every_row_counts or self.aux_loss_enabled or self.args.use_liger_kernel:
+        if self._every_token_counts() or self.aux_loss_enabled or self.args.use_liger_kernel:
             return 1
         steps = self.args.gradient_accumulation_steps
         if self.loss_type not in SUMS_OF_ROWS or (count % steps and steps % count):
             return 1
         return min(count, steps)
+
+    def _every_token_counts(self) -> bool:
+        """Whether the loss has a term over all tokens of a micro-batch, those without an advantage too."""
+        return self._entropy_bonus_enabled or self._every_row_counts or self.top_entropy_quantile < 1.0
 
     def _deal_out(self, batches):
         moves = torch.cat([self._moves_the_loss(batch) for batch in batches])
@@ -173,10 +176,7 @@ class FastGRPOTrainer(GRPOTrainer):
     def _moves_the_loss(self, batch) -> Tensor:
         """(B,) bool, which rows can move the loss."""
         moves = loss_mask(batch).any(dim=1)
-        more = self.beta != 0.0 or self._entropy_bonus_enabled or self._every_row_counts
-        if more or self.top_entropy_quantile < 1.0:
-            return moves
-        return moves & batch["advantages"].reshape(len(moves), -1).ne(0.0).any(dim=1)
+        return moves if self.beta != 0.0 or self._every_token_counts() else moves & has_advantage(batch)
 
     # -- log-probabilities -------------------------------------------------------------------------------------------
 
@@ -317,9 +317,8 @@ class FastGRPOTrainer(GRPOTrainer):
         counted = loss_mask(inputs)  # (B, C)
         moves = self._moves_the_loss(inputs)
         if mode == "train":
-            weight = inputs["advantages"].reshape(len(counted), -1).ne(0.0).any(dim=1)
             # a tensor: no wait for the device
-            self.tokens_useful = self.tokens_useful + (counted * weight[:, None]).sum()
+            self.tokens_useful = self.tokens_useful + (counted * has_advantage(inputs)[:, None]).sum()
         self._left_out = ~moves if may_leave_out else None
         self._old, self._loss_is_computed = inputs.get("old_per_token_logps"), True
         try:
@@ -338,3 +337,9 @@ def loss_mask(batch: dict[str, Any]) -> Tensor:
     """(B, C), 1 where a completion token counts in the loss; TRL's own rule."""
     mask = batch["completion_mask"]
     return mask * batch["tool_mask"] if "tool_mask" in batch else mask
+
+
+def has_advantage(batch: dict[str, Any]) -> Tensor:
+    """(B,) bool, which rows have an advantage other than 0, per completion or at any token."""
+    advantages = batch["advantages"]
+    return advantages.reshape(len(advantages), -1).ne(0.0).any(dim=1)
