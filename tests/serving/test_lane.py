@@ -120,6 +120,7 @@ def test_closing_ends_a_batch_under_way(mini):
     from trl_r1.routing.paths import ModelPaths
 
     lane = Lane(ModelPaths(*mini))
+    lane._base = 0  # of random ones, 11 in 600 end the text with its first token, which nobody hears of
     began = threading.Event()
     ask = Ask("User: Compute ①2 ②9. Assistant:", 1, on_token=lambda *_: began.set())
     threads, found = in_threads([lambda: lane.draw([ask], Settings(1.0, 1.0, 400), 0)])
