@@ -176,7 +176,7 @@ def rewards() -> Iterator[Subject]:
 
 def has_sandbox() -> bool:
     """Whether programs can be isolated here."""
-    from trl_r1.rewards.sandbox import NoSandbox, open_sandbox
+    from trl_r1.sandbox import NoSandbox, open_sandbox
 
     try:
         open_sandbox()
@@ -205,7 +205,7 @@ def model_rewards(model: str) -> Iterator[Subject]:
 
 def random_classifier(folder: Path) -> str:
     """Saves a small classifier with random weights and returns its path."""
-    from trl_r1.rewards.semantic_training import untrained
+    from trl_r1.models.chain_classifier import untrained
 
     classifier = untrained(seed=0, hidden=16, layers=1)
     classifier.model.save_pretrained(folder)
@@ -251,7 +251,7 @@ def fuzz(
 
 def check_spans(subject: Subject, seeds: list[int], completions: list[Any]) -> list[str]:
     """What is wrong with the places that a reward names: they lie in the reply, and sum to the score."""
-    from trl_r1.rewards.text import reply
+    from trl_r1.text.completions import reply
 
     reward: Any = subject.reward
     if not hasattr(reward, "spans"):

@@ -82,7 +82,7 @@ def compare(name: str, row: dict, folder: Path) -> list[str] | None:
     from trl import GRPOConfig, GRPOTrainer
 
     from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-    from trl_r1.identity import differences, run, tiny_model
+    from trl_r1.grpo.identity import differences, run, tiny_model
 
     model = tiny_model(folder / "model")
     kind, options = row.get("kind", "full"), dict(row["options"])
@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"R1GRPOTrainer against GRPOTrainer, trl {trl.__version__}, torch {torch.__version__}, 4 steps each")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        from trl_r1.identity import tiny_model
+        from trl_r1.grpo.identity import tiny_model
 
         tiny_model(folder / "model")
         for name, row in configurations().items():

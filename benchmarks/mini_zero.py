@@ -37,10 +37,10 @@ def run(arm: str, seed: int, threads: int) -> None:
     from transformers import TrainerCallback
     from trl import ModelConfig
 
-    from trl_r1.config import R1GRPOConfig
-    from trl_r1.heldout import evaluate_shared
-    from trl_r1.options import RLOptions, parse
-    from trl_r1.runs import Hooks, prepare, quiet_libraries, run_rl
+    from trl_r1.grpo.config import R1GRPOConfig
+    from trl_r1.runs.heldout import evaluate_shared
+    from trl_r1.runs.options import RLOptions, parse
+    from trl_r1.runs.rl import Hooks, prepare, quiet_libraries, run_rl
 
     torch.set_num_threads(threads)
     quiet_libraries()

@@ -180,8 +180,9 @@ def survive() -> dict[str, Any]:
     """The hostile answers through ours, from a worker thread."""
     import psutil
 
-    from trl_r1.rewards import accuracy_reward, verifier
+    from trl_r1.rewards import accuracy_reward
     from trl_r1.rewards.accuracy import verify
+    from trl_r1.sandbox import pool as verifier
 
     verify("1+x", "x+1")  # starts the worker
     peak = 0
@@ -207,7 +208,7 @@ def survive() -> dict[str, Any]:
 
 def trl_hangs(seconds: float = 8.0, most: int = 3) -> int:
     """How many of the first hostile answers TRL's reward, off the main thread, is killed on."""
-    from trl_r1.rewards.subject import Subject
+    from trl_r1.audit.subject import Subject
 
     hung = 0
     with Subject("trl.rewards:accuracy_reward", worker_thread=True) as subject:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from trl_r1.data.templates import find_template, render
 from trl_r1.evaluation.metrics import bootstrap_interval, paired_difference
 from trl_r1.mini.store import problem_rows
+from trl_r1.models.templates import find_template, render
 from trl_r1.rewards import accuracy
 from trl_r1.routing.calibrate import Calibration, calibrate, draw_pools, fixed, judged, replay
 from trl_r1.routing.paths import ModelPaths, Settings
@@ -42,7 +42,7 @@ def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
 
     from trl import ModelConfig
 
-    from trl_r1.evaluation.models import load_policy
+    from trl_r1.models.load import load_policy
 
     policy, tokenizer = load_policy(model, ModelConfig(dtype="float32"), True)
     router = Router(

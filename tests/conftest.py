@@ -25,7 +25,7 @@ transformers.utils.logging.disable_progress_bar()
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> str:
     """Path of a 2-layer random model with its tokenizer."""
-    from trl_r1.identity import tiny_model
+    from trl_r1.grpo.identity import tiny_model
 
     return tiny_model(tmp_path_factory.mktemp("tiny") / "model")
 
@@ -53,7 +53,7 @@ def two_ranks():
 def ours(tiny, tmp_path):
     """`ours(**options)` trains R1GRPOTrainer for a few steps and returns its trace."""
     from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-    from trl_r1.identity import run
+    from trl_r1.grpo.identity import run
 
     def train(trainer_options=None, resume=None, folder="ours", model=tiny, **options):
         return run(R1GRPOTrainer, R1GRPOConfig, model, tmp_path / folder, options, trainer_options, resume)
@@ -66,7 +66,7 @@ def stock(tiny, tmp_path):
     """`stock(**options)` trains TRL's GRPOTrainer in the same way."""
     from trl import GRPOConfig, GRPOTrainer
 
-    from trl_r1.identity import run
+    from trl_r1.grpo.identity import run
 
     def train(trainer_options=None, resume=None, folder="stock", model=tiny, **options):
         return run(GRPOTrainer, GRPOConfig, model, tmp_path / folder, options, trainer_options, resume)

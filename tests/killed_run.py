@@ -17,7 +17,7 @@ from peft import LoraConfig
 from transformers import BitsAndBytesConfig, TrainerCallback
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.identity import run
+from trl_r1.grpo.identity import run
 
 
 class Kill(TrainerCallback):

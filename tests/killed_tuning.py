@@ -14,8 +14,8 @@ import sys
 import torch
 from transformers import TrainerCallback
 
-from trl_r1 import tuning
-from trl_r1.data.shards import Shards
+from trl_r1.runs import sft as tuning
+from trl_r1.storage.shards import Shards
 
 
 def die():

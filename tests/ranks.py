@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from trl_r1 import R1GRPOConfig
-from trl_r1.identity import tiny_prompts
+from trl_r1.grpo.identity import tiny_prompts
 
 
 def trainer_on_two_ranks(trainer_class, rewards, **options):

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trl_r1 import cli, manifest, recipes
-from trl_r1.ablation import PARTS, drop, mastered_at, outcome, table
+from trl_r1 import cli, recipes
 from trl_r1.evaluation.benchmark import Evaluation
+from trl_r1.pipeline.ablation import PARTS, drop, mastered_at, outcome, table
+from trl_r1.storage import manifest
 
 
 LAYERED = {

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.advantages import (
+from trl_r1.grpo.advantages import (
     ADVANTAGES,
     batch_normalized,
     dead_groups,

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from trl_r1.alarms import METRIC, HackAlarm, diverging, read_alarms
-from trl_r1.data.scenario import load_source, read_sources, schedule
 from trl_r1.evaluation.metrics_log import FILE as METRICS
+from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, diverging, read_alarms
 from trl_r1.stages import all_scenario_rl
+from trl_r1.stages.all_scenario_rl.mixture import load_source, read_sources, schedule
 
 
 SUMS = [{"question": f"Compute {i} + 1.", "answer": str(i + 1), "language": "en"} for i in range(8)]

@@ -18,9 +18,9 @@ from transformers import (
 from trl import GRPOConfig
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.batching import chunks_by_length, lengths_of, pack, regrouped
-from trl_r1.fast import scores_labels
-from trl_r1.identity import tiny_prompts
+from trl_r1.grpo.batching import chunks_by_length, lengths_of, pack, regrouped
+from trl_r1.grpo.fast_trainer import scores_labels
+from trl_r1.grpo.identity import tiny_prompts
 
 
 COLUMNS = 24  # of the longest completion
@@ -272,7 +272,7 @@ def test_when_every_group_is_dead_the_weights_still_get_a_zero_gradient(tiny, tm
 
 @pytest.mark.skipif(not scores_labels(), reason="this TRL scores no given labels, so nothing is packed")
 def test_a_sliding_window_that_attention_never_hears_of_is_found_out(tiny, tmp_path, monkeypatch, caplog):
-    import trl_r1.fast
+    import trl_r1.grpo.fast_trainer
 
     class Sliding:
         sliding_window = 4
@@ -281,7 +281,7 @@ def test_a_sliding_window_that_attention_never_hears_of_is_found_out(tiny, tmp_p
         def __init__(self, config):
             self.layers = [Sliding() for _ in range(config.num_hidden_layers)]
 
-    monkeypatch.setattr(trl_r1.fast, "DynamicCache", OtherCache)
+    monkeypatch.setattr(trl_r1.grpo.fast_trainer, "DynamicCache", OtherCache)
     trainer = gradients(tiny, tmp_path, batching="fast")
     assert trainer._packs is False
     assert "sliding windows" in caplog.text

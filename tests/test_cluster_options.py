@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from trl_r1 import cli, recipes
-from trl_r1.cluster_options import RayOptions, check_cluster
-from trl_r1.data.cluster import Cluster, share_of_cluster
-from trl_r1.data.engines import EngineError, seed_of
-from trl_r1.data.ray_vllm import Sampling, ask, gathered, rows_of, take
+from trl_r1.models.cluster import Cluster, share_of_cluster
+from trl_r1.models.engines import EngineError, seed_of
+from trl_r1.models.ray_vllm import Sampling, ask, gathered, rows_of, take
+from trl_r1.runs.cluster_options import RayOptions, check_cluster
 from trl_r1.stages import evaluate, rejection_sampling
 
 
@@ -216,8 +216,8 @@ def test_config_files_are_found_by_name(capsys):
     ],
 )
 def test_held_out_problems_are_refused_where_the_model_is_sharded(environment, sharded, monkeypatch):
-    from trl_r1.heldout import evaluation_problems
-    from trl_r1.sharding import shards_the_model
+    from trl_r1.compat.sharding import shards_the_model
+    from trl_r1.runs.heldout import evaluation_problems
 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -203,7 +203,7 @@ def test_a_server_that_is_down_is_told_before_anything_is_written(recipe, capsys
 
 
 def test_a_server_that_turns_to_garbage_loses_nothing(recipe, server, capsys, tmp_path, monkeypatch):
-    from trl_r1.data import engines
+    from trl_r1.models import engines
 
     monkeypatch.setattr(engines, "LONGEST_WAIT", 0.01)
     calls, broken = [], [True]
@@ -228,7 +228,7 @@ def test_a_server_that_turns_to_garbage_loses_nothing(recipe, server, capsys, tm
 def test_a_full_disk_is_told_and_nothing_is_lost(recipe, capsys, tmp_path, monkeypatch):
     import errno
 
-    from trl_r1.data import shards
+    from trl_r1.storage import shards
 
     whole, writes = shards.replace_file, [0]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from trl.trainer.utils import RepeatSampler
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.curriculum import Curriculum, CurriculumSampler, levels_of
-from trl_r1.identity import PROMPTS, share_of_low_bytes
+from trl_r1.grpo.curriculum import Curriculum, CurriculumSampler, levels_of
+from trl_r1.grpo.identity import PROMPTS, share_of_low_bytes
 
 
 def take(kind, levels, batch=2, batches=100, **options):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.difficulty import DOMAINS, LEVELS, Z, grade, histogram, level_of, stated_difficulty, wilson
+from trl_r1.data.difficulty import DOMAINS, LEVELS, Z, grade, histogram, level_of, stated_difficulty, wilson
 
 
 def test_wilson_by_hand():

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trl_r1.distill_report import put_into, section, worth
-from trl_r1.distilling import prompts_of, read_others, vocabularies_differ
 from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
 from trl_r1.stages import distill
+from trl_r1.stages.distill.on_policy import prompts_of, read_others, vocabularies_differ
+from trl_r1.stages.distill.report import put_into, section, worth
 
 
 QUESTIONS = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(12)]

@@ -22,7 +22,10 @@ def test_doctor_trusts_this_machine_and_says_on_what_grounds():
         assert word in done.stdout
 
 
-REMOVED = "import sys, trl; from trl import GRPOTrainer; {change}; from trl_r1.doctor import main; sys.exit(main([]))"
+REMOVED = (
+    "import sys, trl; from trl import GRPOTrainer; {change}; "
+    "from trl_r1.commands.doctor import main; sys.exit(main([]))"
+)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +63,9 @@ def test_doctor_notices_a_kl_that_no_longer_passes_our_hook():
 
 
 def test_a_trainer_is_not_built_on_a_missing_seam(tiny, tmp_path, monkeypatch):
-    from trl_r1 import compat
-    from trl_r1.identity import run
-    from trl_r1.trainer import R1GRPOTrainer
+    from trl_r1.compat import trl as compat
+    from trl_r1.grpo.identity import run
+    from trl_r1.grpo.trainer import R1GRPOTrainer
 
     monkeypatch.setattr(compat, "SEAMS", {**compat.SEAMS, "_no_such_method": ("self",)})
     from trl_r1 import R1GRPOConfig

@@ -5,7 +5,7 @@ import torch
 from test_trainer import make
 
 from trl_r1 import R1GRPOConfig
-from trl_r1.dynamic import merge
+from trl_r1.grpo.dynamic_sampling import merge
 
 
 def mixed(completions, prompts, **columns):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trl_r1.evaluating import load_parts, match_earlier
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation import followed
 from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
@@ -17,6 +16,7 @@ from trl_r1.evaluation.chunks import evaluate_in_chunks
 from trl_r1.evaluation.suite_report import numbers, paired_on_questions
 from trl_r1.evaluation.suites import choose_shots, problems_of, read_entries, read_entry, with_shots
 from trl_r1.stages import evaluate
+from trl_r1.stages.evaluate.run import load_parts, match_earlier
 
 
 ROWS = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(6)]

@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from trl_r1 import cli
-from trl_r1.grading import Columns, grade_rows
+from trl_r1.evaluation.grading import Columns, grade_rows
 
 
 ROWS = [

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trl_r1.kl import (
+from trl_r1.grpo.kl import (
     KL_ESTIMATORS,
     AdaptiveBeta,
     as_product,

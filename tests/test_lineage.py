@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from trl_r1 import cli, manifest
+from trl_r1 import cli
 from trl_r1.data.review import sample_id
 from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
-from trl_r1.lineage import find, grams, nearest, open_run, overlap, tokens, trace
+from trl_r1.review.lineage import find, grams, nearest, open_run, overlap, tokens, trace
+from trl_r1.storage import manifest
 
 
 RIGHT = "<think> a2 and b9 get 11 </think> <answer>11</answer>"

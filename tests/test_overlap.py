@@ -8,8 +8,8 @@ from test_trainer import make
 
 from trl_r1 import R1GRPOConfig
 from trl_r1.agser import AGSERReward
-from trl_r1.identity import differences, share_of_low_bytes
-from trl_r1.rollout.overlap import EarlyRewards
+from trl_r1.grpo.identity import differences, share_of_low_bytes
+from trl_r1.grpo.rollout.overlap import EarlyRewards
 
 
 class Noted:

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from trl_r1 import cli
-from trl_r1.preset_command import render
-from trl_r1.presets import CARDS, preset, rollout_gib, updates_that_fit
-from trl_r1.published import DISTILLATION_RATES, PAPER
+from trl_r1.commands.preset import render
+from trl_r1.recipes.presets import CARDS, preset, rollout_gib, updates_that_fit
+from trl_r1.recipes.published import DISTILLATION_RATES, PAPER
 
 
 # DeepSeek-R1, arXiv:2501.12948v2 unless v1 is said. Typed from the paper's text, not from presets.py; None: not published.

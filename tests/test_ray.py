@@ -17,8 +17,8 @@ import yaml
 
 ray = pytest.importorskip("ray", reason='Ray is not installed: pip install "trl-r1[ray]"')
 
-from trl_r1.data.cluster import Cluster, connected, scatter  # noqa: E402
-from trl_r1.data.engines import EngineError  # noqa: E402
+from trl_r1.models.cluster import Cluster, connected, scatter  # noqa: E402
+from trl_r1.models.engines import EngineError  # noqa: E402
 from trl_r1.stages import evaluate, rejection_sampling  # noqa: E402
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trl_r1.data.engines import Draw
 from trl_r1.data.review import sample_id
+from trl_r1.models.engines import Draw
 from trl_r1.stages import rejection_sampling
 
 
@@ -58,7 +58,7 @@ def recipe(tiny, tmp_path):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    monkeypatch.setattr("trl_r1.rejection.make_engine", lambda *arguments: Scripted())
+    monkeypatch.setattr("trl_r1.stages.rejection_sampling.make.make_engine", lambda *arguments: Scripted())
 
 
 def run(*argv):
@@ -121,8 +121,8 @@ def test_what_nobody_judged_is_not_called_wrong(recipe, scripted, tmp_path):
 
 
 def test_a_gold_answer_that_cannot_be_read_has_no_part_in_the_numbers():
-    from trl_r1.data.shards import Unit
-    from trl_r1.rejection_selection import add_sample
+    from trl_r1.stages.rejection_sampling.select import add_sample
+    from trl_r1.storage.shards import Unit
 
     problems, unit = {}, Unit(0, "reasoning", 0, 2, 0)
     said = "the rule cannot judge it: unreadable gold"
@@ -238,7 +238,7 @@ def test_a_damaged_shard_is_done_again_and_the_result_is_the_same(recipe, script
 def test_a_full_disk_stops_with_one_sentence_and_resumes(recipe, scripted, tmp_path, capsys, monkeypatch):
     import errno
 
-    from trl_r1.data import shards
+    from trl_r1.storage import shards
 
     run("--config", recipe())
     whole = (tmp_path / "out" / "kept.jsonl").read_bytes()

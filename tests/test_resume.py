@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trl_r1.checkpoints import newest_complete, resolve_resume, what_is_broken
+from trl_r1.storage.checkpoints import newest_complete, resolve_resume, what_is_broken
 
 
 SCRIPT = Path(__file__).parent / "killed_run.py"
@@ -91,7 +91,7 @@ def test_prompts_after_a_resume_come_in_the_order_of_their_epoch(ours, tmp_path,
         seen.append(prompts[::4])
         return [1.0] * len(prompts)
 
-    monkeypatch.setattr("trl_r1.identity.share_of_low_bytes", note)
+    monkeypatch.setattr("trl_r1.grpo.identity.share_of_low_bytes", note)
     ours(max_steps=8, save_strategy="steps", save_steps=6, folder="whole")
     whole, seen[:] = list(seen), []
     assert sorted(sum(whole[:4], [])) == sorted(sum(whole[4:], []))
@@ -119,7 +119,7 @@ def test_a_lora_run_renews_its_reference_and_exports_without_it(ours, tmp_path):
 def test_before_its_first_renewal_a_lora_reference_is_the_base_model(ours, stock):
     from peft import LoraConfig
 
-    from trl_r1.identity import differences
+    from trl_r1.grpo.identity import differences
 
     def adapter():
         return {"peft_config": LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=0.0)}
@@ -130,7 +130,7 @@ def test_before_its_first_renewal_a_lora_reference_is_the_base_model(ours, stock
 
 
 def test_full_weights_renewed_every_two_steps_equal_trls_own_sync(ours, stock):
-    from trl_r1.identity import differences
+    from trl_r1.grpo.identity import differences
 
     theirs = stock(beta=0.1, sync_ref_model=True, ref_model_sync_steps=2, ref_model_mixup_alpha=1.0, max_steps=6)
     assert differences(ours(beta=0.1, reference_every=2, max_steps=6), theirs) == []
@@ -141,7 +141,7 @@ def test_the_reference_starts_as_the_model_it_was_given(tiny, tmp_path):
     from transformers import AutoModelForCausalLM
 
     from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-    from trl_r1.identity import share_of_low_bytes, tiny_prompts
+    from trl_r1.grpo.identity import share_of_low_bytes, tiny_prompts
 
     policy = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     with torch.no_grad():

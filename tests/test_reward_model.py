@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trl_r1.data import pair_judge
-from trl_r1.data.pairs import Judged, Pair, length_matched, orders, preferred, select, split_by_prompt
-from trl_r1.data.preferences import read_labels, read_pairs
 from trl_r1.evaluation.metrics import auroc, auroc_interval
-from trl_r1.evaluation.preference_report import Helpful, Safety
-from trl_r1.rewards.judge import Failure
+from trl_r1.models.judge import Failure
 from trl_r1.stages import reward_model
+from trl_r1.stages.reward_model import pair_judge
+from trl_r1.stages.reward_model.pairs import Judged, Pair, length_matched, orders, preferred, select, split_by_prompt
+from trl_r1.stages.reward_model.preferences import read_labels, read_pairs
+from trl_r1.stages.reward_model.report import Helpful, Safety
 
 
 PAIRS = [

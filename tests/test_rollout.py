@@ -20,14 +20,14 @@ from transformers import (
 from trl import GRPOConfig, GRPOTrainer
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.fast import scores_labels
-from trl_r1.identity import has_a_digit, share_of_low_bytes, tiny_prompts
-from trl_r1.rollout import FastRollout, SamplingOptions, generate
-from trl_r1.rollout.cache import BlockCache
-from trl_r1.rollout.connect import model_for_generation
-from trl_r1.rollout.sampling import draw, next_tokens
-from trl_r1.rollout.support import disagreement, sampling_options, why_not_model
-from trl_r1.rollout.threads import fewer_threads
+from trl_r1.grpo.fast_trainer import scores_labels
+from trl_r1.grpo.identity import has_a_digit, share_of_low_bytes, tiny_prompts
+from trl_r1.grpo.rollout import FastRollout, SamplingOptions, generate
+from trl_r1.grpo.rollout.cache import BlockCache
+from trl_r1.grpo.rollout.connect import model_for_generation
+from trl_r1.grpo.rollout.sampling import draw, next_tokens
+from trl_r1.grpo.rollout.support import disagreement, sampling_options, why_not_model
+from trl_r1.grpo.rollout.threads import fewer_threads
 
 
 VOCABULARY, ENDS = 97, list(range(1, 97, 12))  # many end tokens: random models seldom take a given one
@@ -321,16 +321,16 @@ def test_both_trainers_train_with_it(checkpointing, tiny, tmp_path):
 
 @pytest.mark.skipif(not scores_labels(), reason="this TRL scores no given labels, so nothing is packed")
 def test_the_mask_is_made_once_also_where_batches_are_packed(tiny, tmp_path, monkeypatch):
-    import trl_r1.rollout.engine
+    import trl_r1.grpo.rollout.engine
 
     made = []
 
-    class Seen(trl_r1.rollout.engine._Mask):
+    class Seen(trl_r1.grpo.rollout.engine._Mask):
         def __init__(self, *args):
             super().__init__(*args)
             made.append(self.ready)
 
-    monkeypatch.setattr(trl_r1.rollout.engine, "_Mask", Seen)
+    monkeypatch.setattr(trl_r1.grpo.rollout.engine, "_Mask", Seen)
     trainer_of(R1GRPOTrainer, R1GRPOConfig, tiny, tmp_path, rollout="fast", batching="fast").train()
     assert made
     assert all(made)

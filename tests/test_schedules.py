@@ -1,6 +1,6 @@
 import pytest
 
-from trl_r1.schedules import ENTROPY_SCHEDULES
+from trl_r1.grpo.schedules import ENTROPY_SCHEDULES
 
 
 def at(name, step, total=100, start=0.1, end=0.0, every=10_000, decrement=0.01):

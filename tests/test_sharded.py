@@ -56,7 +56,7 @@ def test_the_shipped_config_trains_saves_the_whole_model_and_resumes(kind, weigh
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "out"
     settings = {
         "model_name_or_path": tiny, "dtype": "float32", "dataset_name": str(tmp_path / "rows.jsonl"), "template": "mini",
-        "rewards": [{"name": "trl_r1.identity.share_of_low_bytes"}], "output_dir": str(out), "use_cpu": True,
+        "rewards": [{"name": "trl_r1.grpo.identity.share_of_low_bytes"}], "output_dir": str(out), "use_cpu": True,
         "bf16": True, "gradient_checkpointing": True, "per_device_train_batch_size": 4, "num_generations": 4,
         "max_completion_length": 6, "max_steps": 4, "learning_rate": 1e-3, "beta": 0.1, "batching": "fast",
         "logging_steps": 1, "save_strategy": "steps", "save_steps": 2, "report_to": "none", "disable_tqdm": True,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trl_r1.mini.world import Problem, draw_problems, gold_reply
-from trl_r1.thoughts import REFLECTION_WORDS, reasoning, reasoning_steps, reflection_words
+from trl_r1.text.steps import REFLECTION_WORDS, reasoning, reasoning_steps, reflection_words
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.advantages import dead_groups, leave_one_out, weighted_sum
-from trl_r1.identity import differences, has_a_digit, share_of_low_bytes, tiny_prompts
+from trl_r1.grpo.advantages import dead_groups, leave_one_out, weighted_sum
+from trl_r1.grpo.identity import differences, has_a_digit, share_of_low_bytes, tiny_prompts
 
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -32,7 +32,7 @@ def test_default_options_train_bit_identically_to_stock(name, tmp_path):
 @pytest.mark.slow
 def test_default_options_train_bit_identically_in_two_processes(tmp_path):
     from benchmarks.identity import two_processes
-    from trl_r1.identity import tiny_model
+    from trl_r1.grpo.identity import tiny_model
 
     tiny_model(tmp_path / "model")
     assert two_processes("two processes, iterations 2", tmp_path) == []
@@ -148,7 +148,7 @@ def test_a_batch_of_dead_groups_only_moves_nothing(ours, tiny):
         return [1.0] * len(completions)
 
     start = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32).state_dict()
-    import trl_r1.identity as identity
+    import trl_r1.grpo.identity as identity
 
     before = identity.share_of_low_bytes, identity.has_a_digit
     identity.share_of_low_bytes = identity.has_a_digit = constant
@@ -206,7 +206,7 @@ def test_our_own_k3_through_the_steered_term_equals_trls(tiny, tmp_path, ours, s
             self._steers_kl = True
             super()._set_beta(beta)
 
-    from trl_r1.identity import run
+    from trl_r1.grpo.identity import run
 
     for options in (
         {"beta": 0.2, "num_iterations": 2},
@@ -310,6 +310,6 @@ def test_length_distribution_is_logged(ours):
 def test_a_plain_grpo_config_is_welcome(tiny, tmp_path, stock):
     from trl import GRPOConfig
 
-    from trl_r1.identity import run
+    from trl_r1.grpo.identity import run
 
     assert differences(run(R1GRPOTrainer, GRPOConfig, tiny, tmp_path / "plain", {"beta": 0.1}), stock(beta=0.1)) == []

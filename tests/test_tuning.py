@@ -132,7 +132,7 @@ def test_the_rate_falls_along_a_cosine_to_a_tenth_of_the_peak(recipe, tmp_path):
 
 
 def test_only_the_completion_is_learnt(recipe, tmp_path, monkeypatch):
-    from trl_r1 import tuning
+    from trl_r1.runs import sft as tuning
 
     seen = []
     stock = tuning.R1SFTTrainer

@@ -17,7 +17,7 @@ SCRIPT = """
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
 import trl_r1
 assert "site-packages" in trl_r1.__file__ and "environment" in trl_r1.__file__, trl_r1.__file__
-from trl_r1.identity import share_of_low_bytes, tiny_model, tiny_prompts
+from trl_r1.grpo.identity import share_of_low_bytes, tiny_model, tiny_prompts
 config = R1GRPOConfig("out", advantage="leave_one_out", use_cpu=True, bf16=False, max_steps=1, num_generations=4,
                       per_device_train_batch_size=8, max_completion_length=4, report_to="none", disable_tqdm=True)
 trainer = R1GRPOTrainer(tiny_model("model"), share_of_low_bytes, config, train_dataset=tiny_prompts())

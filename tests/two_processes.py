@@ -8,8 +8,8 @@ from accelerate.utils import gather
 from ranks import trainer_on_two_ranks
 
 from trl_r1 import R1GRPOTrainer
-from trl_r1.advantages import dead_groups, leave_one_out, weighted_sum
-from trl_r1.identity import has_a_digit
+from trl_r1.grpo.advantages import dead_groups, leave_one_out, weighted_sum
+from trl_r1.grpo.identity import has_a_digit
 
 
 def often_constant(completions, prompts=None, **columns):

@@ -9,7 +9,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from test_batching import SMALLEST, TWO_ITERATIONS, gradients, largest_error
 
-from trl_r1.fast import scores_labels
+from trl_r1.grpo.fast_trainer import scores_labels
 
 
 def main() -> None:

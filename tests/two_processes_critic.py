@@ -8,8 +8,8 @@ from accelerate.utils import gather, gather_object
 from ranks import trainer_on_two_ranks
 
 from trl_r1 import R1GRPOTrainer
-from trl_r1.critic.values import Moments
-from trl_r1.identity import has_a_digit, share_of_low_bytes
+from trl_r1.grpo.critic.values import Moments
+from trl_r1.grpo.identity import has_a_digit, share_of_low_bytes
 
 
 class Checked(R1GRPOTrainer):

@@ -15,8 +15,8 @@ from sharded_on_cpu import shard_on_cpu
 from test_batching import SMALLEST, TWO_ITERATIONS, gradients, largest_error
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.fast import scores_labels
-from trl_r1.identity import differences, run
+from trl_r1.grpo.fast_trainer import scores_labels
+from trl_r1.grpo.identity import differences, run
 
 
 def adapter() -> dict:

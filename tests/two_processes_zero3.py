@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_batching import letters
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.fast import scores_labels
-from trl_r1.identity import tiny_prompts
+from trl_r1.grpo.fast_trainer import scores_labels
+from trl_r1.grpo.identity import tiny_prompts
 
 
 def trained(trainer_class, config_class, tiny: str, folder: str, **options):

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trl_r1.after_import import after_import
-from trl_r1.lazy import lazy_exports
+from trl_r1.compat.after_import import after_import
+from trl_r1.compat.lazy import lazy_exports
 
 
 __version__ = "0.1.0"
 
 _HOME = {
     "HeadGateConfig": "trl_r1.gate",
-    "R1GRPOConfig": "trl_r1.config",
-    "R1GRPOTrainer": "trl_r1.trainer",
+    "R1GRPOConfig": "trl_r1.grpo.config",
+    "R1GRPOTrainer": "trl_r1.grpo.trainer",
     "load_reward": "trl_r1.rewards.catalogue",
     "load_rewards": "trl_r1.rewards.catalogue",
 }
@@ -26,10 +26,10 @@ _HOME = {
 __all__ = ["HeadGateConfig", "R1GRPOConfig", "R1GRPOTrainer", "__version__", "load_reward", "load_rewards"]
 
 if TYPE_CHECKING:
-    from trl_r1.config import R1GRPOConfig
     from trl_r1.gate import HeadGateConfig
+    from trl_r1.grpo.config import R1GRPOConfig
+    from trl_r1.grpo.trainer import R1GRPOTrainer
     from trl_r1.rewards.catalogue import load_reward, load_rewards
-    from trl_r1.trainer import R1GRPOTrainer
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOME)
 

@@ -18,41 +18,44 @@ STAGES = {  # started under `accelerate launch`
     "evaluate": "pass@1, pass@k, cons@k, format and language on any problems",
 }
 COMMANDS = {  # run in this process
-    "run": ("trl_r1.pipeline_command", "run all stages of a pipeline file, resumable: trl-r1 run mini/pipeline"),
-    "why": ("trl_r1.why_command", "walk from a model's answer back to rows, checkpoints and rewards"),
+    "run": ("trl_r1.commands.run", "run all stages of a pipeline file, resumable: trl-r1 run mini/pipeline"),
+    "why": ("trl_r1.commands.why", "walk from a model's answer back to rows, checkpoints and rewards"),
     "preset": (
-        "trl_r1.preset_command",
+        "trl_r1.commands.preset",
         "a stage's published numbers as a recipe for a card: trl-r1 preset zero --gpu 24GB",
     ),
     "ablate": (
-        "trl_r1.ablate_command",
+        "trl_r1.commands.ablate",
         "a recipe trained whole and without its parts: trl-r1 ablate mini/ablation --drop gate",
     ),
     "watch": (
-        "trl_r1.watch_command",
+        "trl_r1.commands.watch",
         "a run's numbers and alarms in the terminal while it trains: trl-r1 watch runs/zero",
     ),
     "answer": (
-        "trl_r1.answer_command",
+        "trl_r1.commands.answer",
         "ask a trained model, with more thought where it pays: trl-r1 answer --model RUN ...",
     ),
     "serve": (
-        "trl_r1.serve_command",
+        "trl_r1.commands.serve",
         "the same behind the OpenAI protocol: trl-r1 serve --model RUN ...",
     ),
     "review": (
-        "trl_r1.review_command",
+        "trl_r1.commands.review",
         "answers worth a person's look, as a file and a page: trl-r1 review make RUN ...",
     ),
-    "bias": ("trl_r1.bias_command", "gaps between languages, topics and groups: trl-r1 bias slices RUN"),
-    "demo": ("trl_r1.mini.demo", "train a small model on this machine's CPU and show what it learnt"),
-    "doctor": ("trl_r1.doctor", "check versions, devices and that training equals stock TRL"),
-    "recipes": ("trl_r1.recipes_command", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),
-    "rewards": ("trl_r1.rewards_command", "list rewards, try one on a completion, audit one, train the semantic one"),
-    "agser": ("trl_r1.agser_command", "hallucination score: score one answer, or evaluate it beside its rivals"),
-    "traces": ("trl_r1.trace_command", "verified reasoning traces, aimed at the levels with the fewest; replay them"),
+    "bias": ("trl_r1.commands.bias", "gaps between languages, topics and groups: trl-r1 bias slices RUN"),
+    "demo": ("trl_r1.commands.demo", "train a small model on this machine's CPU and show what it learnt"),
+    "doctor": ("trl_r1.commands.doctor", "check versions, devices and that training equals stock TRL"),
+    "recipes": ("trl_r1.commands.recipes", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),
+    "rewards": ("trl_r1.commands.rewards", "list rewards, try one on a completion, audit one, train the semantic one"),
+    "agser": ("trl_r1.commands.agser", "hallucination score: score one answer, or evaluate it beside its rivals"),
+    "traces": (
+        "trl_r1.commands.traces",
+        "verified reasoning traces, aimed at the levels with the fewest; replay them",
+    ),
     "data": (
-        "trl_r1.data_command",
+        "trl_r1.commands.data",
         "examine a dataset's gold answers, grade its problems: trl-r1 data check rows.jsonl",
     ),
 }

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from trl_r1 import cli
-from trl_r1.agser import AGSERScorer, datasets, miniature
+from trl_r1.agser import AGSERScorer, datasets
 from trl_r1.agser.evaluate import Detection, Method, by_group, evaluate
 from trl_r1.agser.pictures import heat_html
 from trl_r1.agser.report import write_report
 from trl_r1.agser.rivals import likelihoods, random_splits
+from trl_r1.mini import books as miniature
 
 
 PROMPTS = [f"Who wrote book number {i}, and in what year?" for i in range(12)]

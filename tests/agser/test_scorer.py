@@ -7,7 +7,7 @@ from tiny_models import build
 
 from trl_r1.agser import AGSERScorer, first_line
 from trl_r1.agser.generation import by_engine
-from trl_r1.data.engines import Endpoint, EngineError
+from trl_r1.models.engines import Endpoint, EngineError
 
 
 CHAT = [{"role": "user", "content": "Who wrote Medicine?"}]

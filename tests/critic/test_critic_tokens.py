@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.critic.token_rewards import TokenPlaces, spans_of, token_rewards
+from trl_r1.grpo.critic.token_rewards import TokenPlaces, spans_of, token_rewards
 
 
 def pieces(words):

@@ -8,10 +8,10 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.critic.options import CriticOptions
-from trl_r1.critic.towers import Towers, final_norm
-from trl_r1.critic.values import generalized_advantages, value_of
-from trl_r1.identity import differences, tiny_prompts
+from trl_r1.grpo.critic.options import CriticOptions
+from trl_r1.grpo.critic.towers import Towers, final_norm
+from trl_r1.grpo.critic.values import generalized_advantages, value_of
+from trl_r1.grpo.identity import differences, tiny_prompts
 
 
 close = torch.testing.assert_close
@@ -308,7 +308,7 @@ def test_options_come_as_a_recipe_writes_them():
 
 
 def test_a_trl_without_advantages_per_token_is_told():
-    from trl_r1 import compat
+    from trl_r1.compat import trl as compat
 
     class Other:
         def _compute_loss(self, model, inputs):

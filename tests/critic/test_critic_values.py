@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.critic.values import (
+from trl_r1.grpo.critic.values import (
     Moments,
     clipped_value_errors,
     explained_variance,

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.data.cold_start import (
+from trl_r1.data.filters import FILTERS, Limits
+from trl_r1.rewards.accuracy import SOURCES, extract
+from trl_r1.rewards.format import LAYOUTS, well_formed
+from trl_r1.rewards.language import consistency
+from trl_r1.stages.cold_start.screening import screen
+from trl_r1.stages.cold_start.sources import (
     EXAMPLES,
     Example,
     Source,
@@ -18,11 +23,6 @@ from trl_r1.data.cold_start import (
     take_apart,
     worked,
 )
-from trl_r1.data.filters import FILTERS, Limits
-from trl_r1.data.screening import screen
-from trl_r1.rewards.accuracy import SOURCES, extract
-from trl_r1.rewards.format import LAYOUTS, well_formed
-from trl_r1.rewards.language import consistency
 
 
 EVERYTHING = list(FILTERS)

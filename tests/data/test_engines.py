@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from trl_r1.data.engines import Draw, Endpoint, EngineError, InProcess, read_completion, seed_of
+from trl_r1.models.engines import Draw, Endpoint, EngineError, InProcess, read_completion, seed_of
 
 
 def completion(text="four", reason="stop", tokens=2):

@@ -20,7 +20,7 @@ from trl_r1.data.filters import (
     first_objection,
     parts,
 )
-from trl_r1.rewards.judge import Failure, Judge
+from trl_r1.models.judge import Failure, Judge
 
 
 GOOD = "<think>First I add 2 and 9, which gives 11.</think> <answer>11</answer>"

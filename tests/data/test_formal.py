@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.data.formal import formal_steps, linear_steps, sum_steps
+from trl_r1.claims.formal import formal_steps, linear_steps, sum_steps
 from trl_r1.data.traces import annotate
 from trl_r1.mini.world import draw_problems, gold_chain
 
 
-replay_module = pytest.importorskip("trl_r1.rewards.replay", reason="Z3 is not installed", exc_type=ImportError)
+replay_module = pytest.importorskip("trl_r1.claims.replay", reason="Z3 is not installed", exc_type=ImportError)
 replay, commands, Refused = replay_module.replay, replay_module.commands, replay_module.Refused
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import datasets
 import pytest
 
+from trl_r1.answers.forms import TYPES, answer_type, equal_form, wrong_form
+from trl_r1.commands.data import main
 from trl_r1.data import goldcheck
 from trl_r1.data.goldcheck import check_golds, coverage, find_column, repair
-from trl_r1.data_command import main
 from trl_r1.rewards.accuracy import verify
-from trl_r1.rewards.forms import TYPES, answer_type, equal_form, wrong_form
 
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

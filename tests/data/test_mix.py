@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.data.mix import is_simple, mix, no_chain, quotas
+from trl_r1.stages.rejection_sampling.mix import is_simple, mix, no_chain, quotas
 
 
 def rows(name, count):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trl_r1.data.pools import Pool, contamination, load_pool, read_pools
+from trl_r1.stages.rejection_sampling.pools import Pool, contamination, load_pool, read_pools
 
 
 def pool_of(path, rows, **options):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.data.shards import ShardError, Shards, cut, digest_of
+from trl_r1.storage.shards import ShardError, Shards, cut, digest_of
 
 
 def rows_of(unit):
@@ -98,7 +98,7 @@ def test_a_full_disk_is_one_sentence_and_costs_nothing_that_was_there(shards, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("trl_r1.files.os.fsync", full)
+        patch.setattr("trl_r1.storage.files.os.fsync", full)
         with pytest.raises(ShardError, match=r"no room for .*00001\.jsonl .*make room, then start this again"):
             shards.write(shards.units[1], rows_of(shards.units[1]))
     assert sorted(path.name for path in shards.folder.iterdir()) == ["00000.jsonl", "units.json"]
@@ -109,7 +109,7 @@ def test_a_real_limit_of_the_operating_system_is_told_the_same_way(tmp_path):
     script = f"""
 import resource, signal
 from pathlib import Path
-from trl_r1.data.shards import ShardError, Shards, cut
+from trl_r1.storage.shards import ShardError, Shards, cut
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 shards = Shards(Path({str(tmp_path)!r}), cut({{"a": 2}}, 1, 0), "d")
 shards.open()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.data.templates import TEMPLATES, find_template, render
+from trl_r1.models.templates import TEMPLATES, find_template, render
 
 
 def test_every_template_has_a_place_for_the_question():

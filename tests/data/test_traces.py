@@ -5,9 +5,9 @@ import json
 import pytest
 
 from trl_r1 import cli
-from trl_r1.data.engines import Draw
 from trl_r1.data.traces import FILE, Made, card, kind_of, load, make, replayed, save, spoken, thinnest
 from trl_r1.mini.world import draw_problems, gold_chain, wrap
+from trl_r1.models.engines import Draw
 
 
 pytest.importorskip("z3", reason="Z3 is not installed")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from trl_r1.evaluation.sampling import sample
+from trl_r1.models.sampling import sample
 
 
 PROMPTS = ["abc", "a much longer prompt than the first", "hello"]

@@ -16,7 +16,7 @@ from peft.mapping import (
 )
 
 from trl_r1 import HeadGateConfig
-from trl_r1.after_import import after_import
+from trl_r1.compat.after_import import after_import
 from trl_r1.gate import HeadGateModel, registration
 
 
@@ -28,7 +28,7 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM
 model = PeftModel.from_pretrained(LlamaForCausalLM(LlamaConfig.from_pretrained(sys.argv[1])), sys.argv[1])
 print(type(model.base_model).__name__, len(list(model.active_adapters)))
-assert "trl_r1.after_import" in sys.modules and not [f for f in sys.meta_path if "trl_r1" in type(f).__module__]
+assert "trl_r1.compat.after_import" in sys.modules and not [f for f in sys.meta_path if "trl_r1" in type(f).__module__]
 """
 
 

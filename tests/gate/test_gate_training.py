@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_r1 import HeadGateConfig, R1GRPOConfig
-from trl_r1.identity import differences
+from trl_r1.grpo.identity import differences
 
 
 def gates(**options):
@@ -79,7 +79,7 @@ def test_qlora_with_gates_trains_and_doubles_its_adapter(ours):
 
 
 def test_recipes_choose_gates_lora_or_both():
-    from trl_r1.model_options import R1ModelConfig, adapter_config
+    from trl_r1.models.options import R1ModelConfig, adapter_config
 
     assert adapter_config(R1ModelConfig()) is None
     plain = adapter_config(R1ModelConfig(use_peft=True, lora_r=3))
@@ -97,8 +97,8 @@ def test_recipes_choose_gates_lora_or_both():
 def test_a_recipe_is_told_what_gates_cannot_do(tiny, tmp_path):
     from transformers import GPT2Config
 
-    from trl_r1.model_options import R1ModelConfig, check_gates
-    from trl_r1.options import SFTOptions
+    from trl_r1.models.options import R1ModelConfig, check_gates
+    from trl_r1.runs.options import SFTOptions
 
     model = R1ModelConfig(head_gate=True)
     config = R1GRPOConfig(str(tmp_path / "run"), use_cpu=True, bf16=False, report_to="none")
@@ -117,10 +117,10 @@ def test_a_recipe_is_told_what_gates_cannot_do(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_stage_zero_trains_gates_and_others_read_or_refuse_them(tiny, tmp_path, capsys):
-    from trl_r1.evaluation.models import find_policy, load_policy
-    from trl_r1.model_options import R1ModelConfig
+    from trl_r1.models.load import find_policy, load_policy
+    from trl_r1.models.options import R1ModelConfig
+    from trl_r1.runs.folder import find_model
     from trl_r1.stages import zero
-    from trl_r1.startup import find_model
 
     folder = tmp_path / "run"
     argv = [
@@ -144,7 +144,7 @@ def test_a_reward_model_with_gates_is_read_unmerged(tiny, tmp_path):
     from peft import get_peft_model
     from transformers import AutoModelForSequenceClassification
 
-    from trl_r1.rewards.classifier import _from_pretrained
+    from trl_r1.models.classifier import _from_pretrained
 
     torch.manual_seed(0)
     base = AutoModelForSequenceClassification.from_pretrained(tiny, num_labels=1)

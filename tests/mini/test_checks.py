@@ -106,7 +106,7 @@ def test_rates_are_of_their_own_prompts():
 
 
 def test_a_model_is_measured_by_sampling_every_prompt(tmp_path, monkeypatch):
-    from trl_r1.evaluation import sampling
+    from trl_r1.models import sampling
 
     seen = []
 
@@ -134,6 +134,7 @@ def test_nothing_that_trains_imports_the_checkers():
     assert users - said == {"mini/scenario.py"}
     code = (
         "import sys, trl_r1.mini, trl_r1.rewards, trl_r1.rewards.preference, trl_r1.mini.labels, trl_r1.mini.store, "
-        "trl_r1.mini.wider, trl_r1.reward_modelling, trl_r1.rejection; sys.exit('trl_r1.mini.checks' in sys.modules)"
+        "trl_r1.mini.wider, trl_r1.stages.reward_model.run, "
+        "trl_r1.stages.rejection_sampling.make; sys.exit('trl_r1.mini.checks' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -7,11 +7,11 @@ import torch
 from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
-from trl_r1.files import read_json_lines
-from trl_r1.identity import share_of_low_bytes, tiny_prompts
+from trl_r1.grpo.identity import share_of_low_bytes, tiny_prompts
 from trl_r1.monitor import Limits, Monitor
 from trl_r1.monitor.drift import Anchor, make_anchor
 from trl_r1.monitor.record import every_alarm, read_alarms
+from trl_r1.storage.files import read_json_lines
 
 
 def accuracy(completions, **columns):

@@ -2,7 +2,7 @@
 
 import json
 
-from trl_r1.watch_command import watch
+from trl_r1.commands.watch import watch
 
 
 def test_the_end_of_a_stage_is_not_the_end_of_its_pipeline(tmp_path, monkeypatch, capsys):
@@ -16,7 +16,7 @@ def test_the_end_of_a_stage_is_not_the_end_of_its_pipeline(tmp_path, monkeypatch
         waits.append(seconds)
         (tmp_path / "summary.json").write_text("{}")
 
-    monkeypatch.setattr("trl_r1.watch_command.time.sleep", sleep)
+    monkeypatch.setattr("trl_r1.commands.watch.time.sleep", sleep)
     assert watch(tmp_path, every=0.5) == 0
     assert waits == [0.5]
     assert f"Finished; its report is {tmp_path / 'report.md'}." in capsys.readouterr().out

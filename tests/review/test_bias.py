@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.bias_command import main
+from trl_r1.commands.bias import main
 from trl_r1.review.counterfactual import Pair, ask, gaps, pairs_of, sign_test, swap
 from trl_r1.review.items import Item
 from trl_r1.review.slices import alarms, difference, mentions, read_groups, slices

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from trl_r1.data.templates import find_template
 from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
+from trl_r1.models.templates import find_template
 from trl_r1.review.items import agreements, bare, read_items, refuses, topic_of
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from trl_r1.commands.review import main
 from trl_r1.review.items import Item
 from trl_r1.review.page import page
 from trl_r1.review.queue import RESULT, Desk, Rules, choose, reasons
-from trl_r1.review_command import main
 
 
 def item(number=0, text="<think>so</think> <answer>4</answer>", **changes):

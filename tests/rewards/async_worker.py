@@ -61,7 +61,7 @@ def daemonic_and_off_the_main_thread(completions, **columns) -> list[float]:
 
 def keeper(completions, **columns) -> list[float]:
     """The process id of a process that has judged an answer for this one."""
-    from trl_r1.rewards import verifier
+    from trl_r1.sandbox import pool as verifier
 
     assert verifier.run("math_verify", [("x + 1", "1 + x")])[0].value == "equal"
     return [float(verifier._shared_pool().processes()[0])] * len(completions)

@@ -43,7 +43,7 @@ MESSAGES = [
     [{"role": "assistant", "content": [{"type": "text", "text": RIGHT}]}],
     [{"role": "assistant", "content": CHINESE}],
     [{"role": "assistant", "content": PROGRAM}],
-]  # the same as TEXTS, after trl_r1.rewards.text.reply
+]  # the same as TEXTS, after trl_r1.text.completions.reply
 ROW = {
     "solution": "5",
     "language": "en",

@@ -828,7 +828,7 @@ def test_pickles_and_stays_equal():
 
 
 def test_equal_pairs_are_judged_once(monkeypatch):
-    from trl_r1.rewards import verifier
+    from trl_r1.sandbox import pool as verifier
 
     asked = []
     real = verifier.run

@@ -6,10 +6,10 @@ import time
 import psutil
 import pytest
 
-from trl_r1.rewards.audit import EXAMPLES, audit, rows_of
-from trl_r1.rewards.exploits import FAMILIES, KINDS, LAYOUTS, Family
-from trl_r1.rewards.subject import Subject
-from trl_r1.rewards_command import main
+from trl_r1.audit.audit import EXAMPLES, audit, rows_of
+from trl_r1.audit.exploits import FAMILIES, KINDS, LAYOUTS, Family
+from trl_r1.audit.subject import Subject
+from trl_r1.commands.rewards import main
 
 
 REWARDS = '''

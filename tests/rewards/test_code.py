@@ -11,7 +11,7 @@ from trl_r1.rewards.code_tests import (
     StdinCase,
     read_cases,
 )
-from trl_r1.rewards.sandbox import Limits, NoSandbox, Outcome, open_sandbox
+from trl_r1.sandbox import Limits, NoSandbox, Outcome, open_sandbox
 
 
 def offered():

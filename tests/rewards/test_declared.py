@@ -4,11 +4,11 @@ import pickle
 
 import pytest
 
-from trl_r1.rewards import forms
+from trl_r1.answers import forms
+from trl_r1.answers.declared import Interval, decide_as, interval, spelled
+from trl_r1.answers.equality import Pending
+from trl_r1.answers.types import type_name
 from trl_r1.rewards.accuracy import Accuracy, judge, verify
-from trl_r1.rewards.answer_types import type_name
-from trl_r1.rewards.declared import Interval, decide_as, interval, spelled
-from trl_r1.rewards.equality import Pending
 from trl_r1.rewards.symbolic import Symbolic
 
 

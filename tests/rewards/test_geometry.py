@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.rewards import figures
+from trl_r1.claims import figures
+from trl_r1.claims.surds import root
 from trl_r1.rewards.geometry import Geometry, claims, geometry_reward, points_in
-from trl_r1.rewards.surds import root
 
 
 # ABC has its right angle at C: AC = 3, CB = 4, AB = 5. D is at the other side of AB. E is at 60 degrees above AC.

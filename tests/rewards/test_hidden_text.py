@@ -7,7 +7,7 @@ import pytest
 from trl_r1.rewards.accuracy import accuracy_reward, extract, verify
 from trl_r1.rewards.format import well_formed
 from trl_r1.rewards.language import consistency
-from trl_r1.rewards.text import shown, visible
+from trl_r1.text.completions import shown, visible
 
 
 HIDDEN = [

@@ -12,7 +12,7 @@ from trl_r1.mini import world
 from trl_r1.rewards import language as module
 from trl_r1.rewards.identification import pieces_of, require_classifier, shared_scripts, sides
 from trl_r1.rewards.language import LanguageConsistency, consistency, language_consistency_reward, prompt_language
-from trl_r1.rewards.words import RUNS, count_words, prose
+from trl_r1.text.words import RUNS, count_words, prose
 
 
 needs_classifier = pytest.mark.skipif(

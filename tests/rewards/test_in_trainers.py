@@ -16,7 +16,7 @@ from tiny_classifier import save
 import trl_r1.rewards as rewards
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.logic import Logic
-from trl_r1.rewards.sandbox import NoSandbox, open_sandbox
+from trl_r1.sandbox import NoSandbox, open_sandbox
 
 
 def sandboxed() -> bool:

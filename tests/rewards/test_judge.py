@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from tiny_classifier import save
 
+from trl_r1.models.judge import CRITERIA, MOST_BYTES, Failure, Judge, verdict
 from trl_r1.rewards import preference
-from trl_r1.rewards.judge import CRITERIA, MOST_BYTES, Failure, Judge, verdict
 from trl_r1.rewards.preference import Preference
 
 

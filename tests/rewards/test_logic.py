@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trl_r1.claims.find import arithmetic_claims
+from trl_r1.claims.surds import Surd, TooLarge, root, sign
 from trl_r1.rewards import logic
-from trl_r1.rewards.claims import arithmetic_claims
 from trl_r1.rewards.logic import Logic, claims, logic_reward
-from trl_r1.rewards.surds import Surd, TooLarge, root, sign
 
 
 GSM8K = Path("/work/shared/data/gsm8k_train.jsonl")

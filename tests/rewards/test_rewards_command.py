@@ -7,14 +7,14 @@ import types
 
 import pytest
 
-from trl_r1 import rewards_command
+from trl_r1.audit.explain import explain
+from trl_r1.commands import rewards as rewards_command
+from trl_r1.commands.rewards import headline, main
 from trl_r1.rewards import catalogue
 from trl_r1.rewards.accuracy import Accuracy
-from trl_r1.rewards.explain import explain
 from trl_r1.rewards.format import Format
 from trl_r1.rewards.geometry import Geometry
 from trl_r1.rewards.language import LanguageConsistency
-from trl_r1.rewards_command import headline, main
 
 
 def test_list_names_every_reward_with_one_line(capsys):

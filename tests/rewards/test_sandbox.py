@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from hostile_programs import HOSTILE
 
-from trl_r1.rewards.sandbox import Limits, LocalSandbox, NoSandbox, choice, local, open_sandbox
-from trl_r1.rewards.sandbox.protocol import STATUSES
-from trl_r1.rewards.sandbox.seccomp import seccomp_filter
+from trl_r1.sandbox import Limits, LocalSandbox, NoSandbox, choice, local, open_sandbox
+from trl_r1.sandbox.protocol import STATUSES
+from trl_r1.sandbox.seccomp import seccomp_filter
 
 
 LIMITS = Limits(wall_seconds=2.0, cpu_seconds=2.0, memory_mib=256, disk_mib=16)
@@ -282,7 +282,7 @@ def test_the_check_sees_a_program_that_stays(host):
 @each_sandbox
 def test_the_program_dies_with_the_trainer(sandbox, host, tmp_path):
     code = f"""
-        from trl_r1.rewards.sandbox import Limits, LocalSandbox, local
+        from trl_r1.sandbox import Limits, LocalSandbox, local
         local.ENVIRONMENT["TRL_R1_NONCE"] = {host.nonce!r}
         print("ready", flush=True)
         {sandbox!r}.run("import time; time.sleep(30)", "", Limits(wall_seconds=30.0))

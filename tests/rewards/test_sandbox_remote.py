@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from trl_r1.rewards.sandbox import Limits, Piston, SandboxFusion
-from trl_r1.rewards.sandbox import remote as remote_module
+from trl_r1.sandbox import Limits, Piston, SandboxFusion
+from trl_r1.sandbox import remote as remote_module
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -12,12 +12,12 @@ import torch
 from tiny_classifier import save
 
 from trl_r1.mini import world
-from trl_r1.rewards import classifier as classifier_module
-from trl_r1.rewards import semantic_training
-from trl_r1.rewards.classifier import GAP, load_classifier
-from trl_r1.rewards.damage import DAMAGES, Example, damaged, steps
+from trl_r1.models import chain_classifier as semantic_training
+from trl_r1.models import classifier as classifier_module
+from trl_r1.models.chain_classifier import auroc, main, pairs_of, resolve_mini, split_by_question
+from trl_r1.models.classifier import GAP, load_classifier
+from trl_r1.models.damage import DAMAGES, Example, damaged, steps
 from trl_r1.rewards.semantic import MODEL_VARIABLE, Semantic, chain_of, question_of, semantic_reward
-from trl_r1.rewards.semantic_training import auroc, main, pairs_of, resolve_mini, split_by_question
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from trl_r1.rewards.answer_types import TYPES, Asked, asked
+from trl_r1.answers.types import TYPES, Asked, asked
 from trl_r1.rewards.symbolic import Form, Symbolic, form, symbolic_reward
 
 

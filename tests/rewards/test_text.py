@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from trl_r1.rewards.text import after_thought, reply, thought, visible
+from trl_r1.text.completions import after_thought, reply, thought, visible
 
 
 @pytest.mark.parametrize(

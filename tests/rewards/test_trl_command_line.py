@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from trl_r1.rewards.sandbox import NoSandbox, open_sandbox
+from trl_r1.sandbox import NoSandbox, open_sandbox
 
 
 @pytest.mark.slow

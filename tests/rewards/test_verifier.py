@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trl_r1.rewards import verifier
 from trl_r1.rewards.accuracy import Accuracy, verify
+from trl_r1.sandbox import pool as verifier
 
 
 HANGS = [  # (answer, gold): each ran for 25 s and longer on a worker thread with TRL 1.16
@@ -119,7 +119,7 @@ def test_a_judge_that_cannot_be_imported_is_an_error_not_a_verdict():
     [
         ("math_verify", "math_verify", "Try: pip install math-verify"),
         ("math_verify", "latex2sympy2_extended", "Try: pip install math-verify"),
-        ("trl_r1.rewards.solver:judge", "z3", 'Try: pip install "trl-r1[logic]"'),
+        ("trl_r1.claims.solver:judge", "z3", 'Try: pip install "trl-r1[logic]"'),
     ],
 )
 def test_what_is_missing_is_named_with_its_own_cure(judge, module, advice, tmp_path, monkeypatch):
@@ -205,7 +205,7 @@ def test_no_orphan_is_left(end, tmp_path):
         textwrap.dedent(
             f"""
             import threading, time
-            from trl_r1.rewards import verifier
+            from trl_r1.sandbox import pool as verifier
             verifier.run("math_verify", [("1+x", "x+1")])
             busy = threading.Thread(
                 target=verifier.run, daemon=True,

@@ -8,7 +8,7 @@ import threading
 import torch.distributed as dist
 
 from trl_r1.rewards import accuracy_reward, format_reward, geometry_reward, language_consistency_reward, logic_reward
-from trl_r1.rewards.verifier import _shared_pool
+from trl_r1.sandbox.pool import _shared_pool
 
 
 ANSWERS = [  # (answer, gold, score): what is decided here, what math-verify decides, what never ends

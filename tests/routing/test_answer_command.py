@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trl_r1.answer_command import main
+from trl_r1.commands.answer import main
 
 
 @pytest.fixture(scope="module")

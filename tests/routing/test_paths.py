@@ -85,7 +85,7 @@ def test_log_probabilities_of_either_kind_of_answer():
 
 
 def test_a_server_is_asked_for_log_probabilities(monkeypatch):
-    from trl_r1.data.engines import Endpoint
+    from trl_r1.models.engines import Endpoint
 
     seen = []
 

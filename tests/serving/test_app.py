@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from trl_r1.data.engines import EngineError
+from trl_r1.models.engines import EngineError
 from trl_r1.routing.paths import Settings
 from trl_r1.serving.wanted import Bounds
 
@@ -262,7 +262,7 @@ def test_the_command_serves_on_loopback_and_ends_cleanly(mini, tmp_path):
 
 
 def test_mistakes_of_the_command(capsys, tmp_path, monkeypatch):
-    from trl_r1.serve_command import main
+    from trl_r1.commands.serve import main
 
     monkeypatch.delenv("TRL_R1_SERVE_TOKEN", raising=False)
     (tmp_path / "empty").write_text("")
@@ -278,7 +278,7 @@ def test_mistakes_of_the_command(capsys, tmp_path, monkeypatch):
 
 
 def test_a_taken_port_is_told():
-    from trl_r1.serve_command import listen
+    from trl_r1.commands.serve import listen
 
     door = listen("127.0.0.1", 0)
     with pytest.raises(ValueError, match="Nothing can listen at 127.0.0.1 port"):

@@ -4,7 +4,7 @@
     movies      Kaggle rounakbanik/the-movies-dataset, movies_metadata.csv, with credits.csv beside it     the cast
     countries   Kaggle nelgiriyewithana/countries-of-the-world-2023, world-data-2023.csv                   the capital
     questions   any rows with a question and a gold answer (``trl_r1.data.columns.load_rows``)
-    mini:knowledge, mini:knowledge-templated        the world trained here, see ``trl_r1.agser.miniature``
+    mini:knowledge, mini:knowledge-templated        the world trained here, see ``trl_r1.mini.books``
 
 The three files cannot be passed on by us; download them. Questions and label rules are those that AGSER's paper takes from
 InterrogateLLM (Yehuda et al. 2024, arXiv:2403.02889; rules read in its code, commit b1f4f0b). Departures, each marked:
@@ -218,7 +218,7 @@ def read_questions(name: str, split: str = "train") -> Source:
 
 def read_miniature(seed: int) -> Source:
     """The books of the world trained here."""
-    from trl_r1.agser import miniature
+    from trl_r1.mini import books as miniature
 
     asked = [Asked(row["question"], tuple(row["truth"]), row["kind"]) for row in miniature.rows(seed)]
     return Source(
@@ -239,7 +239,7 @@ def read(data: str, reader: str | None = None, split: str = "train", seed: int =
     Raises:
         ValueError: an unknown reader, or nothing readable there.
     """
-    from trl_r1.agser.miniature import is_miniature
+    from trl_r1.mini.books import is_miniature
 
     if is_miniature(data):
         return read_miniature(seed)

@@ -1,7 +1,7 @@
 """Greedy answers, in batches, and contributions read off the same forward passes.
 
     Greedy      a transformers model in this process; ids in, so a sub-query is fed as it was cut
-    Endpoint    any OpenAI-compatible server (`trl_r1.data.engines`); text in
+    Endpoint    any OpenAI-compatible server (`trl_r1.models.engines`); text in
     a function  list of prompts -> list of texts
 
 Contributions need the model's attention, which no server shows: with the other two, the local model still runs one
@@ -20,7 +20,7 @@ from transformers import StoppingCriteriaList
 
 from trl_r1.agser.recorder import Recorder
 from trl_r1.agser.split import Prompt, Query
-from trl_r1.evaluation.sampling import continue_rows, end_tokens, evaluation_mode, padding
+from trl_r1.models.sampling import continue_rows, end_tokens, evaluation_mode, padding
 
 
 Generate = Callable[[list[Prompt]], list[str]]

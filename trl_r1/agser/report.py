@@ -10,7 +10,7 @@ from trl_r1.agser.pictures import draw_heat, draw_histogram, draw_roc, heat_html
 from trl_r1.evaluation.detection import METRICS, interval
 from trl_r1.evaluation.markdown import environment_section, fenced, inline, settings_section
 from trl_r1.evaluation.metrics import Interval, auroc
-from trl_r1.files import replace_file
+from trl_r1.storage.files import replace_file
 
 
 SHOWN = 5  # reflections in the report

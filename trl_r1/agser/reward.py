@@ -22,8 +22,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trl_r1.agser.scorer import LAYERS, MEASURES, AGSERScorer
-from trl_r1.rewards.text import reply
-from trl_r1.sharding import shards_the_model
+from trl_r1.compat.sharding import shards_the_model
+from trl_r1.text.completions import reply
 
 
 MODEL_VARIABLE = "TRL_R1_AGSER_MODEL"
@@ -238,7 +238,7 @@ class AGSERReward:
             if isinstance(model, str):
                 from trl import ModelConfig
 
-                from trl_r1.evaluation.models import find_policy, load_policy
+                from trl_r1.models.load import find_policy, load_policy
 
                 path = find_policy(model)
                 model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path))

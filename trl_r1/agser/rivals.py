@@ -17,7 +17,7 @@ import torch
 
 from trl_r1.agser.scorer import AGSERScorer
 from trl_r1.agser.split import Query, split_by_share
-from trl_r1.evaluation.sampling import end_tokens, evaluation_mode, padding, sample
+from trl_r1.models.sampling import end_tokens, evaluation_mode, padding, sample
 
 
 def likelihoods(scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str]) -> list[tuple[float, float]]:

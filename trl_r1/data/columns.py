@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl_r1.data.templates import Template, find_template, render
+from trl_r1.models.templates import Template, find_template, render
 
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from trl_r1.answers.forms import answer_type
+from trl_r1.models.judge import OWN_FAULTS, Failure, Judge
 from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
-from trl_r1.rewards.forms import answer_type
-from trl_r1.rewards.judge import OWN_FAULTS, Failure, Judge
 from trl_r1.rewards.language import consistency
 from trl_r1.rewards.shaping import repetition as repeated_share
-from trl_r1.rewards.text import THINK, thought_bounds
+from trl_r1.text.completions import THINK, thought_bounds
 
 
 Sample = Mapping[str, Any]

@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trl_r1.answers.equality import parts
+from trl_r1.answers.forms import TYPES, answer_type, equal_form, wrong_form
+from trl_r1.answers.notation import canonical, latex
+from trl_r1.answers.quantities import quantity
 from trl_r1.data.columns import closest_column
 from trl_r1.rewards.accuracy import SECONDS, gold_answer, judge
-from trl_r1.rewards.equality import parts
-from trl_r1.rewards.forms import TYPES, answer_type, equal_form, wrong_form
-from trl_r1.rewards.notation import canonical, latex
-from trl_r1.rewards.quantities import quantity
-from trl_r1.rewards.text import reply
+from trl_r1.text.completions import reply
 
 
 GOLD_COLUMNS = ("solution", "answer", "final_answer", "expected_answer", "ground_truth", "gold", "target", "label")

@@ -14,8 +14,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, require_columns, to_prompt
-from trl_r1.data.templates import Template, find_template
-from trl_r1.rewards.text import reply
+from trl_r1.models.templates import Template, find_template
+from trl_r1.text.completions import reply
 
 
 if TYPE_CHECKING:

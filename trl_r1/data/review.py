@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trl_r1.data.shards import write_or_tell
+from trl_r1.storage.shards import write_or_tell
 
 
 Row = dict[str, Any]

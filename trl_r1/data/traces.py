@@ -1,6 +1,6 @@
 """Reasoning traces with three annotations: natural language, formal steps that Z3 replays, a counterexample per wrong step.
 
-    annotate    texts -> steps with verdicts (``trl_r1.data.formal`` writes them, Z3 replays them in a killable process)
+    annotate    texts -> steps with verdicts (``trl_r1.claims.formal`` writes them, Z3 replays them in a killable process)
     kind_of     an answer's verdict and its steps' -> "right", "wrong", or why the trace is not kept
     make        graded problems and a model -> verified traces, aimed at the levels that have the fewest so far
     save        traces -> a folder that ``datasets.load_dataset`` opens, with a card
@@ -27,18 +27,18 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset, Features, Value
 
-from trl_r1.data.engines import Engine, seed_of
-from trl_r1.data.formal import formal_steps
-from trl_r1.difficulty import LEVELS
-from trl_r1.files import replace_file
-from trl_r1.rewards import verifier
+from trl_r1.claims.formal import formal_steps
+from trl_r1.data.difficulty import LEVELS
+from trl_r1.models.engines import Engine, seed_of
 from trl_r1.rewards.accuracy import Accuracy
+from trl_r1.sandbox import pool as verifier
+from trl_r1.storage.files import replace_file
 
 
 if TYPE_CHECKING:
-    from trl_r1.evaluation.sampling import Prompt
+    from trl_r1.models.sampling import Prompt
 
-REPLAY = "trl_r1.rewards.replay:replay"
+REPLAY = "trl_r1.claims.replay:replay"
 FEATURES = Features({
     **{name: Value("string") for name in ("id", "question", "solution", "language", "domain", "source", "trace", "kind")},
     "level": Value("int64"),

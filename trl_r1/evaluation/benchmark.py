@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, consensus, paired_difference, pass_at_k
-from trl_r1.evaluation.sampling import Prompt, sample
-from trl_r1.files import replace_file
+from trl_r1.models.sampling import Prompt, sample
+from trl_r1.storage.files import replace_file
 
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def evaluate(
 
     Args:
         model, tokenizer, samples, temperature, top_p, max_new_tokens, batch_size, seed, progress: see
-            :func:`trl_r1.evaluation.sampling.sample`.
+            :func:`trl_r1.models.sampling.sample`.
         problems: P rows (a list of dicts or a datasets.Dataset), prompts ready to generate from (text or messages).
         prompt_column, solution_column: names of the columns with the prompt and the gold answer.
         language_column: language code of each problem; a problem without one is not judged for language.

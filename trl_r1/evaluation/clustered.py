@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from trl_r1.data.cluster import Cluster, Work, scatter
 from trl_r1.evaluation.benchmark import Evaluation, Graders, Problem, evaluate
 from trl_r1.evaluation.chunks import Chunk
+from trl_r1.models.cluster import Cluster, Work, scatter
 
 
 Wanted = tuple[

@@ -15,7 +15,7 @@ import numpy as np
 
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.evaluation.pictures import BLACK, BLUE, COLOURS, GREEN, ORANGE, PINK, RED, SKY, canvas, save, second_axis
-from trl_r1.files import read_json_lines
+from trl_r1.storage.files import read_json_lines
 
 
 if TYPE_CHECKING:

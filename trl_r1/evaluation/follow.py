@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from trl_r1.checkpoints import WEIGHTS, what_is_broken
 from trl_r1.evaluation import followed
 from trl_r1.evaluation.benchmark import Evaluation
-from trl_r1.evaluation.models import ADAPTER
 from trl_r1.evaluation.report import write_report
-from trl_r1.files import replace_file
+from trl_r1.models.load import ADAPTER
+from trl_r1.storage.checkpoints import WEIGHTS, what_is_broken
+from trl_r1.storage.files import replace_file
 
 
 SUMMARY = "summary.json"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.evaluation.benchmark import Evaluation
-from trl_r1.files import read_json_lines, replace_file
+from trl_r1.storage.files import read_json_lines, replace_file
 
 
 FILE_NAME = "followed.jsonl"

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trl_r1.files import read_json_lines, replace_file
+from trl_r1.storage.files import read_json_lines, replace_file
 
 
 FILE = "metrics.jsonl"

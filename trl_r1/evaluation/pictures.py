@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trl_r1.files import replace_file
+from trl_r1.storage.files import replace_file
 
 
 if TYPE_CHECKING:

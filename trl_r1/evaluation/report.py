@@ -28,7 +28,7 @@ from trl_r1.evaluation.markdown import (
     signed,
     with_interval,
 )
-from trl_r1.files import replace_file
+from trl_r1.storage.files import replace_file
 
 
 def write_report(

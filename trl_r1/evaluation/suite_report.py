@@ -22,7 +22,7 @@ from trl_r1.evaluation.markdown import (
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.evaluation.pictures import BLACK, COLOURS, canvas, save
 from trl_r1.evaluation.report import evaluation_section, samples_section
-from trl_r1.files import replace_file
+from trl_r1.storage.files import replace_file
 
 
 PICTURE = "pass_at_k.png"

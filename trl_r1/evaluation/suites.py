@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
-from trl_r1.data.templates import Template, find_template, render
+from trl_r1.models.templates import Template, find_template, render
 
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.mini.general import CHINESE, REFUSAL, REQUESTS, TOOLS, UNSAFE_ACTS, Request, gold_answer
-from trl_r1.rewards.text import ANSWER, THINK, after_thought
+from trl_r1.text.completions import ANSWER, THINK, after_thought
 
 
 if TYPE_CHECKING:
@@ -110,11 +110,11 @@ def measure(
 
     Args:
         requests: for instance ``draw_requests("test", 200, 0)``, or with ``("unsafe",)``.
-        template: how the question is put; a name of ``trl_r1.data.templates.TEMPLATES``.
-        options: of ``trl_r1.evaluation.sampling.sample``.
+        template: how the question is put; a name of ``trl_r1.models.templates.TEMPLATES``.
+        options: of ``trl_r1.models.sampling.sample``.
     """
-    from trl_r1.data.templates import find_template, render
-    from trl_r1.evaluation.sampling import sample
+    from trl_r1.models.sampling import sample
+    from trl_r1.models.templates import find_template, render
 
     prompts = [render(find_template(template), request.question) for request in requests]
     drawn = sample(model, tokenizer, prompts, samples, max_new_tokens=max_new_tokens, seed=seed, **options)

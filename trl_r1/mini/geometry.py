@@ -79,7 +79,7 @@ class Problem:
 
     @property
     def answer_type(self) -> str:
-        """The gold's type, as ``trl_r1.rewards.forms.TYPES`` names it."""
+        """The gold's type, as ``trl_r1.answers.forms.TYPES`` names it."""
         if "sqrt" in self.solution:
             return "expression"
         return {"midpoint": "list", "right_angle": "yes_no", "parallel": "yes_no"}.get(self.kind, "number")

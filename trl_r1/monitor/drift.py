@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from trl_r1.files import replace_file
+from trl_r1.storage.files import replace_file
 
 
 FILE_NAME = "monitor_anchor.json"

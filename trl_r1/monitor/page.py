@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.evaluation.curves import read_metrics
-from trl_r1.files import replace_file
 from trl_r1.monitor.charts import CHARTS, svg
 from trl_r1.monitor.record import every_alarm
 from trl_r1.monitor.signals import History, trend
+from trl_r1.storage.files import replace_file
 
 
 FILE_NAME = "monitor.html"

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trl_r1 import alarms as preference
-from trl_r1.files import read_json_lines, replace_file
+from trl_r1.monitor import hack_alarm as preference
 from trl_r1.monitor.alarms import Finding
+from trl_r1.storage.files import read_json_lines, replace_file
 
 
 FILE_NAME = "monitor_alarms.jsonl"
@@ -24,7 +24,7 @@ def read_alarms(folder: Path) -> list[dict[str, Any]]:
 
 
 def every_alarm(folder: Path) -> list[dict[str, Any]]:
-    """The same, with those of the preference alarm (``trl_r1.alarms``) among them, by step."""
+    """The same, with those of the preference alarm (``trl_r1.monitor.hack_alarm``) among them, by step."""
     others = [
         {
             "step": row["step"],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from trl_r1.rewards.language import consistency, prompt_language
-from trl_r1.thoughts import REFLECTION_WORDS, reasoning, reasoning_steps, reflection_words
+from trl_r1.text.steps import REFLECTION_WORDS, reasoning, reasoning_steps, reflection_words
 
 
 PERCENTILES = (10, 50, 90)
@@ -42,7 +42,7 @@ def measure(
 
     Returns:
         ``thought_tokens/p10``, ``/p50``, ``/p90``    tokens of the thought
-        ``steps/p10``, ``/p50``, ``/p90``             reasoning steps (``trl_r1.thoughts.reasoning_steps``)
+        ``steps/p10``, ``/p50``, ``/p90``             reasoning steps (``trl_r1.text.steps.reasoning_steps``)
         ``reflection``, ``reflection/<word>``         the paper's ten words per completion, together and each
         ``language``                                  share of the thought's words in the prompt's language, mean
     """

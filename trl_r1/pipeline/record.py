@@ -15,9 +15,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from trl_r1 import manifest
-from trl_r1.files import replace_file
 from trl_r1.pipeline.plan import Pipeline, Step
+from trl_r1.storage import manifest
+from trl_r1.storage.files import replace_file
 
 
 FILE_NAME = "pipeline.json"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trl_r1.files import replace_file
 from trl_r1.pipeline.plan import Pipeline, Step
 from trl_r1.pipeline.record import SUMMARY, Record
 from trl_r1.pipeline.screen import clock
+from trl_r1.storage.files import replace_file
 
 
 KINDS = {  # stage -> what it is, where the paper describes it (arXiv:2501.12948v2)

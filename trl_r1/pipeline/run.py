@@ -18,19 +18,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from trl_r1 import manifest
-from trl_r1.files import replace_file
 from trl_r1.pipeline import report
 from trl_r1.pipeline.nursery import MARKER, sweep
 from trl_r1.pipeline.orders import config_path, config_text, forked, log_path, order_of, shown_command
 from trl_r1.pipeline.plan import MODULES, Pipeline, Step
 from trl_r1.pipeline.record import SUMMARY, Record, refuse
 from trl_r1.pipeline.screen import Screen, clock, log_lines
+from trl_r1.storage import manifest
+from trl_r1.storage.files import replace_file
 
 
 WAITS_FOR_A_PERSON = 3  # exit code of a stage that has written a file for review
 HEARTBEAT = 5.0  # seconds between two notes of how long a stage has run
-ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # in a stage's environment: read the options, then stop (trl_r1.options)
+ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # in a stage's environment: read the options, then stop (trl_r1.runs.options)
 
 
 class Run:

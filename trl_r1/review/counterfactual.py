@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from trl_r1.data.engines import seed_of
 from trl_r1.evaluation.metrics import Interval, paired_difference
+from trl_r1.models.engines import seed_of
 from trl_r1.review.items import Item, topic_of
 from trl_r1.review.slices import MEASURES, Groups, excludes_zero, mentions, pattern_of
 from trl_r1.routing.paths import Ask, Sampler, Settings

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.data.review import ReviewQueue
-from trl_r1.files import read_json_lines, replace_file
 from trl_r1.review.items import Item, empty, refuses
 from trl_r1.review.page import page
 from trl_r1.review.slices import Slice
+from trl_r1.storage.files import read_json_lines, replace_file
 
 
 QUEUE, RESULT, PAGE = "queue.jsonl", "reviewed.jsonl", "index.html"

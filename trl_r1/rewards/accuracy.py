@@ -2,7 +2,7 @@ r"""Accuracy: is the final answer of a reply the gold answer?
 
 Three steps, each usable alone: ``extract`` finds the answer after the thought; ``decide`` compares it with the gold
 exactly (numbers, fractions, units, lists, letters, words) in this process; what it cannot decide goes to math-verify
-in a process that can be killed (``trl_r1.rewards.verifier``). Nothing here evaluates a model's text as code.
+in a process that can be killed (``trl_r1.sandbox.pool``). Nothing here evaluates a model's text as code.
 
 Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.2, accuracy rewards: "the model is required to provide the final answer
 in a specified format (e.g., within a box), enabling reliable rule-based verification of correctness".
@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_r1.rewards.answer_types import type_name
-from trl_r1.rewards.declared import decide_as
-from trl_r1.rewards.equality import Pending, decide
-from trl_r1.rewards.extraction import SOURCES, extract, gold_answer
-from trl_r1.rewards.forms import TYPES
-from trl_r1.rewards.notation import LONGEST_ANSWER, boxes, canonical, latex
-from trl_r1.rewards.text import THINK, reply
+from trl_r1.answers.declared import decide_as
+from trl_r1.answers.equality import Pending, decide
+from trl_r1.answers.extract import SOURCES, extract, gold_answer
+from trl_r1.answers.forms import TYPES
+from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical, latex
+from trl_r1.answers.types import type_name
+from trl_r1.text.completions import THINK, reply
 
 
 __all__ = [  # what this module computes, and what it hands on from the modules it is made of
@@ -49,7 +49,7 @@ _VERDICTS_LOCK = threading.Lock()
 
 def _ask(pairs: set[tuple[str, str]], seconds: float, megabytes: int) -> dict[tuple[str, str], str]:
     """math-verify's outcome per (answer, gold): "equal", "different", "unreadable gold" or "gave up" (its limits)."""
-    from trl_r1.rewards import verifier
+    from trl_r1.sandbox import pool as verifier
 
     known: dict[tuple[str, str], str] = {}
     for pair in pairs:
@@ -134,7 +134,7 @@ def verify(
         math_verify: also ask math-verify, in another process; otherwise what ``decide`` leaves open is False.
         seconds: processor time math-verify may take (``verifier.run``). megabytes: memory it may take.
         on_timeout: the verdict when it takes more.
-        answer_type: one of ``TYPES``: how the gold is to be read and compared (``trl_r1.rewards.declared``); without,
+        answer_type: one of ``TYPES``: how the gold is to be read and compared (``trl_r1.answers.declared``); without,
             its own form tells.
     """
     types = [type_name(answer_type)]

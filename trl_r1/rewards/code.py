@@ -1,4 +1,4 @@
-"""Code: does the program in a reply pass the row's tests? It runs in a sandbox (``trl_r1.rewards.sandbox``).
+"""Code: does the program in a reply pass the row's tests? It runs in a sandbox (``trl_r1.sandbox``).
 
 Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.2, accuracy rewards: "for LeetCode problems, a compiler can be used to
 generate feedback based on predefined test cases"; the columns are those of open-r1/verifiable-coding-problems-python.
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from trl_r1.rewards.code_tests import Case, Unreadable, paired, read_cases
-from trl_r1.rewards.sandbox.choice import BACKENDS, open_sandbox
-from trl_r1.rewards.sandbox.protocol import DEFAULT_LIMITS, Limits, Sandbox
-from trl_r1.rewards.text import ANSWER, THINK, after_thought, reply
+from trl_r1.sandbox.choice import BACKENDS, open_sandbox
+from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Limits, Sandbox
+from trl_r1.text.completions import ANSWER, THINK, after_thought, reply
 
 
 PYTHON_TAGS = frozenset({"python", "python3", "py", "py3", "pypy", "pypy3"})

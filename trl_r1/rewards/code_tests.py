@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trl_r1.rewards.sandbox.protocol import Limits, Outcome, Sandbox
+from trl_r1.sandbox.protocol import Limits, Outcome, Sandbox
 
 
 class Unreadable(ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_r1.rewards.text import ANSWER, THINK, reply, says, visible
+from trl_r1.text.completions import ANSWER, THINK, reply, says, visible
 
 
 LAYOUTS: dict[str, str] = {

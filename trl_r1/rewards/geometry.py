@@ -11,8 +11,8 @@ What is understood, in English, Chinese and symbols (all points in capital lette
     lines        AB ⟂ CD, AB ∥ CD, AB is perpendicular to CD, AB垂直于CD, AB平行于CD
 
 Numbers are rationals and square roots; nothing is a float. What these cannot decide (letters in coordinates, roots of
-roots) goes to Z3 (``trl_r1.rewards.algebra``). Equality is exact, or to the digits that a decimal states;
-``≈`` as in ``trl_r1.rewards.arithmetic``. A chain, ``AB = sqrt(9 + 16) = 5``, is a claim per member.
+roots) goes to Z3 (``trl_r1.claims.algebra``). Equality is exact, or to the digits that a decimal states;
+``≈`` as in ``trl_r1.claims.arithmetic``. A chain, ``AB = sqrt(9 + 16) = 5``, is a claim per member.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from trl_r1.rewards import algebra, figures
-from trl_r1.rewards.arithmetic import evaluate, related
-from trl_r1.rewards.claims import MOST_CLAIMS, Claim, asserted, links, stated
-from trl_r1.rewards.expressions import every_token
-from trl_r1.rewards.figures import Point, Quantity, cross, dot, vector
+from trl_r1.claims import algebra, figures
+from trl_r1.claims.arithmetic import evaluate, related
+from trl_r1.claims.figures import Point, Quantity, cross, dot, vector
+from trl_r1.claims.find import MOST_CLAIMS, Claim, asserted, links, stated
+from trl_r1.claims.plane import LINE, NAME, TERMS, Spot, point_name, points_in, spots_in, tree_of
+from trl_r1.claims.surds import TooLarge, sign
+from trl_r1.claims.tokens import every_token
+from trl_r1.claims.trees import Tree, Unreadable
 from trl_r1.rewards.logic import ClaimReward
-from trl_r1.rewards.plane import LINE, NAME, TERMS, Spot, point_name, points_in, spots_in, tree_of
-from trl_r1.rewards.surds import TooLarge, sign
-from trl_r1.rewards.trees import Tree, Unreadable
 
 
 __all__ = ["Geometry", "claims", "claims_of", "geometry_reward", "points_in"]
@@ -319,9 +319,9 @@ def claims_of(texts: list[str], prompts: list[str], seconds: float = 5.0, megaby
             items.append([[found[n][1] for n in chosen[:MOST_ASKED]], given, seconds * 0.8])
     results = [[claim for claim, _ in found] for found in rows]
     if items:
-        from trl_r1.rewards import verifier
+        from trl_r1.sandbox import pool as verifier
 
-        outcomes = verifier.run("trl_r1.rewards.solver:decide", items, seconds=seconds, megabytes=megabytes)
+        outcomes = verifier.run("trl_r1.claims.solver:decide", items, seconds=seconds, megabytes=megabytes)
         for (row, chosen), outcome in zip(asked, outcomes, strict=True):
             for n, verdict in zip(
                 chosen, outcome.value or (), strict=False

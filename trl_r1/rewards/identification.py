@@ -28,8 +28,8 @@ import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from trl_r1.rewards.scripts import FIRST, LANGUAGES, SCRIPTS
-from trl_r1.rewards.words import FUNCTION_NAMES, RUNS
+from trl_r1.text.scripts import FIRST, LANGUAGES, SCRIPTS
+from trl_r1.text.words import FUNCTION_NAMES, RUNS
 
 
 PIECE_WORDS = 10

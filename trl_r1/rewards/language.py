@@ -2,7 +2,7 @@
 
 Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.3.2, Eq. 7: ``Num(Words_target) / Num(Words)``, on the chain of thought.
 
-What is a word is decided by script (``trl_r1.rewards.words``). Whose word it is, too, unless ``same_script`` asks a
+What is a word is decided by script (``trl_r1.text.words``). Whose word it is, too, unless ``same_script`` asks a
 classifier (``trl_r1.rewards.identification``):
 
     ignore       every word of the target's script is the target's: to the target French, English words are French
@@ -21,9 +21,9 @@ from functools import lru_cache
 from typing import Any
 
 from trl_r1.rewards.identification import identify, in_target, require_classifier, shared_scripts
-from trl_r1.rewards.scripts import FIRST, LANGUAGES, SCRIPTS, language_code
-from trl_r1.rewards.text import THINK, reply, thought_bounds
-from trl_r1.rewards.words import FUNCTION_NAMES, RUNS, count_words, parted, prose
+from trl_r1.text.completions import THINK, reply, thought_bounds
+from trl_r1.text.scripts import FIRST, LANGUAGES, SCRIPTS, language_code
+from trl_r1.text.words import FUNCTION_NAMES, RUNS, count_words, parted, prose
 
 
 __all__ = [
@@ -54,7 +54,7 @@ def consistency(
     """``Num(Words_target) / Num(Words)`` of a thought, in [0, 1]; None below ``minimum_words``.
 
     Args:
-        text: the thought alone (``trl_r1.rewards.text.thought``).
+        text: the thought alone (``trl_r1.text.completions.thought``).
         language: target, a code such as "en", "zh", "zh-CN", or a name.
         minimum_words: words of any script that it takes to judge. The default, 1, measures the shortest chain (two Han
             characters or one English word); the reward, which pays for it, asks for more.

@@ -1,6 +1,6 @@
 """Logic: of the claims of a reply that can be checked honestly, what share holds?
 
-    arithmetic       closed equalities and inequalities, exactly (``trl_r1.rewards.arithmetic``); needs nothing
+    arithmetic       closed equalities and inequalities, exactly (``trl_r1.claims.arithmetic``); needs nothing
     linear           equations over named variables against what the reply said before (Z3, extra ``logic``)
     propositional    formulas, ``P, P → Q ⊢ Q``, ``A ≡ B`` (Z3, extra ``logic``)
 
@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.rewards.claims import Claim, arithmetic_claims, stated
-from trl_r1.rewards.expressions import tokens
-from trl_r1.rewards.statements import Statement, linear_statements, propositional_statements
-from trl_r1.rewards.text import reply
+from trl_r1.claims.find import Claim, arithmetic_claims, stated
+from trl_r1.claims.statements import Statement, linear_statements, propositional_statements
+from trl_r1.claims.tokens import tokens
+from trl_r1.text.completions import reply
 
 
 def claims(
@@ -64,7 +64,7 @@ def claims_of(
 
 
 def _solved(batches: list[list[Statement]], seconds: float, megabytes: int) -> list[list[str]]:
-    from trl_r1.rewards import verifier
+    from trl_r1.sandbox import pool as verifier
 
     items = [
         [
@@ -73,7 +73,7 @@ def _solved(batches: list[list[Statement]], seconds: float, megabytes: int) -> l
         ]
         for batch in batches
     ]
-    results = verifier.run("trl_r1.rewards.solver:judge", items, seconds=seconds, megabytes=megabytes)
+    results = verifier.run("trl_r1.claims.solver:judge", items, seconds=seconds, megabytes=megabytes)
     return [result.value or [result.why] * len(batch) for result, batch in zip(results, batches, strict=True)]
 
 

@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.rewards.judge import CRITERIA, Failure, Judge
+from trl_r1.models.judge import CRITERIA, Failure, Judge
 from trl_r1.rewards.semantic import model_id, spoken
-from trl_r1.rewards.text import ANSWER, THINK, after_thought, reply
+from trl_r1.text.completions import ANSWER, THINK, after_thought, reply
 
 
 HELPFULNESS_VARIABLE = "TRL_R1_HELPFULNESS_MODEL"
@@ -92,7 +92,7 @@ class Preference:
     zscore    statistics belong to one process and one run: ranks differ a little until ``freeze_after`` scores, and a
               resumed run starts anew. For numbers that never move, measure once (``<name>/raw_mean`` and
               ``<name>/raw_spread`` are logged) and give them to affine as ``center`` and ``spread``.
-    Judge     with ``endpoint``, ``model`` is the name the server knows (``trl_r1.rewards.judge``). What fails is None,
+    Judge     with ``endpoint``, ``model`` is the name the server knows (``trl_r1.models.judge``). What fails is None,
               is counted in ``<name>/judge_failed``, and warned about once.
 
     Raises, on the first call: ValueError for no model, a checkpoint without a trained head, an unknown label.
@@ -239,7 +239,7 @@ class Preference:
             raise ValueError(f"The reward {self.name!r} has no model. Set its option model to a model id or a folder.")
         if self.endpoint:
             return self._verdicts(name, pairs)
-        from trl_r1.rewards.classifier import load_classifier
+        from trl_r1.models.classifier import load_classifier
 
         classifier = load_classifier(name, self.device, self.max_length)
         index = classifier.label_index(self.label)
@@ -274,7 +274,7 @@ class Preference:
             return Judge(str(self.endpoint), name, self.criterion, **self.judge_options)
         except TypeError as error:
             raise ValueError(
-                f"judge_options={self.judge_options!r}: {error}. See trl_r1.rewards.judge.Judge."
+                f"judge_options={self.judge_options!r}: {error}. See trl_r1.models.judge.Judge."
             ) from error
 
     def _normalized(self, raw: list[float | None]) -> list[float | None]:

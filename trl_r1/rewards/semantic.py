@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.rewards.text import THINK, reply, thought_bounds, visible
+from trl_r1.text.completions import THINK, reply, thought_bounds, visible
 
 
 MODEL_VARIABLE = "TRL_R1_SEMANTIC_MODEL"
@@ -73,7 +73,7 @@ class Semantic:
 
     One logit goes through a sigmoid, several through a softmax of which ``label``'s share is taken. The model reads
     the question (``question_column``, else the prompt's last user turn) and the chain (``chain_of``); what is longer
-    than the model reads keeps the question and the head and tail of the chain (``trl_r1.rewards.classifier``). A reply
+    than the model reads keeps the question and the head and tail of the chain (``trl_r1.models.classifier``). A reply
     without a visible chain scores ``missing``. A model whose logits are not finite gives None.
 
     Raises, on the first call: ValueError for no model, a checkpoint without a trained head, an unknown label.
@@ -112,7 +112,7 @@ class Semantic:
 
     def probabilities(self, questions: Sequence[str], chains: Sequence[str]) -> list[float | None]:
         """One probability per (question, chain); None where the model's numbers are not finite."""
-        from trl_r1.rewards.classifier import load_classifier
+        from trl_r1.models.classifier import load_classifier
 
         if not chains:
             return []

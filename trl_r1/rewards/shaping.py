@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_r1.rewards.text import reply
+from trl_r1.text.completions import reply
 
 
 def overlong(length: int, longest: int, soft: int) -> float:

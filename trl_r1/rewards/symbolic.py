@@ -22,15 +22,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from trl_r1.rewards.answer_types import MATHEMATICAL, Asked, asked, is_truth, letter_of, type_name
-from trl_r1.rewards.declared import interval
-from trl_r1.rewards.equality import BASED, COLON, decide, parts
-from trl_r1.rewards.extraction import SOURCES, extract
-from trl_r1.rewards.forms import TYPES
-from trl_r1.rewards.notation import LONGEST_ANSWER, boxes, canonical
-from trl_r1.rewards.quantities import quantity, unit_name
+from trl_r1.answers.declared import interval
+from trl_r1.answers.equality import BASED, COLON, decide, parts
+from trl_r1.answers.extract import SOURCES, extract
+from trl_r1.answers.forms import TYPES
+from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
+from trl_r1.answers.quantities import quantity, unit_name
+from trl_r1.answers.types import MATHEMATICAL, Asked, asked, is_truth, letter_of, type_name
 from trl_r1.rewards.semantic import question_of
-from trl_r1.rewards.text import ANSWER, THINK, after_thought, reply, visible
+from trl_r1.text.completions import ANSWER, THINK, after_thought, reply, visible
 
 
 LONGEST_TEXT = 200  # characters of an answer in words

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trl_r1.lazy import lazy_exports
+from trl_r1.compat.lazy import lazy_exports
 
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 
-from trl_r1.evaluation.sampling import Prompt
+from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Path, Settings
 
 

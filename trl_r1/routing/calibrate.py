@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from trl_r1.evaluation.metrics import answer_classes
-from trl_r1.evaluation.sampling import Prompt
-from trl_r1.files import replace_file
+from trl_r1.models.sampling import Prompt
 from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
 from trl_r1.routing.paths import Ask, Path, Sampler, Settings
 from trl_r1.routing.router import Limits, Routed, Router
 from trl_r1.routing.settling import learn_settled, weight_of
+from trl_r1.storage.files import replace_file
 
 
 KIND = "trl_r1.router"

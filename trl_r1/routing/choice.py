@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trl_r1.evaluation.sampling import Prompt
+from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Path
 from trl_r1.routing.votes import Tally
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from trl_r1.evaluation.sampling import Prompt
+from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Path
 
 
 Difficulty = Callable[[str], float]
-"""Text of a question -> difficulty in [0, 1]: a model of your own, or trl_r1.difficulty where it grades texts."""
+"""Text of a question -> difficulty in [0, 1]: a model of your own, or trl_r1.data.difficulty where it grades texts."""
 
 LONGEST = 20_000  # characters of a prompt that are looked at
 _NUMBER = re.compile(r"\d+")

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trl_r1.data.engines import Draw, Endpoint, read_completion, seed_of
-from trl_r1.evaluation.sampling import (
+from trl_r1.models.engines import Draw, Endpoint, read_completion, seed_of
+from trl_r1.models.sampling import (
     NEUTRAL,
     Prompt,
     check_options,

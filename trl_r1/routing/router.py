@@ -19,8 +19,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.data.engines import seed_of
-from trl_r1.evaluation.sampling import Prompt
+from trl_r1.models.engines import seed_of
+from trl_r1.models.sampling import Prompt
 from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.choice import CHOICES, Chosen, Score
 from trl_r1.routing.complexity import GUESS, Complexity, Difficulty, draft_features, prompt_features, text_of

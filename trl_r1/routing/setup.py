@@ -83,14 +83,14 @@ def sampler_of(chosen: argparse.Namespace) -> ModelPaths | EndpointPaths:
         ValueError, EngineError: in one sentence.
     """
     if chosen.endpoint:
-        from trl_r1.data.engines import Endpoint
+        from trl_r1.models.engines import Endpoint
 
         endpoint = Endpoint(chosen.endpoint, chosen.model, concurrency=chosen.concurrency)
         endpoint.check()
         return EndpointPaths(endpoint, not chosen.no_logprobs)
     from trl import ModelConfig
 
-    from trl_r1.evaluation.models import find_policy, load_policy
+    from trl_r1.models.load import find_policy, load_policy
 
     name = find_policy(chosen.model)
     config = ModelConfig(dtype=None if chosen.dtype == "auto" else chosen.dtype)
@@ -155,7 +155,7 @@ def asker(chosen: argparse.Namespace, sampler: Any) -> Callable[[str], Any]:
     Raises:
         ValueError: an unknown template, or neither a template nor a chat template.
     """
-    from trl_r1.data.templates import find_template, render
+    from trl_r1.models.templates import find_template, render
 
     if chosen.template:
         template = find_template(chosen.template)

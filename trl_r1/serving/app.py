@@ -25,7 +25,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from trl_r1.data.engines import EngineError
+from trl_r1.models.engines import EngineError
 from trl_r1.routing.paths import Cancelled, Settings
 from trl_r1.serving.gate import LOOPBACK, Gate, error_body
 from trl_r1.serving.service import Answered, Service

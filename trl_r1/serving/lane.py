@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from trl_r1.data.engines import seed_of
+from trl_r1.models.engines import seed_of
 from trl_r1.routing.paths import Ask, Cancelled, ModelPaths, Path, Settings
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trl_r1.evaluation.sampling import Prompt
+from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Settings
 from trl_r1.routing.router import ROUTES
 

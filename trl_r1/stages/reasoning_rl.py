@@ -14,10 +14,10 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.2; v2, Sec. 3.2.1 and Eq. 7 (s
 
 from __future__ import annotations
 
-from trl_r1.config import R1GRPOConfig
-from trl_r1.model_options import R1ModelConfig
-from trl_r1.options import RLOptions, parse, tell_mistakes
-from trl_r1.runs import prepare, quiet_libraries, run_rl
+from trl_r1.grpo.config import R1GRPOConfig
+from trl_r1.models.options import R1ModelConfig
+from trl_r1.runs.options import RLOptions, parse, tell_mistakes
+from trl_r1.runs.rl import prepare, quiet_libraries, run_rl
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from trl import SFTConfig
 
-from trl_r1.model_options import R1ModelConfig
-from trl_r1.options import SFTOptions, parse, tell_mistakes
-from trl_r1.startup import quiet_libraries
-from trl_r1.tuning import prepare, run_sft
+from trl_r1.models.options import R1ModelConfig
+from trl_r1.runs.folder import quiet_libraries
+from trl_r1.runs.options import SFTOptions, parse, tell_mistakes
+from trl_r1.runs.sft import prepare, run_sft
 
 
 def main(argv: list[str] | None = None) -> None:

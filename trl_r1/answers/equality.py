@@ -1,0 +1,253 @@
+"""Equality of answers as far as rational arithmetic and spelling decide it: true, false, or a question for math-verify."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from trl_r1.answers.notation import FUNCTION_NAMES, LONGEST_ANSWER, NOUN, canonical, squeezed
+from trl_r1.answers.quantities import known_unit, quantity, unit_name, units_agree
+
+
+TRUTH = dict.fromkeys("yes true correct 是 是的 对 正确".split(), True)
+TRUTH |= dict.fromkeys("no false incorrect 否 不是 不对 错 错误".split(), False)
+_LEADING_TRUTH = re.compile(r"(yes|no|true|false)\b\s*[,.;:!-]", re.IGNORECASE)
+CHOICE_GOLD = re.compile(r"\(?\s*([A-J])\s*\)?[.):]?")
+_CHOICE = re.compile(
+    r"(?:(?i:option|choice|answer)\s+)?(?:\(\s*([A-Ja-j])\s*\)|([A-Ja-j])(?=[.):]|$))(?:[.):]|$|\s)\s*(.*)",
+    re.DOTALL,
+)
+BASED = re.compile(r"([0-9A-Za-z]+)\s*_\s*\{?\s*(?:base\s+)?(\d{1,2}|two|eight|ten|sixteen)\s*\}?", re.ASCII)
+COLON = re.compile(r"(\d+(?:\s*:\s*\d+)+)\s*(a\.?m|p\.?m)?\.?", re.IGNORECASE | re.ASCII)
+VARIABLE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+def plain_words(text: str) -> str | None:
+    """A text of plain words, normalised; None where it might be mathematics."""
+    if re.search(r"[\d\\^_=+*/<>|()\[\]{}⦃⦄$]", text):
+        return None
+    words = re.findall(r"[^\W\d_]+", text)
+    if not any((len(word) >= 3 or not word.isascii()) and word.lower() not in FUNCTION_NAMES for word in words):
+        return None
+    bare = " ".join(re.sub(r"[^\w\s]", " ", _ARTICLES.sub(" ", text.casefold())).split())
+    return bare or text.casefold()
+
+
+_OPENING, _CLOSING = "([{⦃", ")]}⦄"
+
+
+def parts(text: str) -> tuple[str, list[str]]:
+    """A canonical answer as (its brackets, its items): ``("()", ["1", "2"])`` for a pair, ``("", [...])`` for a bare
+    list, and ``("", [text])`` for one item. Square and round brackets may mix, as in a half-open interval."""
+    if not text:
+        return "", [""]
+    depth, commas, closes_at = 0, [], -1
+    for index, character in enumerate(text):
+        if character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+            if depth == 0 and closes_at < 0:
+                closes_at = index
+        elif character in ",;" and depth <= 1:
+            commas.append((index, depth))
+    if text[0] in "([⦃" and text[-1] in ")]⦄" and closes_at == len(text) - 1:
+        cuts = [index for index, deep in commas if deep == 1]
+        items = [text[i + 1 : j].strip() for i, j in zip([0, *cuts], [*cuts, len(text) - 1], strict=True)]
+        return text[0] + text[-1], items
+    cuts = [index for index, deep in commas if deep == 0]
+    items = [text[i:j].strip(" ,;") for i, j in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    words = [re.split(r"\s+(?:and|or)\s+", item) for item in items]
+    if any(len(split) > 1 for split in words) and all(len(word) <= 40 for split in words for word in split):
+        items = [re.sub(r"^(?:and|or)\s+", "", word) for split in words for word in split]
+    else:
+        items = [re.sub(r"^(?:and|or)\s+", "", item) for item in items]
+    return "", [item for item in items if item] or [""]
+
+
+_EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)|\\approx(?![A-Za-z])")
+SYMBOL = re.compile(  # x, x_1, \theta, f(x), "the total", 总数
+    r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?"
+    r"|(?!(?:[A-Za-z]+\s){0,3}(?:not|no|never|neither)\b)[A-Za-z]{2,}(?:\s[A-Za-z]+){0,3}|(?!.*不)[\u4e00-\u9fff]{1,8}"
+)
+_MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])\s*")
+OPERATION = re.compile(r"\\(?!infty|pi|text)[A-Za-z]+|[*^!+/(]|\d\s*-\s*[\d(]|[-]\s*-")
+_TWO_NUMBERS = re.compile(r"\d\s+\d")  # "5 7" is neither 57 nor 5
+UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|partial)(?![A-Za-z])|!|\\frac\s*\{\s*d")
+
+
+class Pending(NamedTuple):
+    """Not decided here: equal if math-verify finds every (answer, gold) pair equal."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@lru_cache(maxsize=16384)
+def decide(answer: str, gold: str, require_simplified: bool = True) -> bool | Pending:
+    r"""The exact part of ``verify``: True or False where rational arithmetic and spelling decide, else ``Pending``.
+
+    >>> decide("0.50", r"\frac{1}{2}"), decide("5 m", "5 cm"), decide("(1,2)", "1,2")
+    (True, False, False)
+    """
+    if len(answer) > max(LONGEST_ANSWER, 2 * len(gold)):
+        return False
+    a, g = canonical(answer), canonical(gold)
+    if not a or "\\boxed" in a or "\\fbox" in a:  # a box inside more text: two answers in one
+        return False
+    if a == g or squeezed(a) == squeezed(g):
+        return True
+    return _decide(a, g, require_simplified)
+
+
+def sides_of(text: str) -> list[str]:
+    r"""A canonical answer cut at its equality signs outside all brackets: ``\sum_{k=1}^{9} k`` is one side."""
+    found = list(_EQUALS.finditer(text))
+    if not found:
+        return [text]
+    depth, position, start, sides = 0, 0, 0, []
+    for match in found:
+        for character in text[position : match.start()]:
+            depth += (character in _OPENING) - (character in _CLOSING)
+        position = match.end()
+        if depth <= 0:
+            sides.append(text[start : match.start()].strip())
+            start = match.end()
+    return [*sides, text[start:].strip()]
+
+
+def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
+    a, g = (
+        _MEMBER.sub("", a, count=1) if _MEMBER.match(a) else a,
+        _MEMBER.sub("", g, count=1) if _MEMBER.match(g) else g,
+    )
+    gold_sides = sides_of(g)
+    sides = sides_of(a) if "," not in a or len(gold_sides) > 1 else [a]
+    if len(gold_sides) == 2 and SYMBOL.fullmatch(gold_sides[0]):
+        if len(sides) == 2 and SYMBOL.fullmatch(sides[0]):
+            if sides[0] != gold_sides[0]:
+                return False if quantity(gold_sides[1]) else Pending(((a, g),))
+            return _compare(sides[1], gold_sides[1], simplified)
+        if len(sides) == 1:
+            return _compare(a, gold_sides[1], simplified)
+        return Pending(((a, g),))
+    if len(gold_sides) > 1:
+        return Pending(((a, g),))
+    if len(sides) > 1:
+        members = sides[1:] if not sides[0] or SYMBOL.fullmatch(sides[0]) else sides
+        if not all(members):
+            return False
+        verdict = _compare(members[-1], g, simplified)  # the last one is the answer; the others have to be true
+        return _all([verdict, *(_compare(member, g, False) for member in members[:-1])])
+    return _compare(a, g, simplified)
+
+
+def _all(verdicts: Sequence[bool | Pending]) -> bool | Pending:
+    if any(verdict is False for verdict in verdicts):
+        return False
+    pairs = tuple(pair for verdict in verdicts if isinstance(verdict, Pending) for pair in verdict.pairs)
+    return Pending(pairs) if pairs else True
+
+
+def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
+    if a == g or squeezed(a) == squeezed(g):
+        return True
+    if not a:
+        return False
+
+    gold_number = quantity(g)
+    if gold_number is not None:
+        number = quantity(a)
+        if number is not None:
+            return units_agree(number, gold_number)
+        if BASED.fullmatch(a) or COLON.fullmatch(a) or len(parts(a)[1]) > 1 or a.lower() in TRUTH:
+            return False
+        if _TWO_NUMBERS.search(a):
+            return False
+        if simplified and (OPERATION.search(a) or VARIABLE.search(a)):
+            return False  # 17 \cdot 23 for 391: the task, not its answer
+        return False if NOUN.search(a) else Pending(((a, g),))
+
+    if g.lower() in TRUTH:
+        leading = _LEADING_TRUTH.match(a)
+        if leading and not re.search(r"\b(?:yes|no|true|false|not)\b", a[leading.end() :], re.IGNORECASE):
+            return TRUTH[leading.group(1).lower()] == TRUTH[g.lower()]
+        return TRUTH.get(a.lower().strip(" .!")) is TRUTH[g.lower()]
+
+    choice = CHOICE_GOLD.fullmatch(g)
+    if choice:
+        chosen = _CHOICE.fullmatch(a)
+        return bool(chosen) and (chosen.group(1) or chosen.group(2)).upper() == choice.group(1)  # type: ignore[union-attr]
+
+    based, colon = BASED.fullmatch(g), COLON.fullmatch(g)
+    if based:
+        other = BASED.fullmatch(a)
+        return bool(other) and _same_digits(based, other)  # type: ignore[arg-type]
+    if colon:
+        other = COLON.fullmatch(a)
+        return bool(other) and _same_clock(colon, other)  # type: ignore[arg-type]
+
+    words = plain_words(g)
+    if words is not None and "," not in g:
+        return plain_words(a) == words
+
+    brackets, gold_items = parts(g)
+    if brackets or len(gold_items) > 1:
+        return _compare_lists(a, g, brackets, gold_items, simplified)
+    if quantity(a) is not None and len(parts(g)[1]) == 1 and not re.search(r"[A-Za-z\\^*+!/-]", g):
+        return False
+    if simplified and UNEVALUATED.search(a) and not UNEVALUATED.search(g):
+        return False
+    units = [_unit_behind(text) for text in (a, g)]  # math-verify drops them
+    return False if None not in units and units[0] != units[1] else Pending(((a, g),))
+
+
+_UNIT_BEHIND = re.compile(r"\s((?:(?:square|sq|cubic|cu)\.?\s)?[^\W\d_]+(?:\^\{?[23]\}?)?)$")
+
+
+def _unit_behind(text: str) -> tuple[str, Fraction] | None:
+    """What a unit behind an expression without variables measures, and its size; None without one that is known."""
+    found = _UNIT_BEHIND.search(text)
+    if found is None or VARIABLE.search(text[: found.start()]):
+        return None
+    name = unit_name(f" {found[1]}")
+    return known_unit(name) if name else None
+
+
+def _compare_lists(a: str, g: str, brackets: str, gold_items: list[str], simplified: bool) -> bool | Pending:
+    other, items = parts(a)
+    if brackets == "()" and len(gold_items) == 1:
+        return _compare(a[1:-1].strip() if other == "()" and len(items) == 1 else a, gold_items[0], simplified)
+    ordered = brackets not in ("", "⦃⦄")
+    if ordered != (other not in ("", "⦃⦄")):
+        return False if len(items) > 1 or quantity(a) is not None else Pending(((a, g),))
+    if (ordered and brackets != other) or len(items) != len(gold_items):
+        pending = OPERATION.search(a) or OPERATION.search(g)  # \pm, \cup and the like may still say the same
+        return Pending(((a, g),)) if pending and not ordered else False
+    if ordered:
+        return _all([_decide(x, y, simplified) for x, y in zip(items, gold_items, strict=True)])
+    left = list(gold_items)
+    for item in items:
+        verdicts = [_decide(item, gold_item, simplified) for gold_item in left]
+        if True in verdicts:
+            del left[verdicts.index(True)]
+        elif all(verdict is False for verdict in verdicts):
+            return False
+        else:
+            return Pending(((a, g),))
+    return True
+
+
+def _same_digits(a: re.Match[str], b: re.Match[str]) -> bool:
+    names = {"two": "2", "eight": "8", "ten": "10", "sixteen": "16"}
+    bases = [names.get(m.group(2), m.group(2)) for m in (a, b)]
+    return bases[0] == bases[1] and a.group(1).lstrip("0").upper() == b.group(1).lstrip("0").upper()
+
+
+def _same_clock(a: re.Match[str], b: re.Match[str]) -> bool:
+    numbers = [[int(n) for n in m.group(1).replace(" ", "").split(":") if len(n) < 20] for m in (a, b)]
+    halves = [(m.group(2) or "").lower().replace(".", "") for m in (a, b)]
+    return numbers[0] == numbers[1] and (halves[0] == halves[1] or "" in halves)

@@ -1,0 +1,165 @@
+"""`trl-r1 agser`: score answers of a model, or evaluate AGSER and its rivals on questions with a truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="trl-r1 agser", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    scoring = commands.add_parser("score", help="one question: score, sub-queries, contributions")
+    scoring.add_argument("--prompt", required=True, help="the question; a chat model gets it as the user's message")
+    scoring.add_argument("--answer", help="an answer to judge; without, the model's own is generated")
+    scoring.add_argument("--html", metavar="FILE", help="write the heat of the query there")
+    scoring.add_argument("--json", action="store_true", help="print everything as JSON")
+    evaluating = commands.add_parser("evaluate", help="AUROC, AUPRC and PRR of AGSER beside its rivals")
+    evaluating.add_argument("--data", required=True, help="mini:knowledge[-templated], a CSV of --reader, or rows")
+    evaluating.add_argument("--reader", help="books, movies, countries; without: rows with question and solution")
+    evaluating.add_argument("--split", default="train", help="of rows (default: train)")
+    evaluating.add_argument("--limit", type=int, help="only the first so many questions")
+    evaluating.add_argument("--without-group", nargs="*", default=[], metavar="GROUP", help="leave these groups out")
+    evaluating.add_argument("--output", default="agser_evaluation", metavar="FOLDER", help="(default: %(default)s)")
+    evaluating.add_argument("--samples", type=int, default=5, help="of self-consistency; 0: without (default: 5)")
+    evaluating.add_argument("--draws", type=int, default=3, help="random splits (default: 3)")
+    evaluating.add_argument("--no-sweep", action="store_true", help="without the sweep of the options")
+    hacking = commands.add_parser("hacks", help="what the reward pays to completions that do not deserve it")
+    hacking.add_argument("--data", default="mini:train", help="rows with questions (default: %(default)s)")
+    hacking.add_argument("--split", default="train", help="of the rows (default: train)")
+    hacking.add_argument("--limit", type=int, default=64, help="only the first so many questions (default: 64)")
+    hacking.add_argument("--template", default="chat", help="how they are put, as in a recipe (default: chat)")
+    for command in (scoring, evaluating, hacking):
+        command.add_argument("--model", required=True, help="hub id, folder, or mini:knowledge[-templated]")
+        command.add_argument("--dtype", default="auto", help="of its weights (default: auto)")
+        command.add_argument("--k", type=float, default=2 / 3, help="share of attentive tokens (default: 2/3)")
+        command.add_argument("--lam", type=float, default=1.0, help="weight of the attentive agreement (default: 1)")
+        command.add_argument("--layers", default="mean", help="mean, first, middle, last, max")
+        command.add_argument("--measure", default="norm", help="norm, attention")
+        command.add_argument("--consistency", default="unicode", help="unicode, rouge_score, tokens")
+        command.add_argument("--max-new-tokens", type=int, default=64, help="of every answer (default: 64)")
+        command.add_argument("--batch-size", type=int, default=16, help="(default: 16)")
+        command.add_argument("--seed", type=int, default=0, help="of samples, splits and miniatures (default: 0)")
+    for command in (scoring, evaluating):
+        command.add_argument("--rows", default="last", help="last (the paper), answer")
+        command.add_argument(
+            "--endpoint", help="who answers instead: an OpenAI-compatible server, such as http://.../v1"
+        )
+        command.add_argument("--endpoint-model", help="the model's name there (default: --model)")
+    hacking.set_defaults(rows="last", endpoint=None)  # the reward's
+    chosen = parser.parse_args(argv)
+    try:
+        return {"score": score, "evaluate": evaluate, "hacks": hacks}[chosen.command](chosen)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"trl-r1 agser: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def build(chosen: argparse.Namespace, cut: Any = None):
+    """The scorer of the options."""
+    from trl import ModelConfig
+
+    from trl_r1.agser import AGSERScorer
+    from trl_r1.models.engines import Endpoint
+    from trl_r1.models.load import find_policy, load_policy
+    from trl_r1.runs.folder import quiet_libraries
+
+    quiet_libraries()
+    engine = None
+    if chosen.endpoint:
+        name = chosen.endpoint_model or chosen.model
+        engine = Endpoint(chosen.endpoint, name, temperature=0.0, max_new_tokens=chosen.max_new_tokens)
+        engine.check()
+    path = find_policy(chosen.model, chosen.seed)
+    model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=chosen.dtype))
+    return AGSERScorer(
+        model, tokenizer, chosen.k, chosen.lam, chosen.layers, chosen.rows, chosen.measure, chosen.consistency, engine,
+        chosen.max_new_tokens, chosen.batch_size, cut,
+    )  # fmt: skip
+
+
+def score(chosen: argparse.Namespace) -> int:
+    """Scores one answer and prints what led to it."""
+    from trl_r1.agser.pictures import heat_html
+    from trl_r1.storage.files import replace_file
+
+    scorer = build(chosen)
+    chat = bool(getattr(scorer.tokenizer, "chat_template", None))
+    prompt = [{"role": "user", "content": chosen.prompt}] if chat else chosen.prompt
+    found = scorer.score([prompt], None if chosen.answer is None else [chosen.answer])[0]
+    if chosen.html:
+        replace_file(Path(chosen.html), heat_html([found]))
+    if chosen.json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False))
+        return 0
+    if found.refused:
+        print(found.refused)
+        return 1
+    print(
+        f"score      {found.score:+.3f} = {scorer.lam:g} * {found.r_att:.3f} - {found.r_non:.3f}   (low: likely made up)"
+    )
+    print(f"answer     {found.answer}")
+    print(f"attentive  {found.attentive}  ->  {found.attentive_answer}")
+    print(f"others     {found.non_attentive}  ->  {found.non_attentive_answer}")
+    return 0
+
+
+def evaluate(chosen: argparse.Namespace) -> int:
+    """Runs the evaluation, writes its folder and prints its table."""
+    from trl_r1.agser import first_line
+    from trl_r1.agser.datasets import read
+    from trl_r1.agser.evaluate import evaluate as run
+    from trl_r1.agser.report import groups_table, table, write_report
+
+    started = time.process_time()
+    source = read(chosen.data, chosen.reader, chosen.split, chosen.seed)
+    asked = [row for row in source.asked if row.group not in chosen.without_group][: chosen.limit]
+    source = type(source)(asked, source.examples, source.right, source.cut)
+    scorer = build(chosen, first_line if source.cut else None)
+    prompts = source.prompts()
+    questions = [row.question for row in asked]
+    if not getattr(scorer.tokenizer, "chat_template", None) and not source.examples:
+        prompts = list(questions)
+    detection = run(
+        scorer, prompts, source.made_up, questions if source.examples else None, [row.group for row in asked],
+        chosen.samples, chosen.draws, not chosen.no_sweep, chosen.seed,
+        progress=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
+    )  # fmt: skip
+    detection.settings |= {"model": chosen.model, "data": chosen.data, "max_new_tokens": chosen.max_new_tokens}
+    numbers = detection.numbers()
+    report = write_report(detection, Path(chosen.output), f"AGSER: {chosen.model} on {chosen.data}", numbers)
+    print(table(numbers, detection))
+    print(detection.inversion)
+    if groups := groups_table(detection):
+        print(groups)
+    print(f"{time.process_time() - started:.0f} CPU seconds; report: {report}")
+    return 0
+
+
+def hacks(chosen: argparse.Namespace) -> int:
+    """Prints what each family of hacks earns."""
+    from trl_r1.agser.hacks import pay
+    from trl_r1.agser.reward import AGSERReward
+    from trl_r1.data.columns import load_rows
+    from trl_r1.data.goldcheck import PROMPT_COLUMNS, find_column
+    from trl_r1.models.templates import find_template, render
+
+    rows = load_rows(chosen.data, chosen.split)
+    column = find_column(rows.column_names, None, PROMPT_COLUMNS, "question")
+    questions = [str(question) for question in rows[column][: chosen.limit]]
+    template = find_template(chosen.template)
+    scorer = build(chosen)
+    reward = AGSERReward(
+        scorer.greedy.model, scorer.tokenizer, k=chosen.k, lam=chosen.lam, layers=chosen.layers, measure=chosen.measure,
+        consistency=chosen.consistency, max_new_tokens=chosen.max_new_tokens, batch_size=chosen.batch_size,
+    )  # fmt: skip
+    print("\n".join(pay(reward, [render(template, question) for question in questions], questions).lines()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""`trl-r1 answer`: questions to a trained model, with as much thought as each needs.
+
+    trl-r1 answer --model runs/mini-sft --template mini "Compute ①2 ②9 ③4."
+    trl-r1 answer --model runs/mini-sft --template mini --questions mini:test --output answers.jsonl
+    trl-r1 answer --model runs/mini-sft --template mini --calibrate mini:dev --save router.json
+    trl-r1 answer --model Qwen/Qwen3-0.6B --endpoint http://127.0.0.1:8000/v1 --router router.json "How many ...?"
+
+The answer goes to stdout, what was done for it to stderr. See docs/routing.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from trl_r1.routing.router import ROUTES, Routed, Router
+from trl_r1.runs.options import tell_mistakes
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="trl-r1 answer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    from trl_r1.routing.setup import add_options
+
+    parser.add_argument("question", nargs="*", help="the question; several words need no quotes")
+    parser.add_argument("--questions", metavar="DATA", help="many: .jsonl, .csv, .parquet, hub id or mini:test")
+    parser.add_argument("--split", default="train", help="of a hub dataset in --questions or --calibrate (train)")
+    parser.add_argument("--question-column", default="question")
+    parser.add_argument(
+        "--solution-column", default="solution", help="gold answers, if there are any: then they are judged"
+    )
+    parser.add_argument("--problems", type=int, help="only the first this many rows")
+    parser.add_argument("--output", metavar="FILE", help="for --questions: one JSON line per answer")
+    parser.add_argument("--calibrate", metavar="DATA", help="choose thresholds on these problems and write --save")
+    parser.add_argument("--tolerance", type=float, default=0.005, help="accuracy calibration may give up (0.005)")
+    parser.add_argument("--budget", type=float, help="for --calibrate: instead of the cheapest within the tolerance, the "
+                        "most accurate within this share of the tokens of all paths")  # fmt: skip
+    parser.add_argument("--save", metavar="FILE", default="router.json", help="for --calibrate (router.json)")
+    parser.add_argument("--route", choices=ROUTES, default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="everything about the answer as JSON, all paths included")
+    add_options(parser)
+    chosen = parser.parse_args(argv)
+    return int(tell_mistakes("answer", lambda: run(chosen)))
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Raises ValueError, ImportError, EngineError: in one sentence."""
+    tasks = [bool(chosen.question), bool(chosen.questions), bool(chosen.calibrate)]
+    if sum(tasks) != 1:
+        raise ValueError("Give a question, or --questions DATA, or --calibrate DATA: one of the three.")
+    if chosen.questions and not chosen.output:
+        raise ValueError("--questions needs --output FILE for the answers.")
+    from trl_r1.routing.setup import asker, router_of, sampler_of
+
+    sampler = sampler_of(chosen)
+    router = router_of(chosen, sampler, sampler if hasattr(sampler, "tokenizer") else None)  # type: ignore[arg-type]
+    ask = asker(chosen, sampler)
+    if chosen.question:
+        found = router.answer(ask(" ".join(chosen.question)), chosen.route, chosen.seed)
+        print(json.dumps({"text": found.text, **found.to_dict(texts=True)}, ensure_ascii=False, indent=1)
+              if chosen.json else found.text)  # fmt: skip
+        print(found.line(), file=sys.stderr)
+        return 0
+    rows = read_rows(chosen, chosen.questions or chosen.calibrate, ask)
+    return answer_rows(chosen, router, rows) if chosen.questions else calibrate_on(chosen, router, rows)
+
+
+def read_rows(chosen: argparse.Namespace, name: str, ask: Any) -> list[dict[str, Any]]:
+    """Rows with ``question``, ``prompt`` and, where there is one, ``solution``.
+
+    Raises:
+        ValueError: no such data or column.
+    """
+    from trl_r1.data.columns import load_rows
+
+    data = load_rows(name, chosen.split)
+    if chosen.question_column not in data.column_names:
+        raise ValueError(
+            f"{name!r} has no column {chosen.question_column!r}; it has: {', '.join(data.column_names)}. "
+            "Name it with --question-column."
+        )
+    count = len(data) if chosen.problems is None else min(len(data), chosen.problems)
+    rows = []
+    for row in data.select(range(count)):
+        question = str(row[chosen.question_column])
+        rows.append(
+            {**row, "question": question, "prompt": ask(question), "solution": row.get(chosen.solution_column)}
+        )
+    if not rows:
+        raise ValueError(f"{name!r} has no rows.")
+    return rows
+
+
+def answer_rows(chosen: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
+    from trl_r1.storage.files import replace_file
+
+    found = router.answer_all([row["prompt"] for row in rows], chosen.route, chosen.seed)
+    lines = [record(row, routed, chosen.model) for row, routed in zip(rows, found, strict=True)]
+    replace_file(chosen.output, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    judged = [line["right"] for line in lines if line["right"] is not None]
+    right = f", {sum(judged) / len(judged):.1%} of {len(judged)} judged ones right" if judged else ""
+    simple = sum(line["route"] == "simple" for line in lines)
+    print(
+        f"{len(lines)} answers in {chosen.output}: {simple} simple, {len(lines) - simple} complex, "
+        f"{sum(line['tokens'] for line in lines) / len(lines):.0f} tokens each{right}.",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def record(row: Mapping[str, Any], routed: Routed, model: str) -> dict[str, Any]:
+    """One line of an answers file: what `trl-r1 review` reads."""
+    from trl_r1.data.review import sample_id
+    from trl_r1.rewards.accuracy import verify
+
+    right = None
+    if row.get("solution") is not None:
+        right = verify(routed.answer, row["solution"])
+    kept = {key: row[key] for key in ("language", "domain", "topic", "id") if row.get(key) is not None}
+    return {
+        **{f"row_{key}" if key == "id" else key: value for key, value in kept.items()},
+        "id": sample_id(row["prompt"], routed.text), "question": row["question"], "prompt": row["prompt"],
+        "completion": routed.text, "solution": row.get("solution"), "model": model, "right": right, **routed.to_dict(),
+    }  # fmt: skip
+
+
+def calibrate_on(chosen: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
+    from trl_r1.rewards.accuracy import verify
+    from trl_r1.routing.calibrate import calibrate, draw_pools
+
+    if any(row["solution"] is None for row in rows):
+        raise ValueError("Calibration needs a gold answer in every row; name its column with --solution-column.")
+    pools = draw_pools(router.sampler, rows, router, verify, router.limits.most_paths, chosen.seed)
+    made = calibrate(pools, router, chosen.tolerance, chosen.budget)
+    made.save(chosen.save)
+    facts = made.facts
+    ends = (
+        f"a weighted vote that ends when its leader is right with a chance of {made.limits.sure:g}"
+        if made.limits.choose == "weighted"
+        else f"a vote, confident at {made.limits.confident:g}, of at least {made.limits.least_paths} paths"
+    )
+    print(
+        f"{chosen.save}: simple below {made.limits.simple_below:g}, else {ends}. On these {facts['problems']} problems "
+        f"{facts['accuracy']:.1%} right with {facts['tokens']:.0f} tokens; a vote over all {made.limits.most_paths} paths: "
+        f"{facts['all_paths_accuracy']:.1%} with {facts['all_paths_tokens']:.0f}; one: {facts['one_path_accuracy']:.1%}."
+        + ("" if facts["within_tolerance"] else " No thresholds kept to that; these came closest."),
+        file=sys.stderr,
+    )
+    return 0

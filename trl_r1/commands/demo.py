@@ -1,0 +1,90 @@
+"""`trl-r1 demo`: all of DeepSeek-R1 in front of you, on a CPU. Builds a small base model, and everything the paper made.
+
+    trl-r1 demo                 runs/demo, seed 0, some minutes on two cores
+    trl-r1 demo --seed 1        runs/demo-seed1: another base, other problems, other sampling
+    trl-r1 demo --scale tiny    runs/demo-tiny, a minute: the same way with models too small to learn much
+
+The work is done by the pipeline `mini/pipeline`, run as a user would run it. A demo that was killed goes on where it
+stopped; a finished one shows its result again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from trl_r1.mini import story
+from trl_r1.storage.files import replace_file
+
+
+PIPELINE = "mini/pipeline"
+
+
+def folder_of(seed: int, scale: str) -> Path:
+    """`runs/demo`, `runs/demo-seed3`, `runs/demo-tiny`, `runs/demo-tiny-seed3`."""
+    name = "demo" + ("" if scale == "demo" else f"-{scale}") + (f"-seed{seed}" if seed else "")
+    return Path("runs") / name
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="trl-r1 demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seeds everything: the base model too")
+    parser.add_argument("--scale", choices=("demo", "tiny"), default="demo")
+    parser.add_argument("--output", type=Path, help="folder instead of runs/demo")
+    chosen = parser.parse_args(argv)
+    if chosen.seed < 0:
+        print(f"trl-r1 demo: --seed {chosen.seed} must be 0 or more.", file=sys.stderr)
+        return 2
+    folder = chosen.output or folder_of(chosen.seed, chosen.scale)
+    told = finished(folder)
+    if told is None:
+        code = run(folder, chosen.seed, chosen.scale)
+        told = finished(folder)
+        if code or told is None:
+            return code or 1
+    print(f"\n{story.table(told)}\n\n{told['seconds']:.0f} seconds. Report with curves: {folder / 'report.md'}")
+    return 0
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The demo's summary; None while there is none."""
+    path = folder / "summary.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content if "distill" in content else None  # the pipeline's own summary comes first, without these entries
+
+
+def run(folder: Path, seed: int, scale: str) -> int:
+    """Everything up to `summary.json`; returns the pipeline's exit code."""
+    from trl_r1.pipeline.plan import read
+    from trl_r1.pipeline.run import Run
+
+    print(f"DeepSeek-R1 in miniature: everything is made here, in {folder}. R1-Zero comes first.", flush=True)
+    command = "trl-r1 demo" + (f" --seed {seed}" if seed else "") + (f" --scale {scale}" if scale != "demo" else "")
+    try:
+        plan = read(PIPELINE, str(folder), seed, None if scale == "demo" else scale)
+        work = Run(
+            plan, command=command, told=lambda name, summary: story.zero_table(summary) if name == "zero" else ""
+        )
+        work.prepare()
+    except (ValueError, OSError) as error:
+        print(f"trl-r1 demo: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    code = work.go()
+    if code == 0:
+        path = folder / "summary.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        told = story.entries(content["stages"])
+        report = (folder / "report.md").read_text(encoding="utf-8")
+        text = "\n\n".join(["# DeepSeek-R1 in miniature", *story.chapters(told)])
+        replace_file(folder / "report.md", f"{text}\n\n#{report}")
+        replace_file(path, json.dumps({**content, **told}, indent=1, ensure_ascii=False))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

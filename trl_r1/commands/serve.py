@@ -1,0 +1,174 @@
+"""`trl-r1 serve`: a model behind the OpenAI protocol, with more thought where a question needs it.
+
+    trl-r1 serve --model runs/mini-sft --template mini                     a model in this process
+    trl-r1 serve --model Qwen/Qwen3-0.6B --endpoint http://127.0.0.1:8001/v1    in front of vLLM, transformers serve, ...
+
+It listens on this machine alone (127.0.0.1:8000) unless --host says otherwise, which needs a token: put one into the
+environment variable TRL_R1_SERVE_TOKEN or into the file named by --token-file. See docs/serving.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from trl_r1.routing.setup import add_options, asker, router_of, sampler_of, settings_of
+from trl_r1.runs.options import tell_mistakes
+
+
+TOKEN = "TRL_R1_SERVE_TOKEN"  # environment variable
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="trl-r1 serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one and says which (8000)")
+    parser.add_argument("--token-file", metavar="FILE", help=f"file with the token; default: ${TOKEN}, if set")
+    parser.add_argument("--served-name", help="what clients call the model (default: --model)")
+    parser.add_argument("--most-characters", type=int, default=400_000, help="of a prompt (400000)")
+    parser.add_argument("--most-samples", type=int, default=16, help="largest n (16)")
+    parser.add_argument("--at-once", type=int, default=64, help="requests worked on at the same time (64)")
+    parser.add_argument("--waiting", type=int, default=256, help="requests that may wait; more get a 429 (256)")
+    parser.add_argument("--seconds", type=float, default=600.0, help="a request may take (600)")
+    parser.add_argument("--grace", type=float, default=10.0, help="seconds for open requests at shutdown (10)")
+    add_options(parser)
+    chosen = parser.parse_args(argv)
+    return int(tell_mistakes("serve", lambda: prepare(chosen))())
+
+
+def token_of(chosen: argparse.Namespace) -> str | None:
+    """The token, from its file or the environment.
+
+    Raises:
+        ValueError: the file is missing or empty, the token has characters no header can carry, or the server would be
+            open to other machines without one.
+    """
+    if chosen.token_file:
+        try:
+            token = Path(chosen.token_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"--token-file {chosen.token_file} cannot be read ({error}).") from None
+        if not token:
+            raise ValueError(f"--token-file {chosen.token_file} is empty; write the token into it.")
+    else:
+        token = os.environ.get(TOKEN, "").strip()
+    if token and not (token.isascii() and token.isprintable()):
+        raise ValueError("The token has characters that no header can carry; take letters, digits and signs.")
+    if not token and not is_loopback(chosen.host):
+        raise ValueError(
+            f"--host {chosen.host} lets other machines in, which needs a token: set {TOKEN} or give --token-file."
+        )
+    return token or None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reachable from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def prepare(chosen: argparse.Namespace):
+    """Everything up to listening; returns what serves until it is told to stop.
+
+    Raises:
+        ValueError, ImportError, EngineError: in one sentence.
+    """
+    try:
+        import uvicorn
+
+        from trl_r1.serving.app import Serving, build
+    except ImportError as error:
+        raise ImportError(
+            f"`trl-r1 serve` needs FastAPI and uvicorn ({error}): pip install 'trl-r1[serve]'."
+        ) from error
+    from trl_r1.routing.paths import ModelPaths
+    from trl_r1.serving.gate import LOOPBACK
+    from trl_r1.serving.lane import Lane
+    from trl_r1.serving.service import Service
+    from trl_r1.serving.wanted import Bounds
+
+    token = token_of(chosen)
+    if not 0 <= chosen.port <= 65535:
+        raise ValueError(f"--port {chosen.port} is none; ports go from 0 to 65535.")
+    settings = settings_of(chosen)
+    sampler = sampler_of(chosen)
+    name = chosen.served_name or chosen.model
+    in_process = isinstance(sampler, ModelPaths)
+    lane = Lane(sampler) if isinstance(sampler, ModelPaths) else sampler
+    router = router_of(chosen, lane, sampler if isinstance(sampler, ModelPaths) else None)
+    if router.limits.choose == "agser":
+        raise ValueError("--choose agser asks the model outside the server's queue; it is for `trl-r1 answer`.")
+    template = asker(chosen, sampler) if chosen.template or in_process else None
+    service = Service(router, lane, template if chosen.template else None)
+    bounds = Bounds(
+        most_characters=chosen.most_characters, most_bytes=max(100_000, 8 * chosen.most_characters),
+        most_tokens=chosen.max_new_tokens, most_samples=chosen.most_samples, most_paths=max(16, router.limits.most_paths),
+    )  # fmt: skip
+    serving = Serving(service, name, bounds, settings, chosen.at_once, chosen.waiting, chosen.seconds)
+    app = build(serving, token, tuple({*LOOPBACK, chosen.host.lower()}))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30, lifespan="on",
+        timeout_graceful_shutdown=max(1, round(chosen.grace)),
+    )  # fmt: skip
+    door = listen(chosen.host, chosen.port)
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
+
+    def run() -> int:
+        for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn sets its own, and raises them again when it has ended
+            signal.signal(number, lambda *_: None)
+        host, port = door.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        with_token = ", with a token" if token else ""
+        print(f"{name} at http://{shown}:{port}/v1{with_token}; Ctrl-C ends it.", file=sys.stderr, flush=True)
+        server = uvicorn.Server(config)
+        server.run(sockets=[door])
+        serving.gone.set()
+        ended = lane.close(chosen.grace) if isinstance(lane, Lane) else True
+        until = time.monotonic() + chosen.grace
+        while workers() and time.monotonic() < until:
+            time.sleep(0.05)
+        if workers() or not ended:
+            told = "trl-r1 serve: a request to the model is still under way; leaving without it."
+            print(told, file=sys.stderr, flush=True)
+            os._exit(0)  # its thread cannot be ended from outside, and would hold the process
+        return 0
+
+    return run
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections there.
+
+    Raises:
+        ValueError: the address is taken, or not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        door = socket.socket(family, kind, protocol)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+        door.listen(2048)
+    except OSError as error:
+        raise ValueError(
+            f"Nothing can listen at {host} port {port} ({error.strerror or error}); choose another --port or --host."
+        ) from None
+    return door
+
+
+def workers() -> list[threading.Thread]:
+    """Threads that still work on a request, or on a request's request to the server behind."""
+    return [
+        thread for thread in threading.enumerate() if thread.name == "request" or thread.name.startswith("endpoint")
+    ]

@@ -1,0 +1,144 @@
+"""`trl-r1 traces`: verified reasoning traces: `make` draws them, `annotate` takes texts that exist, `verify` replays."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="trl-r1 traces", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("make", help="draw traces from a model, aimed at the levels with the fewest")
+    taking = commands.add_parser("annotate", help="traces from texts that exist, such as GSM8K's solutions")
+    for one in (making, taking):
+        one.add_argument("rows", help="graded problems (`trl-r1 data grade`): a file, folder, hub id or mini:<name>")
+        one.add_argument("folder", help="where the traces go; what is there counts, and is added to")
+        one.add_argument("--split", default="train")
+        one.add_argument("--question-column", default="question")
+        one.add_argument("--solution-column", default="solution")
+        one.add_argument("--level-column", default="trl_r1_level")
+        one.add_argument("--target", type=int, default=500, help="traces altogether (default: 500)")
+        one.add_argument("--title", default="Reasoning traces", help="of the card")
+        one.add_argument("--source", help="what the traces' source is called")
+    making.add_argument("--model", help="hub id, folder or mini:base, sampled in this process")
+    making.add_argument(
+        "--endpoint", help="or a server that speaks the OpenAI protocol, with --model as its model's name"
+    )
+    making.add_argument("--template", default="r1_zero")
+    making.add_argument("--samples", type=int, default=4, help="per problem (default: 4)")
+    making.add_argument("--batch", type=int, default=32, help="problems at a time (default: 32)")
+    making.add_argument("--temperature", type=float, default=1.0)
+    making.add_argument("--max-tokens", type=int, default=512)
+    making.add_argument("--wrong-share", type=float, default=0.5, help="most wrong traces, as a share (default: 0.5)")
+    making.add_argument("--seed", type=int, default=0)
+    taking.add_argument("--text-column", required=True, help="column with the reasoning")
+    verifying = commands.add_parser("verify", help="replay every formal step; exit code 1 where a verdict differs")
+    verifying.add_argument("folder")
+    chosen = parser.parse_args(argv)
+    try:
+        return {"make": make, "annotate": annotate, "verify": verify}[chosen.command](chosen)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"trl-r1 traces: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def problems_of(chosen: argparse.Namespace, *more: str) -> list[dict[str, Any]]:
+    """Rows as ``data.traces`` takes them."""
+    from trl_r1.data.columns import load_rows, require_columns
+    from trl_r1.grpo.curriculum import levels_of
+
+    rows = load_rows(chosen.rows, chosen.split)
+    levels = levels_of(rows, chosen.level_column)
+    named = {"question": chosen.question_column, "solution": chosen.solution_column}
+    require_columns(rows, {**named, **{name: getattr(chosen, f"{name}_column") for name in more}}, chosen.rows)
+    return [
+        {**row, **{name: row[column] for name, column in named.items()}, "level": level}
+        for row, level in zip(rows, levels, strict=True)
+    ]
+
+
+def make(chosen: argparse.Namespace) -> int:
+    """Draws traces; returns the exit code."""
+    from trl_r1.data import traces
+    from trl_r1.models.engines import Endpoint, Engine, InProcess
+    from trl_r1.models.templates import find_template, render
+
+    if not chosen.model:
+        raise ValueError("No model was named; give --model, or --endpoint with the --model that the server knows.")
+    folder, problems = Path(chosen.folder), problems_of(chosen)
+    engine: Engine
+    if chosen.endpoint:
+        engine = Endpoint(
+            chosen.endpoint, chosen.model, temperature=chosen.temperature, max_new_tokens=chosen.max_tokens
+        )
+        engine.check()
+    else:
+        from trl import ModelConfig
+
+        from trl_r1.models.load import find_policy, load_policy
+
+        path = find_policy(chosen.model, chosen.seed)
+        policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
+        engine = InProcess(policy, tokenizer, temperature=chosen.temperature, max_new_tokens=chosen.max_tokens)
+    template = find_template(chosen.template)
+    made = traces.make(
+        problems,
+        engine,
+        lambda problem: render(template, str(problem["question"])),
+        chosen.target,
+        chosen.source or chosen.model,
+        chosen.samples,
+        chosen.batch,
+        chosen.wrong_share,
+        chosen.seed,
+        traces.load(folder) if (folder / traces.FILE).is_file() else None,
+        lambda so_far: traces.save(folder, so_far, chosen.title),
+    )
+    return told(made, folder, chosen)
+
+
+def annotate(chosen: argparse.Namespace) -> int:
+    """Takes texts that exist; returns the exit code."""
+    from trl_r1.data import traces
+
+    folder, problems = Path(chosen.folder), problems_of(chosen, "text")
+    made = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
+    taken = {row["question"] for row in made.rows}
+    problems = [problem for problem in problems if str(problem["question"]) not in taken]
+    texts = [traces.spoken(str(problem[chosen.text_column])) for problem in problems]
+    rows, counted = traces.judged(problems, texts, chosen.source or Path(chosen.rows).name)
+    made.funnel["taken"] += len(rows)
+    made.funnel.update({why: count for why, count in counted.items() if " " in why})
+    waiting = {
+        level: [row for row in rows if row["level"] == level and " " not in row["kind"]] for level in traces.LEVELS
+    }
+    while len(made.rows) < chosen.target and (level := traces.thinnest(made.levels(), waiting)) is not None:
+        traces.take(made, [waiting[level].pop(0)], chosen.target, wrong_share=1.0)
+    traces.save(folder, made, chosen.title)
+    return told(made, folder, chosen)
+
+
+def told(made: Any, folder: Path, chosen: argparse.Namespace) -> int:
+    """Says what there is now; exit code 1 when the target was not reached."""
+    counts = made.levels()
+    print(f"{len(made.rows)} traces in {folder}: " + ", ".join(f"level {n} {counts[n]}" for n in sorted(counts)))
+    print("; ".join(f"{name}: {count}" for name, count in made.funnel.most_common()))
+    if len(made.rows) < chosen.target:
+        print(f"That is fewer than {chosen.target}: the problems are used up.")
+    return int(len(made.rows) < chosen.target)
+
+
+def verify(chosen: argparse.Namespace) -> int:
+    """Replays; returns the exit code."""
+    from trl_r1.data import traces
+
+    rows = traces.load(Path(chosen.folder)).rows
+    differ = traces.replayed(rows)
+    count = sum(len(row["steps"]) for row in rows)
+    print(f"{count} formal steps of {len(rows)} traces replayed, {len(differ)} differ.")
+    for row, step, stored, now in differ[:5]:
+        print(f"trace {row}, step {step}: stored as {stored}, is {now}: {rows[row]['steps'][step]['text']!r}")
+    return int(bool(differ))

@@ -1,0 +1,399 @@
+"""R1GRPOConfig: what trl_r1 adds to TRL's GRPOConfig, and which combinations it refuses."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from trl_r1.grpo.advantages import ADVANTAGES, PER_TOKEN, find_advantage
+from trl_r1.grpo.critic.options import check_critic, refuse_group_of_one
+from trl_r1.grpo.curriculum import CURRICULA
+from trl_r1.grpo.kl import KL_ESTIMATORS
+from trl_r1.grpo.schedules import ENTROPY_SCHEDULES
+
+
+RATIO_LEVELS = ("token", "sequence", "sequence_product")
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...] | list[str]) -> None:
+    """Raises ValueError with the near miss unless `value` is among `choices`."""
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        raise ValueError(
+            f"{name}={value!r} is unknown."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+            + f" Choose one of: {', '.join(choices)}."
+        )
+
+
+@dataclass
+class R1GRPOConfig(GRPOConfig):
+    """[`~trl.GRPOConfig`] plus the choices trl_r1 adds. Inherited fields keep TRL's meaning and default.
+
+    Every added field's default means "what TRL does", so `R1GRPOTrainer` with this config trains bit-identically to
+    `GRPOTrainer` with the same values (benchmarks/identity.py).
+
+    Raises:
+        ValueError: in `__post_init__`, for an unknown name, a value out of range, or a combination that cannot work.
+    """
+
+    _VALID_DICT_FIELDS = [*GRPOConfig._VALID_DICT_FIELDS, "advantage_options"]
+
+    importance_sampling_level: str = field(
+        default="token",
+        metadata={
+            "help": "Level of the policy ratio. 'token' and 'sequence' (mean over the completion, GSPO) are TRL's; "
+            "'sequence_product' multiplies over the completion, the ratio of DeepSeek-R1 Eq. 1 as printed, and needs "
+            "loss_type='grpo'. See docs/kl.md."
+        },
+    )
+    advantage: str = field(
+        default="trl",
+        metadata={
+            "help": "How rewards become advantages: 'trl' (what scale_rewards and multi_objective_aggregation say), "
+            f"{', '.join(ADVANTAGES)}, your own function by dotted path, or a critic (PPO): {', '.join(PER_TOKEN)}. "
+            "See docs/advantages.md."
+        },
+    )
+    advantage_options: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Options of the advantage: {'k': 4} for pass_at_k, {'lam': 0.95} for two_tower."},
+    )
+    mask_dead_groups: bool = field(
+        default=False,
+        metadata={
+            "help": "Take groups whose rewards are all equal out of the loss, the KL, the entropy bonus and the token "
+            "denominator. They carry no comparison, yet their KL still pulls and their tokens still dilute."
+        },
+    )
+    kl_estimator: str = field(
+        default="k3",
+        metadata={"help": f"KL estimator: {', '.join(KL_ESTIMATORS)}. See docs/kl.md for their gradients."},
+    )
+    kl_placement: str = field(
+        default="loss",
+        metadata={"help": "Where beta * KL goes: 'loss' (TRL, DeepSeek-R1) or 'reward' (as in PPO and RLOO)."},
+    )
+    kl_level: str = field(
+        default="token",
+        metadata={
+            "help": "'token' (TRL) or 'sequence': the estimator applied once to the completion's log-probability, "
+            "DeepSeek-R1 Eq. 2 as printed."
+        },
+    )
+    kl_target: float | None = field(
+        default=None,
+        metadata={"help": "KL to the reference to hold, in nats per token. None keeps `beta` fixed."},
+    )
+    kl_gain: float = field(
+        default=0.1,
+        metadata={
+            "help": "Share of beta that one optimizer step may move it per unit of relative error (with kl_target)."
+        },
+    )
+    reference_every: int | None = field(
+        default=None,
+        metadata={
+            "help": "Replace the reference policy by the current policy every this many optimizer steps (DeepSeek-R1: "
+            "400). Works for full weights, LoRA and QLoRA, and survives a resume. None keeps it fixed."
+        },
+    )
+    entropy_schedule: str = field(
+        default="constant",
+        metadata={
+            "help": f"How entropy_coef moves with the optimizer step: {', '.join(ENTROPY_SCHEDULES)}. 'step' takes "
+            "entropy_decrement off every entropy_every steps."
+        },
+    )
+    entropy_coef_end: float = field(
+        default=0.0, metadata={"help": "Where the entropy coefficient ends (floor of 'step')."}
+    )
+    entropy_decrement: float = field(
+        default=0.01, metadata={"help": "What entropy_schedule='step' takes off the coefficient each time."}
+    )
+    entropy_every: int = field(
+        default=10_000, metadata={"help": "Optimizer steps between two decrements of entropy_schedule='step'."}
+    )
+    curriculum: str = field(
+        default="none",
+        metadata={
+            "help": "Order of the problems: 'none' (TRL's shuffle), 'ordered' (easiest first), 'mixed' (batches whose "
+            "level rises over the run). Needs graded rows: docs/difficulty.md."
+        },
+    )
+    curriculum_column: str = field(
+        default="trl_r1_level",
+        metadata={
+            "help": "Column with each row's level from 1 to 6; without it `level`, `difficulty` or a solve rate is read."
+        },
+    )
+    curriculum_regrade: bool = field(
+        default=False, metadata={"help": "Let a row's level follow the right answers that this run measures."}
+    )
+    curriculum_reward: str = field(
+        default="accuracy", metadata={"help": "The reward that says whether an answer is right (for re-grading)."}
+    )
+
+    rollout: str = field(
+        default="trl",
+        metadata={
+            "help": "How completions are generated: 'trl' (transformers or vLLM, as TRL's options say) or 'fast': one "
+            "prefill per prompt, finished rows leave the batch. Same distribution. See docs/performance.md."
+        },
+    )
+    batching: str = field(
+        default="trl",
+        metadata={
+            "help": "How log-probabilities are computed: 'trl' (padded to the longest completion) or 'fast': without "
+            "padding, shared prompts once, rows without a gradient left out. Same gradient. See docs/performance.md."
+        },
+    )
+    old_logps: str = field(
+        default="policy",
+        metadata={
+            "help": "Where the old policy's log-probabilities come from, where TRL needs them: 'policy' (a forward pass) or "
+            "'sampled' (those of the rollout; needs rollout='fast'). Saves the pass, rounds differently."
+        },
+    )
+
+    rewards_overlap: bool = field(
+        default=False,
+        metadata={
+            "help": "Call the reward functions for each group as soon as it is generated (needs rollout='fast'), in a "
+            "thread per reward. For rewards that wait outside Python and judge a group by itself. See docs/performance.md."
+        },
+    )
+    dynamic_sampling_rounds: int = field(
+        default=0,
+        metadata={
+            "help": "How often the groups of a batch whose rewards are all equal may be replaced by groups of other prompts "
+            "(dynamic sampling, DAPO). Each time costs their rollout; 0 switches it off. See docs/performance.md."
+        },
+    )
+
+    verified_paths: int = field(
+        default=0,
+        metadata={
+            "help": "Prompts whose last right completion is remembered, to take one place in a later group of that prompt "
+            "that is all wrong. Needs old_logps='sampled'; 0 switches it off. See docs/performance.md."
+        },
+    )
+    verified_paths_reward: str = field(
+        default="accuracy",
+        metadata={"help": "Name of the reward whose score 1 makes a completion right, for verified_paths."},
+    )
+
+    def __post_init__(self):
+        one_of("rollout", self.rollout, ("trl", "fast"))
+        one_of("batching", self.batching, ("trl", "fast"))
+        one_of("old_logps", self.old_logps, ("policy", "sampled"))
+        if self.old_logps == "sampled" and self.rollout != "fast":
+            raise ValueError(
+                f"old_logps='sampled' takes what rollout='fast' sampled, and rollout={self.rollout!r}. Set rollout='fast', "
+                "or drop old_logps."
+            )
+        if self.rewards_overlap and self.rollout != "fast":
+            raise ValueError(
+                f"rewards_overlap=True scores groups while rollout='fast' generates, and rollout={self.rollout!r}. Set "
+                "rollout='fast', or drop rewards_overlap."
+            )
+        one_of("curriculum", self.curriculum, CURRICULA)
+        if self.curriculum_regrade and self.curriculum == "none":
+            raise ValueError("curriculum_regrade moves levels that nothing reads: set curriculum to ordered or mixed.")
+        one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)
+        one_of("kl_estimator", self.kl_estimator, list(KL_ESTIMATORS))
+        one_of("kl_placement", self.kl_placement, ("loss", "reward"))
+        one_of("kl_level", self.kl_level, ("token", "sequence"))
+        one_of("entropy_schedule", self.entropy_schedule, list(ENTROPY_SCHEDULES))
+        self._numbers()
+        refuse_group_of_one(self)
+        super().__post_init__()
+        self._check_advantage()
+        self._check_kl()
+        self._check_ratio()
+        self._check_entropy()
+        self._check_dynamic_sampling()
+        self._check_verified_paths()
+
+    def _numbers(self) -> None:
+        """YAML hands over `1e-3` as text and `400.0` as a float; a number of the wrong kind is named here."""
+        for name, kind in (
+            ("beta", float), ("kl_target", float), ("kl_gain", float), ("reference_every", int),
+            ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
+            ("dynamic_sampling_rounds", int), ("verified_paths", int),
+        ):  # fmt: skip
+            given = getattr(self, name)
+            if given is None and name in ("kl_target", "reference_every"):
+                continue
+            try:
+                value = kind(float(given))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name}={given!r} is not a number; give one, for instance {name}: 1.") from error
+            if isinstance(given, bool) or value != float(given):
+                raise ValueError(f"{name}={given!r} must be {'a whole number' if kind is int else 'a number'}.")
+            setattr(self, name, value)
+        if self.beta < 0.0:
+            raise ValueError(f"beta={self.beta} would reward distance from the reference; give 0 or more.")
+        if not 0.0 < self.kl_gain <= 1.0:
+            raise ValueError(f"kl_gain={self.kl_gain} must lie in (0, 1]; 0.1 is the published value.")
+
+    def _check_advantage(self) -> None:
+        if isinstance(self.advantage_options, str):
+            self.advantage_options = json.loads(self.advantage_options)
+        options: Any = self.advantage_options or {}
+        if not isinstance(options, dict):
+            raise ValueError(f"advantage_options={options!r} must be a mapping such as {{k: 4}}.")
+        if self.advantage == "trl":
+            if options:
+                raise ValueError(
+                    f"advantage_options={options} has no use with advantage='trl'. Name the advantage function they are "
+                    f"for: {', '.join(ADVANTAGES)}, or drop them."
+                )
+            return
+        if self.advantage in PER_TOKEN:
+            return check_critic(self, options)
+        function = find_advantage(self.advantage)
+        try:
+            inspect.signature(function).bind(None, self.num_generations, **options)
+        except TypeError as error:
+            raise ValueError(
+                f"advantage_options={options} do not fit {self.advantage}{inspect.signature(function)}: {error}."
+            ) from error
+        if self.scale_rewards != "group":
+            raise ValueError(
+                f"advantage={self.advantage!r} decides the scale itself, so scale_rewards={self.scale_rewards!r} would "
+                "have no effect. Drop scale_rewards, or use advantage='trl'."
+            )
+        size = options.get("k", 4)
+        if self.advantage == "pass_at_k" and not (isinstance(size, int) and 1 <= size <= self.num_generations):
+            raise ValueError(
+                f"advantage='pass_at_k' draws subsets of k={size} from groups of num_generations={self.num_generations}; "
+                "set advantage_options: {k: ...} to a whole number from 1 to num_generations."
+            )
+
+    def _check_kl(self) -> None:
+        for name, idle in (("kl_estimator", "k3"), ("kl_placement", "loss"), ("kl_level", "token")):
+            if self.beta == 0.0 and getattr(self, name) != idle:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} has nothing to act on: beta=0.0 loads no reference model. Set beta, "
+                    f"for instance beta=0.001, or drop {name}."
+                )
+        if self.kl_estimator == "k1" and self.kl_placement == "loss":
+            raise ValueError(
+                "kl_estimator='k1' in the loss has an expected gradient of zero, so it would only add noise. Use 'k2' or "
+                "'k3' in the loss, or keep 'k1' with kl_placement='reward'."
+            )
+        if self.kl_level == "sequence" and self.kl_placement == "loss" and self.loss_type != "grpo":
+            raise ValueError(
+                f"kl_level='sequence' gives one KL per completion, which loss_type={self.loss_type!r} would count once per "
+                "token. Use loss_type='grpo', kl_level='token', or kl_placement='reward'."
+            )
+        if self.kl_target is not None:
+            if self.kl_target <= 0.0:
+                raise ValueError(f"kl_target={self.kl_target} must be positive (nats per token), for instance 0.05.")
+            if self.beta == 0.0:
+                raise ValueError(
+                    "kl_target steers beta, but beta=0.0 loads no reference model. Set beta to a starting value, for "
+                    "instance beta=0.001, or drop kl_target."
+                )
+        if self.reference_every is not None:
+            if self.reference_every < 1:
+                raise ValueError(f"reference_every={self.reference_every} must be 1 or more steps (DeepSeek-R1: 400).")
+            if self.beta == 0.0:
+                raise ValueError(
+                    "reference_every renews the reference policy, but beta=0.0 loads none. Set beta, for instance "
+                    "beta=0.001, or drop reference_every."
+                )
+            if self.sync_ref_model:
+                raise ValueError(
+                    "reference_every and sync_ref_model both move the reference policy. Keep reference_every (it works "
+                    "with LoRA and survives a resume) and drop sync_ref_model, or the other way round."
+                )
+
+    def _check_ratio(self) -> None:
+        if self.importance_sampling_level != "sequence_product":
+            return
+        wrong = {
+            "loss_type": self.loss_type != "grpo",
+            "off_policy_mask_threshold": self.off_policy_mask_threshold is not None,
+            "top_entropy_quantile": self.top_entropy_quantile < 1.0,
+            "use_liger_kernel": bool(self.use_liger_kernel),
+        }
+        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in wrong.items() if bad)
+        if named:
+            raise ValueError(
+                f"importance_sampling_level='sequence_product' is the ratio of DeepSeek-R1 Eq. 1 and is defined only for "
+                f"loss_type='grpo' over whole completions, not with {named}. Change that, or use 'token' or 'sequence'."
+            )
+
+    def _check_entropy(self) -> None:
+        if self.entropy_schedule == "constant":
+            return
+        if self.use_adaptive_entropy:
+            raise ValueError(
+                f"entropy_schedule={self.entropy_schedule!r} and use_adaptive_entropy both move entropy_coef. Drop one."
+            )
+        if self.entropy_coef == 0.0:
+            raise ValueError(
+                f"entropy_schedule={self.entropy_schedule!r} starts from entropy_coef, which is 0.0. Set entropy_coef to "
+                "the starting value, for instance 0.1, or drop entropy_schedule."
+            )
+        if self.entropy_every < 1 or self.entropy_decrement < 0.0:
+            raise ValueError(
+                f"entropy_every={self.entropy_every} must be 1 or more steps and "
+                f"entropy_decrement={self.entropy_decrement} 0 or more."
+            )
+
+    def _check_verified_paths(self) -> None:
+        if self.verified_paths == 0:
+            return
+        wrong = {
+            "verified_paths": self.verified_paths < 0,
+            "old_logps": self.old_logps != "sampled",
+            "beta": self.beta != 0.0,
+            "top_k": bool(self.top_k),
+            "top_p": self.top_p != 1.0,
+            "min_p": bool(self.min_p),
+            "repetition_penalty": self.repetition_penalty != 1.0,
+            "mask_truncated_completions": bool(self.mask_truncated_completions),
+        }
+        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in wrong.items() if bad)
+        if named:
+            raise ValueError(
+                "verified_paths replays completions with the probabilities they were sampled with, which needs "
+                "old_logps='sampled', beta=0, all completions in the loss and plain sampling (temperature alone); it cannot "
+                f"work with {named}. Change that, or set verified_paths to 0."
+            )
+        self._check_whole_groups("verified_paths")
+
+    def _check_whole_groups(self, option: str) -> None:
+        rows = self.per_device_train_batch_size * self.steps_per_generation
+        if rows % self.num_generations:
+            raise ValueError(
+                f"{option} needs whole groups in every process: per_device_train_batch_size x steps_per_generation = {rows} "
+                f"is not a multiple of num_generations={self.num_generations}. Change one."
+            )
+
+    def _check_dynamic_sampling(self) -> None:
+        if self.dynamic_sampling_rounds == 0:
+            return
+        if self.dynamic_sampling_rounds < 0:
+            raise ValueError(f"dynamic_sampling_rounds={self.dynamic_sampling_rounds} must be 0 or more.")
+        whole = {
+            "advantage": self.advantage == "batch_normalized",
+            "scale_rewards": self.advantage == "trl" and self.scale_rewards == "batch",
+            "multi_objective_aggregation": self.advantage == "trl"
+            and self.multi_objective_aggregation == "normalize_then_sum",
+        }
+        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in whole.items() if bad)
+        if named:
+            raise ValueError(
+                f"dynamic_sampling_rounds replaces single groups, and {named} scales each group by the others of its batch. "
+                "Use an advantage that looks at one group, for instance advantage='group_normalized'."
+            )
+        self._check_whole_groups("dynamic_sampling_rounds")

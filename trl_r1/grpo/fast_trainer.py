@@ -1,0 +1,345 @@
+"""FastGRPOTrainer: TRL's GRPO with a rollout and a batching that do less work, each switched on by name.
+
+With both at 'trl' it is its parent. The loss itself is the parent's in every case: it gets the same (B, C) tensors of
+log-probabilities, with values wherever the loss looks.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any
+
+import torch
+import trl.trainer.utils
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers.masking_utils import sdpa_mask
+from trl import GRPOTrainer
+
+from trl_r1.grpo.batching import (
+    ATTENTION,
+    chunks_by_length,
+    lengths_of,
+    pack,
+    packed_attention,
+    recorded_windows,
+    regrouped,
+)
+from trl_r1.grpo.rollout.connect import FastRollout
+from trl_r1.grpo.rollout.overlap import EarlyRewards
+from trl_r1.grpo.rollout.support import computing_type
+
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of packed log-probabilities, in nats; other types are coarser
+COARSE = 0.25
+SUMS_OF_ROWS = {"grpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"}  # whichever micro-batch a row is in
+
+
+def scores_labels() -> bool:
+    """Whether the installed TRL computes log-probabilities of given labels, which packing needs (1.16 does)."""
+    head = getattr(trl.trainer.utils, "add_fused_lm_head", None)
+    return head is not None and "shift_labels" in inspect.getsource(head)
+
+
+class FastGRPOTrainer(GRPOTrainer):
+    """[`~trl.GRPOTrainer`] with `rollout`, `batching`, `old_logps` and `rewards_overlap` of [`R1GRPOConfig`].
+
+    Extends these methods of the parent:
+        _generate_single_turn                rollout 'fast': completions come from trl_r1.grpo.rollout
+        _generate_and_score_completions      old_logps 'sampled': notes that the parent will ask for them
+        _prepare_inputs                      batching 'fast': deals the rows of an optimizer step out to micro-batches anew
+        _calculate_rewards                   rewards_overlap: hands over what was scored during the rollout
+        _get_per_token_logps_and_entropies   batching 'fast': packs or trims; old_logps 'sampled': answers from the rollout
+        _compute_loss                        batching 'fast': leaves out the rows that cannot move the loss
+
+    Raises:
+        ValueError: old_logps='sampled' together with vLLM or tools.
+    """
+
+    # class-level defaults: TRL's own tests and some tools build trainers without __init__
+    _fast_rollout: FastRollout | None = None
+    _fast_batching: bool = False
+    _sampled_old: bool = False
+    _early_rewards: EarlyRewards | None = None
+    _scoring: bool = False  # this batch's groups are scored as they end
+    _packs: bool | None = False  # None: may be tried
+    _sampled: list[list[float]] | None = None  # log-probabilities of the completions just generated
+    _wants_old: bool = False  # the next log-probabilities the parent asks for are the old policy's
+    _left_out: Tensor | None = None  # (B,) bool, rows of the loss being computed that cannot move it
+    _old: Tensor | None = None  # (B, C) old log-probabilities of that batch, if it has any
+    _entropies: Tensor | None = None  # (B, C) of that batch
+    _every_row_counts: bool = False  # a subclass learns from rows whose advantages are 0 as well
+    _loss_is_computed: bool = False
+    _rotary: bool | None = None  # whether the model's positions may begin anywhere; None: not looked yet
+    tokens_processed: int = 0  # tokens that went through the policy for a loss, padding included
+    tokens_useful: Any = 0  # completion tokens among them that carry a gradient; an int, or a tensor ()
+
+    def __init__(self, model, reward_funcs=None, args=None, *positional, **kwargs):
+        super().__init__(model, reward_funcs, args, *positional, **kwargs)
+        self._fast_batching = getattr(args, "batching", "trl") == "fast"
+        self._sampled_old = getattr(args, "old_logps", "policy") == "sampled"
+        if getattr(args, "rollout", "trl") == "fast":
+            self._fast_rollout = FastRollout()
+        if self._sampled_old and (self.use_vllm or self.tools):
+            raise ValueError(
+                "old_logps='sampled' takes the log-probabilities of rollout='fast', which neither vLLM nor tool calls "
+                "pass through. Drop old_logps, or use_vllm and tools."
+            )
+        if self._fast_batching:
+            self._start_packing()
+        if getattr(args, "rewards_overlap", False):
+            self._early_rewards = EarlyRewards(self)
+
+    # -- rollout -----------------------------------------------------------------------------------------------------
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
+        if self._fast_rollout is not None:
+            finished = self._early_rewards.finished if self._early_rewards is not None and self._scoring else None
+            rollout = self._fast_rollout.complete(self, prompt_ids, images, multimodal_fields, finished)
+            if rollout is not None:
+                self._sampled = rollout.logps
+                return rollout.completions, None
+        self._sampled = None
+        return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *args, **kwargs)
+
+    def _generate_and_score_completions(self, inputs):
+        # the parent's own rule for asking at all; it asks before it asks for the reference's
+        every = self.args.steps_per_generation * self.num_iterations
+        self._wants_old = self._sampled_old and self.args.gradient_accumulation_steps % every != 0
+        if self._early_rewards is not None:
+            size = self.num_generations if self.model.training else self.num_generations_eval
+            self._scoring = self._early_rewards.begin(inputs, size)
+        try:
+            return super()._generate_and_score_completions(inputs)
+        finally:
+            self._wants_old, self._scoring = False, False
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        if self._early_rewards is None or not self._scoring:
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        functions = list(self.reward_funcs)
+        for number, answer in self._early_rewards.ready(completions).items():
+            self.reward_funcs[number] = answer
+        try:
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        finally:
+            self.reward_funcs[:] = functions
+            mode = "train" if self.model.training else "eval"
+            self._metrics[mode]["rewards/seconds_waited"].append(self._early_rewards.waited)
+
+    def _sampled_logps(self, ids: Tensor, columns: int) -> Tensor | None:
+        """(B, columns) log-probabilities as sampled, 0 behind a row's end; None where TRL generated."""
+        if self._sampled is None or len(self._sampled) != len(ids):
+            return None
+        logps = torch.zeros(len(ids), columns)
+        for row, values in enumerate(self._sampled):
+            logps[row, : len(values)] = torch.tensor(values)
+        return logps.to(ids.device)
+
+    # -- micro-batches -----------------------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch):
+        before = getattr(self, "_buffered_inputs", None)
+        inputs = super()._prepare_inputs(generation_batch)
+        batches = getattr(self, "_buffered_inputs", None)
+        if not self._fast_batching or not self.model.training or batches is None or batches is before:
+            return inputs
+        several = self._micro_batches_of_a_step(len(batches))
+        if several > 1:
+            self._buffered_inputs = batches = [
+                batch
+                for first in range(0, len(batches), several)
+                for batch in self._deal_out(batches[first : first + several])
+            ]
+        return batches[self._step % len(batches)]
+
+    def _micro_batches_of_a_step(self, count: int) -> int:
+        """How many of `count` consecutive micro-batches go into one optimizer step whose loss is a sum over their rows."""
+        if self._every_token_counts() or self.aux_loss_enabled or self.args.use_liger_kernel:
+            return 1
+        steps = self.args.gradient_accumulation_steps
+        if self.loss_type not in SUMS_OF_ROWS or (count % steps and steps % count):
+            return 1
+        return min(count, steps)
+
+    def _every_token_counts(self) -> bool:
+        """Whether the loss has a term over all tokens of a micro-batch, those without an advantage too."""
+        return self._entropy_bonus_enabled or self._every_row_counts or self.top_entropy_quantile < 1.0
+
+    def _deal_out(self, batches):
+        moves = torch.cat([self._moves_the_loss(batch) for batch in batches])
+        return regrouped(batches, moves, together=self._packs is not False)
+
+    def _moves_the_loss(self, batch) -> Tensor:
+        """(B,) bool, which rows can move the loss."""
+        moves = loss_mask(batch).any(dim=1)
+        return moves if self.beta != 0.0 or self._every_token_counts() else moves & has_advantage(batch)
+
+    # -- log-probabilities -------------------------------------------------------------------------------------------
+
+    def _start_packing(self) -> None:
+        """Makes packing possible where the model runs on SDPA and this TRL scores given labels; else rows are trimmed."""
+        models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
+        configs = [self.accelerator.unwrap_model(model).config.get_text_config() for model in models]
+        if not scores_labels() or any(config._attn_implementation != "sdpa" for config in configs):
+            return
+        self._packs = None
+        AttentionInterface.register(ATTENTION, packed_attention)
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+        for config in configs:
+            config._attn_implementation = ATTENTION  # which is SDPA wherever no packing is handed over
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
+    ):
+        if self._wants_old:
+            self._wants_old = False
+            sampled = self._sampled_logps(input_ids, logits_to_keep)
+            if sampled is not None:
+                return sampled, None, None
+        prompt_columns = input_ids.size(1) - logits_to_keep
+        more = any(value is not None and value is not False for value in kwargs.values())  # images, auxiliary loss
+        lengths = None if more or not self._fast_batching else lengths_of(attention_mask, prompt_columns)
+        if lengths is None or not bool((lengths[0] > 0).all()):
+            self.tokens_processed += input_ids.numel() if self._loss_is_computed else 0
+            out = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep,
+                batch_size=batch_size, compute_entropy=compute_entropy, **kwargs,
+            )  # fmt: skip
+            self._entropies = out[1]
+            return out
+        keep = lengths[1] > 0
+        if self._left_out is not None:
+            keep = keep & ~self._left_out
+        rows = keep.nonzero().squeeze(1)
+        if len(rows) == 0:  # one stays, so that every process has a backward pass and every weight a gradient
+            lengths = lengths[0], lengths[1].clamp(min=1)
+            rows = lengths[1].argmin()[None]
+        if self._packs is None:
+            self._packs = self._packing_agrees(model, input_ids, attention_mask, logits_to_keep)
+        compute = self._packed if self._packs else self._trimmed
+        passes = -(-len(input_ids) // (batch_size or len(input_ids)))  # the parent's number
+        logps = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
+        entropies = torch.zeros_like(logps) if compute_entropy else None
+        for part in rows.tensor_split(passes):
+            if len(part) or self.accelerator.num_processes > 1:  # wrapped models synchronise in every forward pass
+                part = part if len(part) else rows[:1]
+                logps, entropies = compute(model, input_ids, attention_mask, lengths, part, logps, entropies)
+        if self._left_out is not None and self._old is not None:  # a ratio of 1 where nothing was computed
+            logps = torch.where(self._left_out[:, None], self._old, logps)
+        self._entropies = entropies
+        return logps, entropies, None
+
+    def _packed(self, model, ids, mask, lengths, rows, logps, entropies):
+        """Fills `rows` of the (B, C) logps and entropies from one forward pass over those rows, packed."""
+        packed = pack(ids, lengths[0], lengths[1], ids.size(1) - logps.size(1), rows)
+        with self.accelerator.autocast():
+            outputs = model(
+                input_ids=packed.ids, position_ids=packed.positions, shift_labels=packed.labels, fused_lm_head=True,
+                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),  # the packing replaces it
+                packing=packed.packing,
+            )  # fmt: skip
+        self.tokens_processed += packed.ids.numel() if self._loss_is_computed else 0
+        self._forward_done(packed.rows, packed.columns, packed.places)
+        at = packed.rows, packed.columns
+        logps = logps.index_put(at, outputs.log_probs[0, packed.places].to(logps.dtype))
+        if entropies is not None:
+            entropies = entropies.index_put(at, outputs.entropy[0, packed.places].to(entropies.dtype))
+        return logps, entropies
+
+    def _trimmed(self, model, ids, mask, lengths, rows, logps, entropies):
+        """The same with the parent's own forward pass, over rows of similar length cut to what they hold."""
+        (before, after), columns = lengths, logps.size(1)
+        prompt_columns = ids.size(1) - columns
+        if self._rotary is None:
+            self._rotary = any("rotary" in name for name, _ in self.accelerator.unwrap_model(model).named_modules())
+        for chunk in chunks_by_length(before + after, rows, several=self.accelerator.num_processes == 1):
+            # learned positions count from column 0
+            left = int(before[chunk].max()) if self._rotary else prompt_columns
+            right = int(after[chunk].max())
+            cut = slice(prompt_columns - left, prompt_columns + right)
+            scored = super()._get_per_token_logps_and_entropies(
+                model, ids[chunk, cut], mask[chunk, cut], right, compute_entropy=entropies is not None
+            )
+            self.tokens_processed += len(chunk) * (left + right) if self._loss_is_computed else 0
+            at = chunk[:, None], torch.arange(right, device=ids.device)[None]
+            self._forward_done(*at)
+            logps = logps.index_put(at, scored[0].to(logps.dtype))
+            if entropies is not None:
+                entropies = entropies.index_put(at, scored[1].to(entropies.dtype))
+        return logps, entropies
+
+    def _forward_done(self, rows: Tensor, columns: Tensor, places: Tensor | None = None) -> None:
+        """Called after each forward pass of batching 'fast', for a subclass that reads along: the rows and completion
+        columns that were predicted, and, of a packed row, the tokens that predict them."""
+
+    def _packing_agrees(self, model, ids: Tensor, mask: Tensor, columns: int) -> bool:
+        """Tries packing on two short rows with one prompt, against the parent's padded forward pass."""
+        bare = self.accelerator.unwrap_model(model)
+        text, processed = bare.config.get_text_config(), self.tokens_processed
+        prompt, reply = min(4, ids.size(1) - columns), min(6, columns)
+        first = ids.size(1) - columns - prompt
+        ids = torch.cat([ids[[0, 0], first : first + prompt], ids[[0, -1], -columns:][:, :reply]], dim=1)
+        mask = torch.ones_like(ids)
+        mask[1, prompt + reply // 2 + 1 :] = 0
+        lengths = mask[:, :prompt].sum(dim=1), mask[:, prompt:].sum(dim=1)
+        rows = torch.arange(2, device=ids.device)
+        zeros = torch.zeros(2, reply, device=ids.device)
+        windows: list[int | None] = []
+        reason = None
+        with torch.no_grad(), recorded_windows(windows):
+            plain, _, _ = super()._get_per_token_logps_and_entropies(bare, ids, mask, reply)
+            try:
+                packed, _ = self._packed(bare, ids, mask, lengths, rows, zeros, None)
+            except (TypeError, ValueError, RuntimeError) as error:
+                reason = f"its forward pass refuses packed rows ({error})"
+        if reason is None:
+            change = ((packed - plain) * mask[:, prompt:]).abs().max().item()
+            wanted = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]
+            if not change <= TOLERANCE.get(computing_type(bare, self.accelerator), COARSE):
+                reason = f"its log-probabilities change by {change:.2g} nats when rows are packed"
+            elif windows != wanted:
+                reason = "its layers do not hand their sliding windows to the attention function"
+        self.tokens_processed = processed
+        if reason is not None:
+            logger.warning("Rows are trimmed but not packed for this model: %s.", reason)
+            text._attn_implementation = "sdpa"
+        return reason is None
+
+    # -- loss --------------------------------------------------------------------------------------------------------
+
+    def _compute_loss(self, model, inputs):
+        mode = "train" if self.model.training else "eval"
+        may_leave_out = self._fast_batching and mode == "train" and not self.aux_loss_enabled
+        counted = loss_mask(inputs)  # (B, C)
+        moves = self._moves_the_loss(inputs)
+        if mode == "train":
+            # a tensor: no wait for the device
+            self.tokens_useful = self.tokens_useful + (counted * has_advantage(inputs)[:, None]).sum()
+        self._left_out = ~moves if may_leave_out else None
+        self._old, self._loss_is_computed = inputs.get("old_per_token_logps"), True
+        try:
+            loss = super()._compute_loss(model, inputs)
+            if may_leave_out and self._entropies is not None:  # the parent averaged over zeros too
+                seen = counted * moves[:, None]
+                here = torch.stack([(self._entropies.detach() * seen).sum(), seen.sum().float()])
+                total = self.accelerator.reduce(here, reduction="sum")
+                self._metrics[mode]["entropy"][-1] = (total[0] / total[1]).item() if total[1] > 0 else float("nan")
+        finally:
+            self._left_out, self._old, self._entropies, self._loss_is_computed = None, None, None, False
+        return loss
+
+
+def loss_mask(batch: dict[str, Any]) -> Tensor:
+    """(B, C), 1 where a completion token counts in the loss; TRL's own rule."""
+    mask = batch["completion_mask"]
+    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
+
+
+def has_advantage(batch: dict[str, Any]) -> Tensor:
+    """(B,) bool, which rows have an advantage other than 0, per completion or at any token."""
+    advantages = batch["advantages"]
+    return advantages.reshape(len(advantages), -1).ne(0.0).any(dim=1)

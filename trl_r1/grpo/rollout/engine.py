@@ -1,0 +1,197 @@
+"""The loop: prompts in, G completions of each out, with the tokens' log-probabilities on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from trl_r1.grpo.batching import ATTENTION
+from trl_r1.grpo.rollout.cache import BlockCache
+from trl_r1.grpo.rollout.sampling import SamplingOptions, next_tokens
+from trl_r1.grpo.rollout.threads import fewer_threads
+
+
+SLACK = 16  # a row in so many may be finished and still be computed, before the batch closes up
+
+ChangeLogits = Callable[[Tensor, Tensor, int], Tensor]
+"""(n, V) logits, (n,) rows they belong to, number of tokens those rows have -> (n, V) logits to sample from."""
+
+
+@dataclass
+class Rollout:
+    """What was generated for N = len(prompts) rows, and what it cost."""
+
+    completions: list[list[int]]  # N lists of tokens, the end token included where there is one
+    logps: list[list[float]]  # their log-probabilities in nats under softmax(logits / temperature), before truncation
+    prompts: int = 0  # unique prompts that were prefilled
+    steps: int = 0  # forward passes after the prefill
+    row_steps: int = 0  # rows computed in them; the tokens of all completions at least
+    tokens: int = field(init=False)  # of all completions
+
+    def __post_init__(self) -> None:
+        self.tokens = sum(map(len, self.completions))
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    options: SamplingOptions,
+    max_new_tokens: int,
+    end_tokens: Sequence[int],
+    pad_token: int = 0,
+    block: int = 64,
+    change_logits: ChangeLogits | None = None,
+    finished: Callable[[list[int], list[list[int]]], None] | None = None,
+    progress: bool = False,
+) -> Rollout:
+    """Completes every row of `prompts`; equal prompts are read once.
+
+    The model stays in the mode it is in (as in `generate`); gradient checkpointing must be off, because it switches
+    the cache off. Random numbers come from torch's global generator of the model's device.
+
+    Args:
+        model: a causal language model that `support.why_not_model` accepts, or a PeftModel around one.
+        prompts: N token lists, none empty. In GRPO each occurs G times.
+        options: how a token is drawn.
+        max_new_tokens: a row without an end token stops there.
+        end_tokens: tokens that end a row.
+        pad_token: fills shorter prompts on the left; masked.
+        block: columns by which the cache grows.
+        change_logits: sees and may change the logits before sampling (constrained decoding, forced lengths).
+        finished: called with (rows, their completions) as rows end, in no particular order within a call.
+        progress: a bar of finished rows on stderr, once it takes longer than five seconds.
+
+    Raises:
+        ValueError: an empty prompt, or no room for a single token.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens={max_new_tokens} leaves no room for a token; give 1 or more.")
+    if not prompts or not all(len(prompt) for prompt in prompts):
+        raise ValueError("Every prompt needs at least one token; one was empty.")
+    device = model.device
+    unique: dict[tuple[int, ...], int] = {}
+    source = torch.tensor([unique.setdefault(tuple(prompt), len(unique)) for prompt in prompts], device=device)  # (N,)
+    read = _Prompts(list(unique), pad_token, device)
+
+    cache = BlockCache(len(_layers(model)), block)
+    logits = model(
+        input_ids=read.ids, attention_mask=read.mask, position_ids=read.positions, past_key_values=cache,
+        use_cache=True, logits_to_keep=1,
+    ).logits[:, -1]  # (P, V)  # fmt: skip
+    cache.spread(source)
+    logits = logits[source]  # (N, V)
+
+    total = len(prompts)
+    rows = torch.arange(total, device=device)  # which row stands at each place of the batch
+    running = torch.ones(total, dtype=torch.bool, device=device)
+    positions = read.lengths[source]  # (n,) of the next token
+    view = _Mask(model, read, source, max_new_tokens)
+    seen = _seen(read, source, logits.size(-1)) if options.repetition_penalty != 1.0 else None
+    ends = torch.tensor(sorted(set(end_tokens)), device=device)
+    tokens_of = torch.full((total, max_new_tokens), pad_token, dtype=torch.long, device=device)
+    logps_of = torch.zeros(total, max_new_tokens, device=device)
+    length_of = torch.full((total,), max_new_tokens, dtype=torch.long, device=device)
+    left, steps, row_steps = total, 0, 0
+    bar = tqdm(total=total, desc="Generating", unit="row", delay=5, leave=False, disable=not progress)
+
+    with fewer_threads(model) as tell_rows:
+        tell_rows(total)
+        for step in range(max_new_tokens):
+            if change_logits is not None:
+                logits = change_logits(logits, rows, step)
+            tokens, logps = next_tokens(logits, options, seen)  # (n,)
+            tokens_of[rows, step], logps_of[rows, step] = tokens, logps  # finished rows write past their length
+            ended = running & torch.isin(tokens, ends)
+            if step + 1 == max_new_tokens:
+                ended = running
+            over = ended.nonzero().squeeze(1)
+            if len(over):
+                running = running & ~ended
+                left -= len(over)
+                bar.update(len(over))
+                length_of[rows[over]] = step + 1
+                if finished is not None:
+                    finished(rows[over].tolist(), tokens_of[rows[over], : step + 1].tolist())
+                if left == 0:
+                    break
+                if (len(rows) - left) * SLACK > len(rows):
+                    order = cache.remove(running)
+                    rows, tokens, positions, running = rows[order], tokens[order], positions[order], running[order]
+                    view.keep(order)
+                    tell_rows(len(rows))
+                    seen = seen if seen is None else seen[order]
+            if seen is not None:
+                seen[torch.arange(len(rows), device=device), tokens] = True
+            logits = model(
+                input_ids=tokens[:, None], attention_mask=view.at(step), position_ids=positions[:, None],
+                past_key_values=cache, use_cache=True, logits_to_keep=1,
+            ).logits[:, -1]  # (n, V)  # fmt: skip
+            positions = positions + 1
+            steps, row_steps = steps + 1, row_steps + len(rows)
+
+    bar.close()
+    lengths = length_of.tolist()
+    completions = [row[:length] for row, length in zip(tokens_of.tolist(), lengths)]
+    logps_list = [row[:length] for row, length in zip(logps_of.tolist(), lengths)]
+    return Rollout(completions, logps_list, len(unique), steps, row_steps)
+
+
+class _Prompts:
+    """P prompts padded on the left: ids, mask and positions (P, L), lengths (P,)."""
+
+    def __init__(self, prompts: list[tuple[int, ...]], pad_token: int, device: Any):
+        width = max(map(len, prompts))
+        self.ids = torch.tensor([[pad_token] * (width - len(prompt)) + list(prompt) for prompt in prompts]).to(device)
+        self.lengths = torch.tensor([len(prompt) for prompt in prompts]).to(device)
+        self.mask = (torch.arange(width, device=device) >= width - self.lengths[:, None]).long()
+        self.positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+class _Mask:
+    """Which columns the one new token of every row sees.
+
+    With SDPA (which has another name under batching 'fast') and no sliding window in reach, the (n, 1, 1, L) mask is made
+    once and a slice of it is handed over, or no mask when no prompt is padded. In all other cases the model makes its own
+    from the (n, L) padding mask, each step.
+    """
+
+    def __init__(self, model: Any, read: _Prompts, source: Tensor, max_new_tokens: int):
+        self.width = read.mask.size(1)
+        text = model.config.get_text_config()
+        windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+        longest = self.width + max_new_tokens
+        self.ready = text._attn_implementation in ("sdpa", ATTENTION) and all(
+            w is None or w >= longest for w in windows
+        )
+        self.padded = bool((read.mask == 0).any())
+        ones = read.mask.new_ones(len(source), max_new_tokens)
+        self.mask = torch.cat([read.mask[source], ones], dim=1)  # (n, longest)
+        if self.ready:
+            self.mask = self.mask.bool()[:, None, None, :]
+
+    def keep(self, order: Tensor) -> None:
+        self.mask = self.mask[order]
+
+    def at(self, step: int) -> Tensor | None:
+        """The mask for the token after `step` + 1 generated ones, which stands in column width + step."""
+        if self.ready and not self.padded:
+            return None
+        return self.mask[..., : self.width + step + 1]
+
+
+def _layers(model: Any) -> range:
+    return range(model.config.get_text_config().num_hidden_layers)
+
+
+def _seen(read: _Prompts, source: Tensor, vocabulary: int) -> Tensor:
+    """(N, V) bool: the tokens of every row's prompt."""
+    seen = torch.zeros(len(read.ids), vocabulary, dtype=torch.bool, device=read.ids.device)
+    at, column = read.mask.nonzero(as_tuple=True)
+    seen[at, read.ids[at, column]] = True
+    return seen[source]

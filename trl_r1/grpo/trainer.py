@@ -1,0 +1,311 @@
+"""R1GRPOTrainer: TRL's GRPO with advantages by name, a KL that can be chosen and steered, and a reference that moves.
+
+Every override calls its parent and changes one thing; with the options at their defaults it changes nothing, bit for bit
+(benchmarks/identity.py). The maths lives in advantages.py and kl.py, the loss in chosen_kl.py; compat.py lists the seams.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import textwrap
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from trl import GRPOConfig
+
+from trl_r1.compat.sharding import is_sharded
+from trl_r1.grpo.advantages import (
+    batch_normalized,
+    dead_groups,
+    find_advantage,
+    group_centered,
+    group_normalized,
+    weighted_sum,
+    weighted_sum_of_normalized,
+)
+from trl_r1.grpo.config import R1GRPOConfig
+from trl_r1.grpo.critic.connect import CriticAdvantages
+from trl_r1.grpo.curriculum import GradedPrompts
+from trl_r1.grpo.dynamic_sampling import DynamicSampling
+from trl_r1.grpo.fast_trainer import FastGRPOTrainer
+from trl_r1.grpo.loss import ChosenKL
+from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
+from trl_r1.grpo.replay import VerifiedPaths
+from trl_r1.storage.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
+from trl_r1.storage.files import replace_file
+
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "trl_r1_state.json"
+SCALED = {"group": group_normalized, "batch": batch_normalized, "none": group_centered}  # TRL's scale_rewards
+
+
+class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
+    """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
+
+    Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
+
+    Extends these methods of the parent (rollout and batching: see fast.py):
+        _calculate_rewards                   keeps the gathered (N, F) scores, which the parent drops
+        _generate_and_score_completions      swaps in our advantages, masks or refills dead groups, logs lengths
+        _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
+        _get_train_sampler                   keeps the sampler, so that a resume after an epoch finds its order
+        train, save_model                    refuse a broken checkpoint; keep the reference adapter out of the export
+    and, by `ChosenKL`, `GradedPrompts` and `CriticAdvantages`, those that the loss, the curriculum and the critic need.
+
+    Raises:
+        RuntimeError: the installed TRL lacks a method that the chosen options need.
+        ValueError: the adapter's kind does not allow a rolling reference.
+        NotImplementedError: a rolling reference or verified paths under DeepSpeed ZeRO-3 or FSDP.
+
+    Source: DeepSeek-R1, arXiv:2501.12948, Eq. 1-3; GRPO, arXiv:2402.03300. Departures are listed in docs/papers.md.
+    """
+
+    _tag_names = ["trl", "grpo", "trl-r1"]
+    _name = "R1-GRPO"
+    _paper = {
+        "title": "DeepSeek-R1: Incentivizing Reasoning Capability in LLMs via Reinforcement Learning",
+        "id": "2501.12948",
+        "citation": textwrap.dedent("""\
+            @article{deepseekai2025deepseekr1,
+                title        = {{DeepSeek-R1: Incentivizing Reasoning Capability in LLMs via Reinforcement Learning}},
+                author       = {DeepSeek-AI},
+                year         = 2025,
+                eprint       = {arXiv:2501.12948},
+            }"""),
+    }
+
+    # class-level defaults: TRL's own tests and some tools build trainers without __init__
+    _scores: Tensor | None = None  # (N, F) gathered scores of the batch just rewarded
+    _moving_reference: ReferencePolicy | None = None
+    _train_sampler: Any = None
+    _dynamic: DynamicSampling | None = None
+    _paths: VerifiedPaths | None = None
+    _types: dict[str, torch.dtype] = {}
+
+    def __init__(self, model, reward_funcs=None, args: GRPOConfig | None = None, *positional, **kwargs):
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = R1GRPOConfig(f"{Path(name).name}-R1-GRPO")
+        self.options: Any = args
+        if not isinstance(args, R1GRPOConfig):
+            added = {f.name: f.default for f in fields(R1GRPOConfig) if f.name not in GRPOConfig.__dataclass_fields__}
+            self.options = SimpleNamespace(**added, **vars(args))
+        self._choose_kl()
+        super().__init__(model, reward_funcs, args, *positional, **kwargs)
+        self._start_kl()
+        self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
+        self._start_reference()
+        if self.options.dynamic_sampling_rounds > 0:
+            self._dynamic = DynamicSampling(self, self.options.dynamic_sampling_rounds)
+        if self.options.verified_paths > 0:
+            self._paths = VerifiedPaths(self, self.options.verified_paths, self.options.verified_paths_reward)
+            self._own_advantages = True  # TRL's are of the groups without the replayed paths
+        self._start_curriculum()
+        self._start_critic()
+        if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
+            self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
+        self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
+        for reward in self.reward_funcs:  # one that needs the policy (agser) takes it here
+            if getattr(reward, "bound", True) is False:
+                reward.begin(self.model, self.processing_class, self.args)
+
+    # -- rewards and advantages ------------------------------------------------------------------------------------
+
+    def _calculate_rewards(self, *args, **kwargs):
+        self._scores = super()._calculate_rewards(*args, **kwargs)  # (N, F), all processes
+        return self._scores
+
+    def _generate_and_score_completions(self, inputs):
+        batch, dead = self._score(inputs)
+        if self._dynamic is not None and self.model.training:
+            batch = self._dynamic.refill(batch, dead, self._score)
+        return batch
+
+    def _score(self, inputs) -> tuple[dict[str, Any], Any]:
+        """The parent's batch with our advantages, and (B,) which of its rows lie in dead groups, where that was asked."""
+        batch = super()._generate_and_score_completions(inputs)
+        mode = "train" if self.model.training else "eval"
+        self._log_lengths(batch, mode)
+        dead = None
+        if self._paths is not None and mode == "train" and self._scores is not None:
+            sampled = self._sampled_logps(batch["completion_ids"], batch["completion_ids"].size(1))
+            self._scores = self._paths.replay(batch, self._scores, sampled)
+        if self._own_advantages or self.options.mask_dead_groups or self._dynamic is not None:
+            dead = self._credit(batch, mode)
+        self._scores = None
+        return batch, dead
+
+    def _credit(self, batch: dict[str, Any], mode: str) -> Tensor:
+        """Replaces the parent's advantages in `batch` and in its logs, and takes dead groups out of the loss mask.
+
+        Returns:
+            (B,) bool, rows of this process in dead groups.
+        """
+        scores = self._scores  # (N, F)
+        local = len(batch["advantages"])  # rows of this process; all processes hold equally many
+        if scores is None or len(scores) != local * self.accelerator.num_processes:
+            raise RuntimeError(
+                f"Expected the gathered scores of {local * self.accelerator.num_processes} completions, got "
+                f"{None if scores is None else len(scores)}; this TRL gathers rewards differently. Run `trl-r1 doctor`."
+            )
+        group_size = self.num_generations if mode == "train" else self.num_generations_eval
+        weights = self.reward_weights.to(scores.device)
+        if self.multi_objective_aggregation == "normalize_then_sum":
+            rewards = weighted_sum_of_normalized(scores, weights, group_size)  # (N,)
+        else:
+            rewards = weighted_sum(scores, weights)  # (N,)
+        dead = dead_groups(rewards, group_size)  # (N,)
+        here = slice(self.accelerator.process_index * local, (self.accelerator.process_index + 1) * local)
+
+        if self._own_advantages:
+            if self._critic is not None:
+                advantages = self._credit_tokens(batch, scores[here], mode)  # (N,) means, to be logged
+            else:
+                if self.options.kl_placement == "reward":
+                    rewards = rewards - float(self.beta) * self.accelerator.gather(self._kl_of_completions(batch))
+                advantages = self._advantages(rewards, group_size)  # (N,)
+                batch["advantages"] = advantages[here]
+            logged = self._logs["advantages"]
+            for _ in range(min(len(advantages), len(logged))):
+                logged.pop()
+            logged.extend(advantages.tolist())
+        self._metrics[mode]["frac_reward_zero_std"][-1] = dead.float().mean().item()
+
+        if self.options.mask_dead_groups:
+            counted = batch.get("tool_mask", torch.ones_like(batch["completion_mask"]))
+            batch["tool_mask"] = counted * (~dead[here]).unsqueeze(1).to(counted.dtype)
+            tokens = (batch["completion_mask"] * batch["tool_mask"]).sum()
+            batch["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        return dead[here]
+
+    def _advantages(self, rewards: Tensor, group_size: int) -> Tensor:
+        """(N,) rewards -> (N,) finite advantages, 0 where a completion has no reward."""
+        name = self.options.advantage
+        if name == "trl":  # a KL in the reward, or a replayed path: TRL's own advantages are of other rewards
+            grouped = self.multi_objective_aggregation == "sum_then_normalize"
+            function = SCALED[self.scale_rewards] if grouped else batch_normalized
+            options: dict[str, Any] = {}
+        else:
+            function, options = find_advantage(name), self.options.advantage_options or {}
+        advantages = function(rewards, group_size, **options)
+        if not isinstance(advantages, Tensor) or advantages.shape != rewards.shape:
+            given = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
+            raise ValueError(
+                f"advantage={name!r} returned {given} for rewards of shape {tuple(rewards.shape)}; it must return one "
+                "advantage per completion, a tensor of the same shape."
+            )
+        advantages = torch.where(rewards.isnan(), 0.0, advantages.to(rewards.dtype))
+        if not advantages.isfinite().all():
+            raise ValueError(
+                f"advantage={name!r} returned NaN or infinity for a completion that has a reward "
+                f"({rewards[~advantages.isfinite()][0].item()}); guard its division."
+            )
+        return advantages
+
+    def _log_lengths(self, batch: dict[str, Any], mode: str) -> None:
+        """The distribution of completion lengths in tokens, where TRL logs mean and extremes."""
+        lengths = self.accelerator.gather(batch["completion_mask"].sum(dim=1)).float()
+        for percent in (10, 50, 90):
+            self._metrics[mode][f"completions/length_p{percent}"].append(torch.quantile(lengths, percent / 100).item())
+
+    # -- reference, checkpoints --------------------------------------------------------------------------------------
+
+    def _start_reference(self) -> None:
+        every = self.options.reference_every
+        if every is None and not (self.args.sync_ref_model and self.ref_model is not None):
+            return
+        if is_sharded(self):
+            if every is None:
+                return  # TRL moves its reference there; only ours is refused
+            raise NotImplementedError(
+                "reference_every is not available under DeepSpeed ZeRO-3 or FSDP, where no process holds the whole "
+                "policy. Use one GPU, DDP or ZeRO-1/2, or TRL's sync_ref_model."
+            )
+        if isinstance(self.model, PeftModel):
+            self._moving_reference = AdapterReference(self.model)
+        else:
+            self._moving_reference = WeightsReference(self.model, self.accelerator.unwrap_model(self.ref_model))
+        if every is not None:
+            self._moving_reference.take()  # TRL builds the reference from the hub id, not from the model it was given
+            self.add_callback(RenewReference(self._moving_reference, every))
+
+    def _left_over(self) -> int:
+        """Micro-steps that the rollouts at hand still serve; 0 when the next one generates anew."""
+        return -self._step % (self.args.steps_per_generation * self.num_iterations)
+
+    def _save_checkpoint(self, model, trial):
+        if self.args.should_save:  # before the parent's files: its trainer_state.json marks a checkpoint as complete
+            folder = checkpoint_folder(self, trial)
+            if self._moving_reference is not None:
+                self._moving_reference.save(folder)
+            state = {"beta": float(self.beta), "left_over": self._left_over()}
+            replace_file(folder / STATE_FILE, json.dumps(state))
+        if self._paths is not None:  # every process its own
+            self._paths.save(checkpoint_folder(self, trial))
+            self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        if checkpoint is not None:  # before the optimizer's state, which takes over its parameters' types
+            for name, parameter in self.model.named_parameters():
+                parameter.data = parameter.data.to(self._types.get(name, parameter.dtype))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        if self._moving_reference is not None:
+            self._moving_reference.load(checkpoint)
+        if self._paths is not None:
+            self._paths.load(checkpoint)
+        path = Path(checkpoint) / STATE_FILE
+        state = json.loads(path.read_text()) if path.is_file() else {}
+        if self._beta_controller is not None:
+            if not state:
+                raise ValueError(
+                    f"Cannot resume from {checkpoint}: it holds no {STATE_FILE}, so the beta that kl_target had reached is "
+                    "lost. Resume from a checkpoint of R1GRPOTrainer, or start with that beta and no checkpoint."
+                )
+            self._beta_controller.beta = state["beta"]
+            self._set_beta(state["beta"])
+        if state.get("left_over"):
+            logger.warning(
+                "%s lies between two generations: the rollouts of its next %d micro-steps are lost and the run goes on with "
+                "fresh ones, so it will differ from one that was not interrupted.",
+                checkpoint,
+                state["left_over"],
+            )
+        self._forward_sampler(int(self.state.epoch + 1e-9))
+
+    def _get_train_sampler(self, dataset=None):
+        self._train_sampler = super()._get_train_sampler(dataset)
+        return self._train_sampler
+
+    def _forward_sampler(self, epochs: int) -> None:
+        """Draws the prompt orders of the epochs a resumed run has behind it.
+
+        TRL's sampler draws one order per epoch from its own generator, which no checkpoint holds: without this a run
+        resumed after its first epoch sees the first epoch's order again.
+        """
+        if getattr(self._train_sampler, "generator", None) is not None:
+            for _ in range(epochs):
+                next(iter(self._train_sampler), None)
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As the parent's, but `True` takes the newest *complete* checkpoint and a broken one is refused (ValueError)."""
+        return super().train(
+            resume_from_checkpoint=resolve_resume(resume_from_checkpoint, self.args.output_dir), **kwargs
+        )
+
+    def save_model(self, output_dir=None, _internal_call=False):
+        """As the parent's; the exported model (not a checkpoint) does not carry the reference adapter."""
+        super().save_model(output_dir, _internal_call)
+        if not _internal_call and self.args.should_save and isinstance(self._moving_reference, AdapterReference):
+            shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)

@@ -1,0 +1,5 @@
+"""Models: from a name to a model and from prompts to texts: loading, adapters, templates, engines, judges.
+
+Belongs here: everything that holds a model or asks one, in process or over HTTP. Not: what is done with the texts.
+A new engine is one class in ``engines.py`` or a file beside it, and its line in ``make_engine``.
+"""

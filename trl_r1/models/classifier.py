@@ -1,0 +1,252 @@
+"""A sequence-classification checkpoint as a function: (context, text) pairs in, one logit per label and pair out.
+
+Two rewards stand on it: ``semantic`` (is a chain coherent?) and ``preference`` (what does a reward model say?).
+
+    loading     on first use, once per process and device, whatever the number of rewards that ask; a reward holds only
+                the name, so it pickles into another process, which loads its own
+    markup      a special token written out in a text ("[SEP]", "<|im_end|>") is broken by a space: whoever is judged
+                must not write in the judge's own hand
+    head        a checkpoint without a trained head is refused: transformers would fill it with random numbers and say
+                so only in a log line
+    length      a pair longer than the model reads keeps the ends of both: the context a quarter of the room (more, if
+                the text leaves some), the text the rest, half of it from its head and half from its tail
+    numbers     float32 logits; batches are sorted by length, so padding moves a score by rounding alone (about 1e-6)
+
+Under DeepSpeed ZeRO-3, ``from_pretrained`` splits every model it loads: pass such a reward model to ``GRPOTrainer``
+itself, which prepares it, or ask it through an endpoint (``trl_r1.models.judge``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from trl_r1.models.adapters import is_gated
+
+
+GAP = " … "  # stands for what was left out
+MAX_LENGTH = 2048  # tokens; a model that reads less sets its own limit
+_SLACK = 8  # tokens that joining two cut ends may add
+_MOST_CHARACTERS_PER_TOKEN = 16  # what is further from both ends than this allows is not even tokenized
+
+_LOADED: dict[tuple[str, str, int], Classifier] = {}
+_LOCK = threading.RLock()
+
+
+def _forget_in_child() -> None:
+    """A forked child has the parent's lock in an unknown state, and must not touch the parent's CUDA tensors."""
+    global _LOCK
+    _LOCK = threading.RLock()
+    _LOADED.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def load_classifier(model: str, device: str | None = None, max_length: int = MAX_LENGTH) -> Classifier:
+    """The classifier of a checkpoint, loaded now or earlier in this process.
+
+    Args:
+        model: a Hub id, a folder, or ``mini:semantic`` (built on first use).
+        device: such as "cpu" or "cuda:1"; None: this process's current GPU, or the CPU where there is none.
+        max_length: most tokens of a pair.
+
+    Raises:
+        ValueError: the checkpoint has no trained classification head.
+        OSError: there is no such checkpoint.
+    """
+    if device is None:
+        device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+    with _LOCK:
+        key = (model, device, max_length)
+        if key not in _LOADED:
+            _LOADED[key] = Classifier(*_from_pretrained(model), device, max_length)
+        return _LOADED[key]
+
+
+def _from_pretrained(name: str) -> tuple[Any, Any]:
+    folder = name
+    if name.startswith("mini:"):
+        from trl_r1.models.chain_classifier import resolve_mini
+
+        folder = resolve_mini(name)
+    if os.path.isfile(os.path.join(folder, "adapter_config.json")):
+        return _with_adapter(folder)
+    model, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise ValueError(
+            f"The checkpoint {name!r} has no trained weights for {shown}: transformers would use random numbers there. "
+            "Give one that was saved as a sequence-classification model, or train it: trl-r1 rewards train semantic."
+        )
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def _with_adapter(folder: str) -> tuple[Any, Any]:
+    """What a LoRA or QLoRA stage leaves: base and adapter merged in memory; the head is saved with the adapter.
+
+    Head gates cannot be merged and stay beside the base.
+    """
+    from peft import PeftConfig, PeftModel
+    from safetensors import safe_open
+
+    with safe_open(os.path.join(folder, "adapter_model.safetensors"), framework="pt") as weights:
+        heads = [weights.get_slice(name).get_shape() for name in weights.keys() if name.endswith("score.weight")]
+    if not heads:
+        raise ValueError(
+            f"The adapter in {folder!r} has no trained head; train it with the stage reward_model, which saves one."
+        )
+    base = PeftConfig.from_pretrained(folder).base_model_name_or_path
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=int(heads[0][0]))
+    model = PeftModel.from_pretrained(model, folder)
+    return model if is_gated(folder) else model.merge_and_unload(), AutoTokenizer.from_pretrained(folder)
+
+
+class Classifier:
+    """A model with its tokenizer; ``logits`` is all it does. Safe to call from several threads, one at a time runs."""
+
+    def __init__(self, model: Any, tokenizer: Any, device: str = "cpu", max_length: int = MAX_LENGTH) -> None:
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if model.config.pad_token_id is None:
+            model.config.pad_token_id = tokenizer.pad_token_id
+        self.model = model.to(device).eval()
+        self.tokenizer = tokenizer
+        self.labels: dict[int, str] = {int(index): str(name) for index, name in model.config.id2label.items()}
+        reads = getattr(model.config, "max_position_embeddings", None) or max_length
+        self.max_length = int(min(max_length, reads, tokenizer.model_max_length))
+        self._accepted = set(inspect.signature(model.forward).parameters)
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        self._special = sorted(token for token in special | set(tokenizer.all_special_tokens) if len(token) > 1)
+
+    def label_index(self, label: str | int | None, usual: Sequence[str] = ()) -> int:
+        """Which logit a label is.
+
+        Args:
+            label: a name in the model's ``id2label``, in any case, or its number. None: the only one there is, or
+                else the only one called as in ``usual``.
+
+        Raises:
+            ValueError: there is no such label, or there are several to choose from.
+        """
+        names = {name.lower(): index for index, name in self.labels.items()}
+        if label is None:
+            if len(self.labels) == 1:
+                return 0
+            found = [names[name] for name in usual if name in names]
+            if len(found) == 1:
+                return found[0]
+        elif isinstance(label, int) and label in self.labels:
+            return label
+        elif str(label).lower() in names:
+            return names[str(label).lower()]
+        given = "No label was given" if label is None else f"The model has no label {label!r}"
+        raise ValueError(f"{given}. Choose label from: {', '.join(self.labels.values())}.")
+
+    def logits(self, pairs: Sequence[tuple[Any, str]], batch_size: int = 16, chat: bool = False) -> Tensor:
+        """``(N, labels)`` float32 logits on the CPU, one row per (context, text); NaN for a pair without any token.
+
+        Args:
+            pairs: see ``encode``.
+            batch_size: pairs per forward pass.
+        """
+        result = torch.full((len(pairs), len(self.labels)), float("nan"))
+        with _LOCK, torch.inference_mode():
+            rows = [self.encode(context, text, chat) for context, text in pairs]
+            order = sorted(
+                (i for i, row in enumerate(rows) if row["input_ids"]), key=lambda i: len(rows[i]["input_ids"])
+            )
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size]
+                batch = self.tokenizer.pad([rows[i] for i in chosen], return_tensors="pt").to(self.model.device)
+                result[chosen] = self.model(**batch).logits.float().cpu()  # (B, labels)
+        return result
+
+    def encode(self, context: Any, text: str, chat: bool = False) -> dict[str, list[int]]:
+        """The model's input for one pair, at most ``max_length`` tokens.
+
+        Args:
+            context: the question, as text; with ``chat`` also messages (role and content are read).
+            text: what is judged.
+            chat: put both into the tokenizer's chat template, ``text`` as the assistant's turn. Otherwise a tokenizer
+                with a separator makes a pair of segments, and any other reads ``context``, a line end, ``text``.
+        """
+        text = self._plain(text)
+        if chat:
+            return self._encode_chat(context, text)
+        context = self._plain(context)
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True) - _SLACK
+        (context,), text = self._fit([context], text, room)
+        if self.tokenizer.sep_token is not None:
+            return self._tokenize(context, text)
+        return self._tokenize(f"{context}\n{text}" if context else text)
+
+    def _encode_chat(self, context: Any, text: str) -> dict[str, list[int]]:
+        turns = [{"role": "user", "content": context}] if isinstance(context, str) else list(context)
+        roles = [turn["role"] for turn in turns]
+        spoken = [self._plain(turn["content"]) for turn in turns]
+
+        def render(contents: list[str], last: str) -> str:
+            messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+            messages.append({"role": "assistant", "content": last})
+            rendered: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
+            return rendered
+
+        frame = len(self.tokenizer(render([""] * len(turns), ""), add_special_tokens=False)["input_ids"])
+        contents, last = self._fit(spoken, text, self.max_length - frame - _SLACK)
+        return self._tokenize(render(contents, last), add_special_tokens=False)
+
+    def _tokenize(self, *texts: str, **options: Any) -> dict[str, list[int]]:
+        encoded = self.tokenizer(*texts, truncation=True, max_length=self.max_length, **options)
+        return {name: ids for name, ids in encoded.items() if name in self._accepted}
+
+    def _fit(self, contexts: list[str], text: str, room: int) -> tuple[list[str], str]:
+        """Context and text shortened to ``room`` tokens together."""
+        room = max(room, 8)
+        most = _MOST_CHARACTERS_PER_TOKEN * room
+        contexts, text = [_ends_of_text(part, most) for part in contexts], _ends_of_text(text, most)
+        if sum(map(len, contexts)) + len(text) <= room // 4:
+            return contexts, text  # at most four tokens a character
+        long = self._ids(text)
+        lengths = [len(self._ids(part)) for part in contexts]
+        if sum(lengths) + len(long) <= room:
+            return contexts, text
+        for_context = max(room // 4, room - len(long))
+        if sum(lengths) > for_context:
+            each = max(4, for_context // max(1, len(contexts)))
+            contexts = [self._shorten(part, each) for part in contexts]
+        used = sum(min(length, for_context) for length in lengths) if len(contexts) == 1 else for_context
+        return contexts, self._shorten(text, room - min(used, for_context))
+
+    def _shorten(self, text: str, most: int) -> str:
+        """The text, or the ends of it that make ``most`` tokens with the gap between them."""
+        ids = self._ids(text)
+        if len(ids) <= most:
+            return text
+        kept = max(2, most - len(self._ids(GAP)))
+        head, tail = ids[: kept - kept // 2], ids[-(kept // 2) :]
+        return self.tokenizer.decode(head) + GAP + self.tokenizer.decode(tail)
+
+    def _plain(self, text: str) -> str:
+        text = text.encode("utf-8", "replace").decode("utf-8")  # half a character (a lone surrogate) is no text
+        for token in self._special:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def _ends_of_text(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - most // 2] + GAP + text[-(most // 2) :]

@@ -1,0 +1,363 @@
+"""Engines: prompts in, texts out, from a model in this process or from a server; one interface, `Engine`.
+
+    InProcess    transformers' `generate` through `trl_r1.models.sampling`: the same seed gives the same texts
+    Endpoint     any server that speaks the OpenAI protocol: vLLM, SGLang, llama.cpp, `transformers serve`, ...
+
+A text prompt goes to ``<endpoint>/completions``, a conversation to ``<endpoint>/chat/completions``, one request per
+sample (not every server takes ``n``; those that reuse prefixes pay for the prompt once all the same). What fails in
+passing (no connection, 408, 409, 425, 429, 5xx, a hang-up, an answer that is no completion, too slow, too long) is tried
+again a bounded number of times, waiting longer each time; then the run stops with one sentence (`EngineError`) and what
+was finished before is kept. A request the server refuses for its own sake (400, 413, 422: a prompt that is too long) is
+that sample's fate alone, unless all of them are refused.
+
+Determinism    Each request carries its own seed. Servers that batch continuously do not promise equal texts for equal
+               seeds, so a text is drawn once and then lives in its shard.
+Privacy        The API key is read from the environment when a request is made, goes to the endpoint alone (redirects
+               are not followed), and stands in no setting, message or file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from threading import Event
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trl_r1.models.sampling import Prompt, sample
+from trl_r1.text.completions import reply
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PASSING = (408, 409, 425, 429)  # and every status from 500: worth another attempt
+REFUSED = (400, 413, 422)  # this request will never be answered; another one may
+MOST_BYTES = 16_000_000  # of one response: 65,536 tokens of text are about 400 kB
+LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the server asks for
+
+
+class EngineError(RuntimeError):
+    """Sampling cannot go on, in one sentence; nothing that was finished before is lost."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sampled text."""
+
+    text: str
+    tokens: int | None = None  # generated, the end token included; None where a server does not say
+    clipped: bool = False  # the token limit ended it, not the model
+    refused: str = ""  # why the server would not answer this prompt; then the text is empty
+
+
+class Engine(Protocol):
+    """What draws texts. ``progress`` is called with the number of texts that came in, from any thread."""
+
+    def draw(
+        self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
+    ) -> list[list[Draw]]:
+        """``samples`` texts for each prompt, in the order of the prompts: (P, K)."""
+        ...
+
+
+def seed_of(*parts: Any) -> int:
+    """A seed in [0, 2^31) that depends on all parts and on nothing else.
+
+    >>> seed_of(0, "reasoning", 3) == seed_of(0, "reasoning", 3) != seed_of(0, "reasoning", 4)
+    True
+    """
+    return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
+
+
+@dataclass
+class InProcess:
+    """A transformers model in this process. Options as in `trl_r1.models.sampling.sample`."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    batch_size: int = 256
+
+    def draw(
+        self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
+    ) -> list[list[Draw]]:
+        """(P, K) texts; the same on every call with the same arguments on the same machine.
+
+        Raises:
+            ValueError: an option out of range, or a conversation for a tokenizer without a chat template.
+        """
+        drawn = sample(
+            self.model, self.tokenizer, prompts, samples, self.temperature, self.top_p, self.max_new_tokens,
+            self.batch_size, seed, progress=False,
+        )  # fmt: skip
+        if progress is not None:
+            progress(len(prompts) * samples)
+        return [
+            [Draw(text, tokens, clipped) for text, tokens, clipped in zip(*columns, strict=True)]
+            for columns in zip(drawn.texts, drawn.lengths, drawn.clipped, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server that speaks the OpenAI protocol, and how patient to be with it."""
+
+    endpoint: str  # up to and without /completions, such as http://127.0.0.1:8000/v1
+    model: str  # as the server names it
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    concurrency: int = 16  # requests at a time
+    attempts: int = 5
+    backoff: float = 1.0  # seconds before the second attempt, doubled before each further one
+    seconds: float = 600.0  # of one attempt altogether, so that a server that drips cannot hold us
+    key_variable: str = "TRL_R1_API_KEY"  # environment variable with the key; none is sent where it is unset
+    extra: dict[str, Any] = field(default_factory=dict)  # further fields of the request: {"top_k": -1} for vLLM
+    read: Callable[[bytes], Draw | None] | None = None  # takes a completion apart; None: read_completion
+
+    def __post_init__(self) -> None:
+        parts = urllib.parse.urlsplit(self.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"endpoint={self.endpoint!r} is no http address, such as http://127.0.0.1:8000/v1.")
+        if parts.username or parts.password:
+            raise ValueError(
+                f"The endpoint at {parts.hostname!r} has a password in its address, which would end up in reports. "
+                f"Put the key into the environment variable {self.key_variable}."
+            )
+        if not self.model:
+            raise ValueError("No model was named for the endpoint; give the name the server knows it by.")
+        if min(self.concurrency, self.attempts, self.max_new_tokens) < 1:
+            raise ValueError("The endpoint's concurrency and attempts and max_new_tokens are 1 or more.")
+        if self.seconds <= 0 or self.backoff < 0:
+            raise ValueError("The endpoint's seconds are positive, its backoff is 0 or more.")
+        if not self.temperature >= 0 or not 0 < self.top_p <= 1:
+            raise ValueError(f"temperature={self.temperature} is negative or top_p={self.top_p} is not in (0, 1].")
+        taken = sorted(set(self.extra) & {"model", "prompt", "messages", "stream", "seed", "n"})
+        if taken:
+            raise ValueError(f"The endpoint's extra fields may not hold {taken[0]!r}, which each request sets itself.")
+
+    def check(self, seconds: float = 10.0) -> None:
+        """Whether somebody is there, before a run begins.
+
+        Raises:
+            EngineError: nobody answers, or the key is not accepted.
+        """
+        try:
+            status, _, _ = self._exchange("models", None, seconds)
+        except (OSError, HTTPException) as error:
+            raise EngineError(self._down(_why(error), 1)) from error
+        if status in (401, 403):
+            raise EngineError(self._denied(status))
+
+    def draw(
+        self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
+    ) -> list[list[Draw]]:
+        """(P, K) texts, ``concurrency`` requests at a time.
+
+        Raises:
+            EngineError: a request failed for good; the requests that had not begun are not made.
+        """
+        stop = Event()
+        with ThreadPoolExecutor(max_workers=self.concurrency, thread_name_prefix="endpoint") as pool:
+            waiting = [
+                pool.submit(self._persist, prompt, seed_of(seed, p, k), stop, progress)
+                for p, prompt in enumerate(prompts)
+                for k in range(samples)
+            ]
+            try:
+                done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()  # raises what went wrong
+            finally:
+                stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+        draws = [future.result() for future in waiting]
+        if draws and all(draw.refused for draw in draws):
+            raise EngineError(f"The endpoint {self.endpoint} refused all {len(draws)} requests: {draws[0].refused}.")
+        return [draws[p * samples : (p + 1) * samples] for p in range(len(prompts))]
+
+    def _persist(self, prompt: Prompt, seed: int, stop: Event, progress: Callable[[int], Any] | None) -> Draw:
+        why = ""
+        for attempt in range(self.attempts):
+            if stop.is_set():
+                raise EngineError("Another request failed for good.")  # nobody sees this one
+            found, wait_for = self._ask(prompt, seed)
+            if isinstance(found, Draw):
+                if progress is not None:
+                    progress(1)
+                return found
+            why = found
+            if attempt + 1 < self.attempts:
+                stop.wait(min(max(self.backoff * 2.0**attempt, wait_for), LONGEST_WAIT))
+        raise EngineError(self._down(why, self.attempts))
+
+    def _ask(self, prompt: Prompt, seed: int) -> tuple[Draw | str, float]:
+        """One attempt: the draw, or what went wrong in passing and how long the server asks to wait, in seconds.
+
+        Raises:
+            EngineError: no further attempt would end better.
+        """
+        chat = not isinstance(prompt, str)
+        body: dict[str, Any] = {
+            "model": self.model,
+            ("messages" if chat else "prompt"): prompt,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_new_tokens,
+            "seed": seed,
+            **self.extra,
+        }
+        road = "chat/completions" if chat else "completions"
+        try:
+            status, content, asked = self._exchange(road, json.dumps(body).encode(), self.seconds)
+        except (OSError, HTTPException) as error:  # refused, reset, broken off, too slow, no such host, no HTTP at all
+            return _why(error), 0.0
+        if status in PASSING or status >= 500:
+            return f"status {status}{_said(content)}", asked
+        if status in (401, 403):
+            raise EngineError(self._denied(status))
+        if status in REFUSED:
+            return Draw("", 0, refused=f"status {status}{_said(content)}"), 0.0
+        if status != 200:
+            raise EngineError(f"The endpoint {self.endpoint} answers {road} with status {status}{_said(content)}.")
+        draw = (self.read or read_completion)(content) if content is not None else None
+        if draw is None:
+            return ("an answer that is no completion" if content is not None else "an endless answer"), 0.0
+        return draw, 0.0
+
+    def _exchange(self, road: str, body: bytes | None, seconds: float) -> tuple[int, bytes | None, float]:
+        """One request: status, content (None when there is too much of it), seconds the server asks to wait.
+
+        Raises:
+            OSError, HTTPException: there is no answer, or not within ``seconds``.
+            EngineError: the key cannot be sent.
+        """
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        key = os.environ.get(self.key_variable, "").strip()
+        if key:
+            if not (key.isascii() and key.isprintable()):
+                raise EngineError(f"The key in ${self.key_variable} has characters that no header can carry.")
+            headers["Authorization"] = f"Bearer {key}"
+        url = f"{self.endpoint.rstrip('/')}/{road}"
+        deadline = time.monotonic() + seconds
+        request = urllib.request.Request(url, body, headers, method="GET" if body is None else "POST")
+        try:
+            response = _opener(self.endpoint).open(request, timeout=seconds)
+        except urllib.error.HTTPError as error:  # an answer like any other, with its status
+            response = error
+        with response:
+            asked = response.headers.get("Retry-After") or ""
+            return response.status, _read(response, deadline), float(asked) if asked.isdigit() else 0.0
+
+    def _down(self, why: str, attempts: int) -> str:
+        times = f" after {attempts} attempts" if attempts > 1 else ""
+        return (
+            f"The endpoint {self.endpoint} gives no text{times} ({why}). Start the server, or check the address and "
+            "its log; then start this again: what is finished is kept."
+        )
+
+    def _denied(self, status: int) -> str:
+        return (
+            f"The endpoint {self.endpoint} answers with status {status}: it does not accept the key. Put the key into "
+            f"the environment variable {self.key_variable}."
+        )
+
+
+def read_completion(content: bytes) -> Draw | None:
+    """The text in a server's answer, of either kind; None where it is none.
+
+    A thought that the server's parser cut out of a message (``reasoning_content``) is put back between its tags.
+
+    >>> read_completion(b'{"choices": [{"text": "4", "finish_reason": "length"}], "usage": {"completion_tokens": 1}}')
+    Draw(text='4', tokens=1, clipped=True, refused='')
+    """
+    try:
+        answer = json.loads(content)
+        choice = answer["choices"][0]
+        text = reply(choice["message"]) if "message" in choice else choice["text"]
+        usage = answer.get("usage") or {}
+        tokens, reason = usage.get("completion_tokens"), choice.get("finish_reason")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    if not isinstance(text, str):
+        return None
+    counted = tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
+    return Draw(text, counted, reason == "length")
+
+
+def _read(response: Any, deadline: float) -> bytes | None:
+    """The body, in pieces, so that a server that drips cannot hold us; None above ``MOST_BYTES``.
+
+    Raises:
+        TimeoutError: the deadline has passed.
+    """
+    parts, size = [], 0
+    while part := response.read1(65536):
+        parts.append(part)
+        size += len(part)
+        if size > MOST_BYTES:
+            return None
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    announced = response.headers.get("Content-Length") or ""
+    if announced.isdigit() and size < int(announced):
+        raise ConnectionResetError
+    return b"".join(parts)
+
+
+def _said(content: bytes | None) -> str:
+    """What an error response says for itself, in one line of at most 200 characters, after a colon."""
+    text = (content or b"")[:4000].decode("utf-8", errors="replace")
+    try:
+        found = json.loads(text)
+        found = found.get("error", found.get("detail", found)) if isinstance(found, dict) else found
+        text = str(found.get("message", "") if isinstance(found, dict) else found)
+    except (ValueError, RecursionError):
+        pass  # no JSON: the text itself is what it says
+    line = " ".join(text.split())
+    return f": {line[:200].rstrip('.')}" if line and not line.startswith("<") else ""  # a proxy's page says nothing
+
+
+def _why(error: OSError | HTTPException) -> str:
+    """A connection error in a few words; the libraries' own texts repeat the address and more."""
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, TimeoutError):
+        return "too slow"
+    if isinstance(cause, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(cause, socket.gaierror):
+        return "no such host"
+    if isinstance(cause, ssl.SSLError):
+        return f"no secure connection: {cause.reason or 'handshake failed'}"
+    return "the connection broke off"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect becomes its status: it would take the key to another host."""
+
+    def redirect_request(self, *args: Any, **options: Any) -> None:
+        return None
+
+
+def _opener(address: str) -> urllib.request.OpenerDirector:
+    """Without a proxy for an address on this machine, to which no proxy has a way."""
+    host = urllib.parse.urlsplit(address).hostname or ""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))

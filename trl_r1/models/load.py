@@ -1,0 +1,113 @@
+"""Models to evaluate: a name in, a language model and its tokenizer out: whole checkpoints, LoRA adapters, quantised."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import ModelConfig, get_quantization_config
+
+from trl_r1.data.columns import looks_like_path
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTER = "adapter_config.json"
+
+
+def find_policy(name: str | None, seed: int = 0) -> str:
+    """A name that ``load_policy`` takes; a miniature model is built here if it is not in the cache yet.
+
+    Raises:
+        ValueError: no name, a folder that is not there or holds no model.
+    """
+    if not name:
+        raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
+    if name.startswith("mini:"):
+        from trl_r1.mini import books as miniature
+        from trl_r1.mini.store import resolve_model
+
+        return miniature.resolve(name, seed) if miniature.is_miniature(name) else str(resolve_model(name, seed))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file() and not (folder / ADAPTER).is_file():
+            raise ValueError(
+                f"model_name_or_path={name!r} is a folder without a model (neither config.json nor {ADAPTER}). Give one "
+                "that save_pretrained wrote: the output_dir of a finished run, or one of its checkpoints."
+            )
+        return str(folder)
+    if looks_like_path(name):
+        raise ValueError(f"model_name_or_path={name!r}: there is no such folder. Give a hub id or an existing folder.")
+    return name
+
+
+def base_of(name: str) -> str | None:
+    """The model an adapter folder belongs on; None for a whole model."""
+    path = Path(name) / ADAPTER
+    return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]) if path.is_file() else None
+
+
+def load_policy(
+    name: str, model: ModelConfig, use_cpu: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in evaluation mode, on this process's GPU unless told otherwise, and its tokenizer.
+
+    Args:
+        name: as ``find_policy`` returned it.
+        model: dtype, revision, attention and quantisation are read.
+        use_cpu: stay on the CPU though there is a GPU.
+
+    Raises:
+        ValueError: it cannot be loaded; says why in one sentence.
+    """
+    options: dict[str, Any] = {
+        "revision": model.model_revision,
+        "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        "trust_remote_code": getattr(model, "trust_remote_code", False),
+        "quantization_config": get_quantization_config(model),
+    }
+    device = torch.device("cpu")
+    if torch.cuda.is_available() and not use_cpu:
+        device = torch.device("cuda", torch.cuda.current_device())
+    options["device_map"] = {"": str(device)}
+    base = base_of(name)
+    try:
+        if base is None:
+            policy = AutoModelForCausalLM.from_pretrained(name, **{k: v for k, v in options.items() if v is not None})
+        else:
+            from peft import PeftModel
+
+            chosen = {k: v for k, v in options.items() if v is not None and k != "revision"}
+            policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, **chosen), name)
+        tokenizer = AutoTokenizer.from_pretrained(name if has_tokenizer(name) or base is None else base)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"model_name_or_path={name!r} cannot be loaded ({first}). Give a hub id that this machine can reach, or a "
+            "folder written by save_pretrained."
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"The tokenizer of {name!r} has no end-of-text token, so no reply would ever end.")
+    return policy.eval(), tokenizer
+
+
+def has_tokenizer(name: str) -> bool:
+    return (Path(name) / "tokenizer_config.json").is_file()
+
+
+def parameters_of(name: str) -> int:
+    """Number of parameters of a model by name, from its configuration alone; no weight is read.
+
+    For an adapter: of the model it belongs on, with the adapter merged in.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(base_of(name) or name)
+    with torch.device("meta"):
+        shell = AutoModelForCausalLM.from_config(config)
+    return int(shell.num_parameters())

@@ -1,0 +1,329 @@
+"""Lineage: from one answer of a model back to the rows, checkpoints and rewards that led to it.
+
+    open_run(folder)            a stage's run, or all runs of a pipeline
+    find(runs, answer)          an answer by its place or by its id
+    trace(runs, answer)         the chain of runs behind it, newest first, as plain values
+
+An answer is named by its place, ``sft/evaluation_after/12/3`` (run, evaluation file, problem, sample, from 0), or by its
+id, the 16 hex digits every kept sample carries (``data.review.sample_id``: prompt and completion), also shortened.
+
+The chain follows what the runs themselves recorded: a setting that names another run's folder, or a file in it, is an
+edge. So it works for a pipeline and for stages started by hand. Which row *caused* an answer nobody can know from this;
+the nearest rows by exact prompt and shared word runs are shown, as the likeliest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trl_r1.data.review import sample_id
+from trl_r1.evaluation.benchmark import KIND
+from trl_r1.storage.files import read_json_lines
+
+
+RUN, PIPELINE = "run.json", "pipeline.json"
+ROWS = ("kept.jsonl", "data.jsonl")
+TOKEN = re.compile(r"[^\W\d_]+|\d|[^\w\s]", re.UNICODE)
+WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+PLACE = re.compile(r"(?:(.+)/)?([^/]+)/(\d+)/(\d+)")
+NO_CAUSE = (
+    "evaluation",
+    "compare_with",
+    "teacher_run",
+    "follow",
+    "regrade",
+    "decontaminate",
+    "reward_list",
+)  # beginnings of options
+SHOWN_SETTINGS = (
+    "learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps",
+    "num_generations", "temperature", "beta", "epsilon", "reference_every", "advantage", "max_completion_length",
+    "max_length", "packing", "use_peft", "load_in_4bit", "template", "samples", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage's run, as it recorded itself."""
+
+    folder: Path
+    stage: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One text of a model, from an evaluation or from the rows a stage kept."""
+
+    id: str
+    place: str
+    run: Run
+    prompt: Any
+    completion: str
+    solution: str | None
+    language: str | None
+    when: str  # "before" or "after" the run's training; "kept" for a row
+    model: str | None = None  # the evaluation's note of what was evaluated
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] | None = None
+
+
+# --- runs and answers
+
+
+def open_run(folder: str | Path) -> list[Run]:
+    """The runs below a folder: a pipeline's stages, or the one run that it is.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    root = Path(folder)
+    if (root / RUN).is_file():
+        return [read_run(root)]
+    found = [read_run(path.parent) for path in sorted(root.glob(f"*/{RUN}"))]
+    if not found:
+        raise ValueError(
+            f"{root} is neither a run nor a pipeline's folder: there is no {RUN} in it or one level below."
+        )
+    if (root / PIPELINE).is_file():
+        order = list(json.loads((root / PIPELINE).read_text(encoding="utf-8"))["stages"])
+        found.sort(key=lambda run: order.index(run.name) if run.name in order else len(order))
+    return found
+
+
+def read_run(folder: Path) -> Run:
+    content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    return Run(folder, content["stage"], content.get("settings", {}), content.get("versions", {}))
+
+
+def evaluations(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The stored evaluations of a run: name of the file without ending, content."""
+    for path in sorted(run.folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # not ours to judge
+        if isinstance(content, dict) and content.get("kind") == KIND:
+            yield path.stem, content
+
+
+def answers(run: Run) -> Iterator[Answer]:
+    """Every answer of a run: the rows it kept, then its evaluations."""
+    for name in ROWS:
+        for number, row in enumerate(read_json_lines(run.folder / name)):
+            if "completion" in row:
+                yield Answer(
+                    id=row.get("id") or sample_id(row.get("prompt"), as_text(row["completion"])),
+                    place=f"{run.name}/{name}/{number}", run=run, prompt=row.get("prompt"),
+                    completion=as_text(row["completion"]), solution=row.get("solution"), language=row.get("language"),
+                    when="kept", verdict=row.get("score") or {}, row=row,
+                )  # fmt: skip
+    for name, content in evaluations(run):
+        for place, problem in enumerate(content["problems"]):
+            for number, text in enumerate(problem["texts"]):
+                verdict = {
+                    key: problem[source][number]
+                    for key, source in (("right", "verdicts"), ("answer", "answers"), ("format", "well_formed"),
+                                        ("language", "consistency"), ("tokens", "lengths"))
+                    if len(problem.get(source) or []) > number
+                }  # fmt: skip
+                yield Answer(
+                    id=sample_id(problem["prompt"], text), place=f"{run.name}/{name}/{place}/{number}", run=run,
+                    prompt=problem["prompt"], completion=text, solution=problem.get("solution"),
+                    language=problem.get("language"), when="before" if "before" in name else "after",
+                    model=content.get("summary", {}).get("settings", {}).get("model"), verdict=verdict,
+                )  # fmt: skip
+
+
+def find(runs: Iterable[Run], wanted: str) -> Answer:
+    """The answer of that place or id; of several with one id (the same text again) the latest stage's, after its training.
+
+    Raises:
+        ValueError: there is none, or a shortened id stands for several texts.
+    """
+    runs = list(runs)
+    found = [answer for run in runs for answer in answers(run) if answer.place == wanted]
+    if not found and PLACE.fullmatch(wanted):  # without the run's name, in a folder of one run
+        found = [a for run in runs for a in answers(run) if a.place.partition("/")[2] == wanted and len(runs) == 1]
+    if not found and re.fullmatch(r"[0-9a-f]{4,16}", wanted):
+        found = [answer for run in runs for answer in answers(run) if answer.id.startswith(wanted)]
+        if len({answer.id for answer in found}) > 1:
+            raise ValueError(
+                f"{wanted!r} stands for {len({answer.id for answer in found})} answers; give more digits of one of "
+                f"{', '.join(sorted({answer.id for answer in found})[:4])}."
+            )
+    if not found:
+        example = next((answer for run in reversed(runs) for answer in answers(run)), None)
+        raise ValueError(
+            f"There is no answer {wanted!r} in {', '.join(run.name for run in runs)}. Name one by its id or its place"
+            + (f", such as {example.id} or {example.place}." if example else "; these runs have stored none yet.")
+        )
+    order = [run.folder for run in runs]
+    return max(found, key=lambda answer: (order.index(answer.run.folder), answer.when != "before"))
+
+
+# --- edges
+
+
+def strings(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """All texts inside settings, with the name of the option they belong to."""
+    if isinstance(settings, str):
+        if settings[:1] in "[{":
+            try:
+                yield from strings(json.loads(settings), name)
+                return
+            except ValueError:
+                pass  # a text that begins like JSON
+        yield name, settings
+    elif isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from strings(value, f"{name} {key}".strip())
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from strings(value, name)
+
+
+def locate(text: str, run: Run) -> Path | None:
+    """The file or folder a setting names: as it stands, or beside the run (a pipeline that was moved); else None."""
+    if not text or len(text) > 1024 or "\n" in text or text.startswith("mini:"):
+        return None
+    path = Path(text).expanduser()
+    beside = [run.folder.parent.joinpath(*path.parts[-count:]) for count in (2, 1) if len(path.parts) >= count]
+    for candidate in [path, *beside] if len(path.parts) > 1 else [path]:
+        if candidate.exists() and str(candidate) not in ("", "."):
+            return candidate
+    return None
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A setting of a run that names something made elsewhere."""
+
+    option: str
+    value: str
+    path: Path | None = None  # where it lies, if it is on this disk
+    run: Run | None = None  # the run that made it
+
+
+def edges(run: Run) -> list[Edge]:
+    """What a run was made from: other runs' products, local files, and the models and data it names."""
+    found: dict[tuple[str, str], Edge] = {}
+    own = run.folder.resolve()
+    for option, text in strings(run.settings):
+        if option.startswith(NO_CAUSE):
+            continue
+        path = locate(text, run)
+        if path is not None and path.resolve() != own and own not in path.resolve().parents:
+            home = next((up for up in [path, *path.parents][:4] if (up / RUN).is_file()), None)
+            if home is not None and home.resolve() != own:
+                found[option, text] = Edge(option, text, path, read_run(home))
+                continue
+            if path.is_file():
+                found[option, text] = Edge(option, text, path)
+        if text in {edge.value for edge in found.values() if edge.run is None}:
+            continue  # the same under another option
+        if (
+            re.search(r"(^|[_ ])(model|dataset)(_name|_name_or_path|s)?( name)?$", option)
+            and (option, text) not in found
+        ):
+            found[option, text] = Edge(option, text, path)
+    return list(found.values())
+
+
+# --- nearest rows
+
+
+def tokens(text: str) -> list[str]:
+    """Words in lower case; each digit, sign and Chinese, Japanese or Korean character for itself."""
+    return [part for word in TOKEN.findall(text.lower()) for part in (list(word) if WIDE.search(word) else [word])]
+
+
+def grams(text: str, longest: int = 3) -> set[tuple[str, ...]]:
+    """Runs of one to three words."""
+    words = tokens(text)
+    return {tuple(words[i : i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1)}
+
+
+def overlap(first: set[Any], second: set[Any]) -> float:
+    """Shared runs over all runs, in [0, 1]."""
+    return len(first & second) / len(first | second) if first and second else 0.0
+
+
+def as_text(value: Any) -> str:
+    """A prompt or a completion as text: messages by their contents."""
+    if isinstance(value, list):
+        return "\n".join(as_text(part.get("content")) if isinstance(part, Mapping) else str(part) for part in value)
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def nearest(answer: Answer, rows: Iterable[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The rows most like an answer: the same prompt first, then by shared word runs of prompt and completion.
+
+    Returns:
+        rows with ``near``: {"same_prompt", "prompt", "completion"}, shares in [0, 1].
+    """
+    prompt, said = grams(as_text(answer.prompt)), grams(answer.completion)
+    scored: list[tuple[tuple[bool, float], int, dict[str, Any]]] = []
+    for row in rows:
+        asked = row.get("prompt") or row.get("question")
+        same = as_text(asked).strip() == as_text(answer.prompt).strip()
+        if not same and row.get("question"):
+            same = bool(as_text(row["question"]).strip()) and as_text(row["question"]).strip() in as_text(
+                answer.prompt
+            )
+        near_prompt = round(overlap(prompt, grams(as_text(asked))), 3)
+        near_text = round(overlap(said, grams(as_text(row["completion"]))), 3) if row.get("completion") else None
+        near = {"same_prompt": same, "prompt": near_prompt, "completion": near_text}
+        scored.append(((same, near_prompt + (near_text or 0.0)), len(scored), {**row, "near": near}))
+    scored.sort(key=lambda entry: (-entry[0][0], -entry[0][1], entry[1]))
+    return [row for _, _, row in scored[:count]]
+
+
+# --- the chain
+
+
+def trace(runs: list[Run], answer: Answer, rows: int = 3) -> dict[str, Any]:
+    """Everything behind an answer, newest run first, as JSON values.
+
+    Args:
+        rows: nearest rows shown of each run's data.
+    """
+    from trl_r1.review.lineage_steps import step_of
+
+    start = answer.run
+    waiting: list[Run] = []
+    origin = None
+    if answer.when == "before":  # the model that came in, not the one that went out
+        for edge in edges(start):
+            if "model" in edge.option:
+                if edge.run is not None:
+                    waiting.append(edge.run)
+                else:
+                    origin = f"{edge.option}={edge.value}: a model no run here has made"
+    else:
+        waiting.append(start)
+    chain, seen = [], set()
+    while waiting:
+        run = waiting.pop(0)
+        if run.folder.resolve() in seen:
+            continue
+        seen.add(run.folder.resolve())
+        links = edges(run)
+        chain.append(step_of(run, links, answer, rows))
+        waiting += [edge.run for edge in links if edge.run is not None]
+    told = {key: value for key, value in asdict(answer).items() if key not in ("run", "row")}
+    told["stage"] = answer.run.stage
+    told["folder"] = str(answer.run.folder)
+    if answer.row is not None:
+        told["provenance"] = answer.row.get("provenance")
+    return {"answer": told, "origin": origin, "chain": chain}

@@ -1,0 +1,27 @@
+"""Run untrusted Python where it can do no harm, with hard limits, from any thread.
+
+    sandbox = open_sandbox()               # bubblewrap, else unshare, else a refusal that says what to install
+    sandbox.run("print(input()[::-1])", "abc").stdout
+
+Linux only; needs the system package ``bubblewrap``, or the right to make namespaces. ``SandboxFusion`` and ``Piston``
+keep the same promise on another machine.
+"""
+
+from trl_r1.sandbox.choice import BACKENDS, NoSandbox, open_sandbox
+from trl_r1.sandbox.local import LocalSandbox
+from trl_r1.sandbox.protocol import STATUSES, Limits, Outcome, Sandbox
+from trl_r1.sandbox.remote import Piston, SandboxFusion
+
+
+__all__ = [
+    "BACKENDS",
+    "STATUSES",
+    "Limits",
+    "LocalSandbox",
+    "NoSandbox",
+    "Outcome",
+    "Piston",
+    "Sandbox",
+    "SandboxFusion",
+    "open_sandbox",
+]

@@ -1,0 +1,165 @@
+"""Sandboxes on another machine, over plain HTTP: SandboxFusion and Piston.
+
+What goes wrong between here and there - no connection, HTTP 429 or 5xx, an answer that is not theirs - is tried again
+a few times and then is "infrastructure"; it never counts against the program. So is a request that the server refuses
+(HTTP 4xx): the program cannot cause it.
+
+Source: SandboxFusion, https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post and
+``sandbox/server/sandbox_api.py``; Piston, ``docs/api-v2.md`` of https://github.com/engineer-man/piston.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Limits, Outcome
+
+
+TRIES = 3
+PAUSE_SECONDS = 0.5  # before the second try; twice as long before the next
+OVERHEAD_SECONDS = 30.0  # a request may take this much longer than the program: queue, container start
+LARGEST_ANSWER = 64 << 20  # bytes
+
+
+class Unusable(RuntimeError):
+    """The server gave no verdict."""
+
+
+@dataclass(frozen=True)
+class SandboxFusion:
+    """A SandboxFusion server. It takes wall time and memory as limits; the others are the server's own.
+
+    ``language`` is the server's: "python", or for instance "cpp".
+    """
+
+    url: str
+    language: str = "python"
+
+    def describe(self) -> str:
+        return f"SandboxFusion at {self.url}"
+
+    def run(self, code: str, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Outcome:
+        """Run a program there. See ``Sandbox.run``."""
+        request = {
+            "code": code,
+            "stdin": stdin,
+            "language": self.language,
+            "run_timeout": limits.wall_seconds,
+            "compile_timeout": limits.wall_seconds,
+            "memory_limit_MB": int(limits.memory_mib),
+        }
+        try:
+            answer = post(f"{self.url.rstrip('/')}/run_code", request, limits.wall_seconds)
+            if answer.get("status") == "SandboxError":
+                raise Unusable(f"the server reports: {str(answer.get('message'))[:300]}")
+            compiled, ran = answer.get("compile_result"), answer.get("run_result")
+            result = ran or compiled
+            if not isinstance(result, dict) or answer.get("status") not in ("Success", "Failed"):
+                raise Unusable(f"not an answer of SandboxFusion: {str(answer)[:300]}")
+            if result.get("status") == "Error":
+                raise Unusable(f"the server reports: {str(result.get('stderr'))[:300]}")
+        except Unusable as error:
+            return Outcome("infrastructure", stderr=f"{self.describe()}: {error}")
+        if result.get("status") == "TimeLimitExceeded":
+            status = "timeout"
+        else:
+            status = "ok" if ran and answer["status"] == "Success" and result.get("return_code") == 0 else "error"
+        return _outcome(status, result, result.get("execution_time") or 0.0, limits)
+
+
+@dataclass(frozen=True)
+class Piston:
+    """A Piston server (API v2). Processes, files and output are limited by the server's own configuration.
+
+    ``version`` selects a runtime as npm does; "*" is the newest installed. ``key`` goes into the Authorization header.
+    """
+
+    url: str
+    language: str = "python"
+    version: str = "*"
+    key: str = ""
+
+    def describe(self) -> str:
+        return f"Piston at {self.url}"
+
+    def run(self, code: str, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Outcome:
+        """Run a program there. See ``Sandbox.run``."""
+        request = {
+            "language": self.language,
+            "version": self.version,
+            "files": [{"name": "program.py", "content": code or "\n"}],  # the server refuses an empty file
+            "stdin": stdin,
+            "run_timeout": int(limits.wall_seconds * 1000),
+            "run_memory_limit": int(limits.memory_mib) << 20,
+        }
+        root = self.url.rstrip("/")
+        root = root if root.endswith(("/api/v2", "/piston")) else f"{root}/api/v2"
+        headers = {"Authorization": self.key} if self.key else {}
+        begun = time.monotonic()
+        try:
+            answer = post(f"{root}/execute", request, limits.wall_seconds, headers)
+            result = answer.get("run")
+            compiled = answer.get("compile")
+            if isinstance(compiled, dict) and compiled.get("code") != 0:
+                result = compiled
+            if not isinstance(result, dict) or "code" not in result:
+                raise Unusable(f"not an answer of Piston: {str(answer)[:300]}")
+            if result.get("status") == "XX":
+                raise Unusable(f"the server reports: {str(result.get('message'))[:300]}")
+        except Unusable as error:
+            return Outcome("infrastructure", stderr=f"{self.describe()}: {error}")
+        said = result.get("status")  # newer servers: TO timeout, OL and EL output, RE exit code, SG signal
+        seconds = float(result["wall_time"]) / 1000 if result.get("wall_time") else time.monotonic() - begun
+        if result.get("code") == 0 and not result.get("signal") and not said:
+            status = "ok"
+        elif said == "TO" or (not said and result.get("signal") == "SIGKILL" and seconds >= limits.wall_seconds):
+            status = "timeout"
+        elif said in ("OL", "EL"):
+            status = "output"
+        else:
+            status = "error"
+        return _outcome(status, result, seconds, limits)
+
+
+def _outcome(status: str, result: dict[str, Any], seconds: float, limits: Limits) -> Outcome:
+    stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
+    if status == "ok" and max(len(stdout), len(stderr)) > limits.output_bytes:
+        status = "output"
+    elif status == "error" and stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
+        status = "memory"
+    kept = int(limits.output_bytes)
+    return Outcome(status, stdout[:kept], stderr[:kept], float(seconds))
+
+
+def post(url: str, request: dict[str, Any], wall_seconds: float, headers: dict[str, str] | None = None) -> Any:
+    """The JSON object that a server answers with.
+
+    Raises:
+        Unusable: none came, in ``TRIES`` tries, or the server refused the request.
+    """
+    data = json.dumps(request).encode()
+    why = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+        sent = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
+        try:
+            with urllib.request.urlopen(sent, timeout=wall_seconds + OVERHEAD_SECONDS) as response:
+                answer = json.loads(response.read(LARGEST_ANSWER))
+            if isinstance(answer, dict):
+                return answer
+            why = "the answer is no JSON object"
+        except urllib.error.HTTPError as error:
+            with error:
+                why = f"HTTP {error.code}: {error.read(300).decode('utf-8', 'replace')}"
+            if error.code < 500 and error.code not in (408, 429):
+                break
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            why = f"{type(error).__name__}: {error}"
+    raise Unusable(why)

@@ -1,0 +1,223 @@
+"""All scenarios in one training set: problems a rule can check, prompts only a preference model can judge, and when.
+
+    datasets:
+      - {name: zwhe99/DeepMath-103K, question_column: question, solution_column: final_answer, domain: reasoning, share: 0.5}
+      - {name: general.jsonl, domain: writing, share: 0.3}                   no solution column: helpfulness
+      - {name: unsafe.jsonl, domain: unsafe, share: 0.2}                     unsafe: harmlessness
+
+Every row becomes ``prompt, question, solution, language, domain, reward_for``; a row's own ``domain``, ``reward_for`` and
+``language`` win over its dataset's. ``reward_for`` is ``rule``, ``helpfulness`` or ``harmlessness``: each general prompt
+belongs to one preference model.
+
+Source  DeepSeek-R1, arXiv:2501.12948v2, Sec. 3.1 (each general prompt in the helpful or the safety set) and 3.2.2
+        (general data and preference rewards only in the last 400 of 1,700 steps).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from trl_r1.data.columns import is_empty, load_rows, require_columns
+from trl_r1.models.templates import Template, find_template, render
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+RULE, HELPFULNESS, HARMLESSNESS = "rule", "helpfulness", "harmlessness"
+ROUTES = (RULE, HELPFULNESS, HARMLESSNESS)
+DOMAINS = ("reasoning", "writing", "factual", "self", "translation", "unsafe")
+COLUMNS = ("prompt", "question", "solution", "language", "domain", "reward_for")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset of the mixture."""
+
+    name: str
+    config: str | None = None
+    split: str = "train"
+    question_column: str = "question"
+    solution_column: str | None = None  # None: nothing here can be checked by a rule
+    language_column: str | None = None
+    language: str | None = None  # of every row without one of its own
+    domain: str | None = None
+    reward_for: str | None = None
+    rows: int | None = None  # the first so many
+    share: float = 1.0  # weight among the datasets that are in use at the time
+
+
+def read_sources(given: Any) -> list[Source]:
+    """The `datasets` entry of a recipe (a list in YAML, JSON on the command line).
+
+    Raises:
+        ValueError: it is no such list; an unknown key, domain or route; a share that is no weight.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            raise ValueError(f"datasets={given!r} must be a list of mappings, as JSON on the command line.") from None
+    if not isinstance(given, list) or not given:
+        raise ValueError(f"datasets={given!r} must be a list such as [{{name: rows.jsonl, solution_column: answer}}].")
+    known = [field.name for field in fields(Source)]
+    sources = []
+    for entry in given:
+        if not isinstance(entry, Mapping) or not entry.get("name"):
+            raise ValueError(f"The dataset {entry!r} needs a name, as in {{name: rows.jsonl}}.")
+        unknown = sorted(set(entry) - set(known))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            raise ValueError(
+                f"The dataset {entry['name']!r} has the unknown key {unknown[0]!r}."
+                + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}.")
+            )
+        source = Source(**entry)
+        for key, value, choices in (("domain", source.domain, DOMAINS), ("reward_for", source.reward_for, ROUTES)):
+            if value is not None and value not in choices:
+                raise ValueError(
+                    f"{key}={value!r} of {source.name!r} is unknown. Choose one of: {', '.join(choices)}."
+                )
+        if not isinstance(source.share, int | float) or not source.share > 0:
+            raise ValueError(f"share={source.share!r} of {source.name!r} must be a weight above 0.")
+        if source.rows is not None and (not isinstance(source.rows, int) or source.rows < 1):
+            raise ValueError(f"rows={source.rows!r} of {source.name!r} must be a number above 0.")
+        sources.append(source)
+    return sources
+
+
+def load_source(source: Source, template: Template, seed: int) -> list[dict[str, Any]]:
+    """The rows of one dataset in the common columns.
+
+    Raises:
+        ValueError: nothing of that name; a column is missing; a row without a question, or without a gold answer
+            where it is to be checked; a row's own domain or route is unknown.
+    """
+    rows = load_rows(source.name, source.split, source.config, seed)
+    require_columns(
+        rows,
+        {"question": source.question_column, "solution": source.solution_column, "language": source.language_column},
+        repr(source.name),
+    )
+    template = find_template(template)
+    made = []
+    for number, row in enumerate(rows):
+        if source.rows is not None and number >= source.rows:
+            break
+        question = row[source.question_column]
+        if is_empty(question):
+            raise ValueError(f"{source.name!r}: row {number} (counted from 0) has no question.")
+        solution = row[source.solution_column] if source.solution_column else None
+        solution = None if is_empty(solution) else str(solution)
+        own = source.reward_for or row.get("reward_for")
+        if source.solution_column and solution is None and own not in (HELPFULNESS, HARMLESSNESS):
+            raise ValueError(
+                f"{source.name!r}: row {number} (counted from 0) has no gold answer in {source.solution_column!r}; leave "
+                "the row out, or name no solution_column for a dataset that no rule can check."
+            )
+        domain = row.get("domain") or source.domain or ("reasoning" if source.solution_column else "writing")
+        route = own or route_of(domain, solution is not None)
+        for key, value, choices in (("domain", domain, DOMAINS), ("reward_for", route, ROUTES)):
+            if value not in choices:
+                raise ValueError(
+                    f"{source.name!r}: row {number} (counted from 0) has {key}={value!r}; known are: {', '.join(choices)}."
+                )
+        if route == RULE and solution is None:
+            raise ValueError(
+                f"{source.name!r}: row {number} (counted from 0) is for a rule and has no gold answer; name its "
+                "solution_column, or give it reward_for: helpfulness."
+            )
+        language = row.get(source.language_column or "language") or source.language
+        made.append(
+            {
+                "prompt": question if isinstance(question, list) else render(template, str(question)),
+                "question": question if isinstance(question, str) else json.dumps(question, ensure_ascii=False),
+                "solution": solution,
+                "language": language,
+                "domain": domain,
+                "reward_for": route,
+            }
+        )
+    return made
+
+
+def route_of(domain: str, checkable: bool) -> str:
+    """Who judges a row that does not say so itself.
+
+    >>> route_of("reasoning", True), route_of("writing", False), route_of("unsafe", False)
+    ('rule', 'helpfulness', 'harmlessness')
+    """
+    if checkable:
+        return RULE
+    return HARMLESSNESS if domain == "unsafe" else HELPFULNESS
+
+
+def schedule(
+    sizes: Sequence[int],
+    shares: Sequence[float],
+    general: Sequence[bool],
+    batches: int,
+    per_batch: int,
+    general_from: int,
+    seed: int,
+) -> list[int]:
+    """Which rows are asked when: ``batches * per_batch`` indices into the concatenated datasets.
+
+    Before the batch ``general_from`` only datasets that a rule checks are drawn from, after it all of them. Over any
+    stretch a dataset gets its share to within one prompt; its own rows come in shuffled rounds, each row once per round.
+
+    Args:
+        sizes: rows of each dataset; shares: its weight; general: whether it holds prompts no rule checks.
+        batches: prompts are generated for in batches; per_batch: distinct prompts in one.
+
+    Raises:
+        ValueError: no dataset to draw from at some time.
+    """
+    if all(general) and general_from > 0:
+        raise ValueError(
+            "Every dataset is general, so there is nothing to train on before the preference rewards are active. Add one "
+            "with a solution_column, or let preference_last_steps cover all steps."
+        )
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    decks = [rounds(size, seed, number) for number, size in enumerate(sizes)]
+    drawn: list[int] = []
+    owed = [0.0] * len(sizes)
+    for batch in range(batches):
+        used = [number for number in range(len(sizes)) if batch >= general_from or not general[number]]
+        total = sum(shares[number] for number in used)
+        for _ in range(per_batch):
+            for number in used:
+                owed[number] += shares[number] / total
+            chosen = max(used, key=lambda number: (owed[number], -number))
+            owed[chosen] -= 1.0
+            drawn.append(starts[chosen] + next(decks[chosen]))
+    return drawn
+
+
+def rounds(size: int, seed: int, number: int) -> Iterator[int]:
+    """The rows of a dataset again and again, in a new order each round."""
+    rng = random.Random(f"rounds {seed} {number}")
+    while True:
+        order = list(range(size))
+        rng.shuffle(order)
+        yield from order
+
+
+def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
+    """Rows in the common columns as a dataset whose empty columns are still text."""
+    from datasets import Dataset, Features, Value
+
+    if any(isinstance(row["prompt"], list) for row in rows):
+        if not all(isinstance(row["prompt"], list) for row in rows):
+            raise ValueError(
+                "Some datasets bring whole conversations and others are put into a text template; use a chat template."
+            )
+        return Dataset.from_list([dict(row) for row in rows])
+    return Dataset.from_list(
+        [dict(row) for row in rows], features=Features({name: Value("string") for name in COLUMNS})
+    )

@@ -1,0 +1,93 @@
+"""Cold start: makes a few thousand readable long chains and tunes the base on them, so that RL starts from a writer.
+
+    accelerate launch -m trl_r1.stages.cold_start --config cold_start          (or a path, or mini/cold_start for a CPU)
+
+Reads   problems with a checkable gold answer, and the models or files that `sources` names; see docs/cold_start.md.
+Leaves  in `output_dir`: data.jsonl (the rows, each with where it came from), drawn/ and judged/ (every sample and what
+        became of it), and what `sft` leaves: the model or its adapter, checkpoints, evaluations, report.md, summary.json.
+Review  with `review: review.csv` the stage writes the rows into that file and stops with exit code 4. Mark or edit them,
+        start the same command again, and it goes on with what you let pass.
+Exits   0 finished, 2 a mistake of the user's, 3 the world failed (a server, the disk), 4 a person's turn.
+Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.1; v2, supplement B.3.2 (making the data) and B.4.2 (tuning on it).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trl import SFTConfig
+
+from trl_r1.data.filters import JudgeError
+from trl_r1.evaluation.report import write_report
+from trl_r1.models.engines import EngineError
+from trl_r1.models.options import R1ModelConfig
+from trl_r1.runs.folder import SUMMARY, finished, quiet_libraries
+from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.sft import PreparedTuning, prepare, run_sft, training_rows
+from trl_r1.stages.cold_start import make as cold_data
+from trl_r1.stages.cold_start.options import ColdStartOptions
+from trl_r1.storage.files import replace_file
+from trl_r1.storage.shards import ShardError
+
+
+STAGE = "cold_start"
+
+
+def main(argv: list[str] | None = None) -> None:
+    quiet_libraries()
+
+    def ready():
+        options, config, model = parse((ColdStartOptions, SFTConfig, R1ModelConfig), argv)
+        prepared = prepare(STAGE, options, config, model, rows_come_later=True)
+        resumes = config.resume_from_checkpoint not in (None, False)
+        if (Path(config.output_dir) / SUMMARY).is_file() and not resumes:
+            return options, config, prepared, model, None  # finished: its sources need not be there any more
+        maker = cold_data.check(options, config, model, prepared.graders)
+        prepared.folder.take()
+        return options, config, prepared, model, maker
+
+    options, config, prepared, model, maker = tell_mistakes(STAGE, ready)
+    if maker is None and finished(config) is not None:
+        return
+    kept, counts = made(maker, prepared)
+    notes = cold_data.notes_on(kept, counts)
+    more = {"kept": len(kept), "data": counts}
+    if options.only_data:
+        if config.distributed_state.is_main_process:
+            write_report(config.output_dir, f"{STAGE}: data alone", notes=notes)
+            summary = {"stage": STAGE, "seconds": counts["seconds"], "before": None, "after": None, **more}
+            replace_file(Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
+        return
+    rows = tell_mistakes(
+        STAGE,
+        lambda: training_rows(cold_data.rows_to_imitate(kept), imitating(options), config, prepared, cold_data.DATA),
+    )
+    prepared = replace(prepared, train_rows=rows)
+    run_sft(STAGE, options, config, model, prepared, notes, more, counts["seconds"])
+
+
+def imitating(options: ColdStartOptions) -> ColdStartOptions:
+    """The options as they read our own rows, whatever the columns of the problems are called."""
+    return replace(options, prompt_column="prompt", completion_column="completion", messages_column=None)
+
+
+def made(maker: cold_data.Maker, prepared: PreparedTuning) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The data, made by the main process; the others wait until it lies there."""
+    state = maker.config.distributed_state
+    while not state.is_main_process and not (maker.folder / cold_data.DATA).is_file():
+        time.sleep(1.0)  # a launcher ends all processes when the first one fails
+    try:
+        return cold_data.make(maker)
+    except cold_data.ReviewWaits as waits:
+        prepared.folder.let_go()
+        print(f"trl-r1 {STAGE}: {waits}", flush=True)
+        raise SystemExit(4) from None
+    except (EngineError, JudgeError, ShardError, ValueError) as error:  # one sentence; what was finished is kept
+        prepared.folder.let_go()
+        print(f"trl-r1 {STAGE}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        raise SystemExit(2 if isinstance(error, ValueError) else 3) from error

@@ -1,0 +1,331 @@
+"""The act that makes cold-start data: problems and sources in, readable and right long chains out, in `data.jsonl`.
+
+    drawn/      what the models wrote, in shards                (`trl_r1.storage.shards`: kill it anywhere, start it again)
+    judged/     the same units, filtered, rewritten and laid out
+    review...   the queue of a human review, if there is one    (`trl_r1.data.review`)
+    data.jsonl  the rows to imitate, final once it is there
+
+A sample is kept when its reply can be taken apart, its final answer is right, and no filter objects; with a rewriting
+model, a right reply is first rewritten and then has to be right and readable again. Of each problem the first
+`rows_per_problem` kept samples stay, sample by sample across the sources.
+
+Under several processes the first one makes the data; the others wait for the file.
+Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.1; v2, supplement B.3.2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import ModelConfig, SFTConfig
+
+from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
+from trl_r1.data.review import ReviewQueue, sample_id
+from trl_r1.models.engines import Endpoint
+from trl_r1.models.load import find_policy
+from trl_r1.rewards.accuracy import SOURCES as ANSWER_SOURCES
+from trl_r1.rewards.accuracy import Accuracy
+from trl_r1.rewards.language import prompt_language
+from trl_r1.runs.folder import find_model
+from trl_r1.stages.cold_start.draw import draw, judge_all
+from trl_r1.stages.cold_start.options import ColdStartOptions
+from trl_r1.stages.cold_start.screening import Verdict, screen
+from trl_r1.stages.cold_start.sources import Example, Source, lay_out
+from trl_r1.storage.files import read_json_lines
+from trl_r1.storage.shards import Shards, digest_of, write_or_tell
+from trl_r1.text.completions import reply
+
+
+Row = dict[str, Any]
+
+DATA = "data.jsonl"
+TEXT = "cold_start_text"  # a column of our own, while existing chains are read
+
+
+class ReviewWaits(Exception):
+    """A person's turn has come; the message says where the file is and what to do."""
+
+
+@dataclass
+class Maker:
+    """Everything the making of the data needs, checked."""
+
+    options: ColdStartOptions
+    config: SFTConfig
+    model: ModelConfig
+    problems: list[Row]  # question, solution, language, domain, prompt (as the tuned model will be asked)
+    sources: list[Source]
+    existing: dict[str, list[Row]]  # of the sources `rows`, by label
+    examples: dict[str, list[Example]]  # of the sources `few_shot` that bring their own, by label
+    answer_sources: tuple[str, ...]
+    loaded: tuple[str, Any, Any] | None = None  # name, model and tokenizer that sources share while they draw
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.output_dir)
+
+    def screen(self, samples: list[Row], filters: Sequence[str] | None = None) -> list[Verdict]:
+        """Verdicts on samples, by the stage's options."""
+        options = self.options
+        chosen = options._filters if filters is None else filters
+        return screen(samples, options.layout, chosen, options.limits(), self.answer_sources)
+
+
+def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, graders: Sequence[Any]) -> Maker:
+    """Reads the problems and what the sources need, and asks servers whether they are there; draws nothing.
+
+    Raises:
+        ValueError, EngineError: in one sentence.
+    """
+    rows = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, config.seed)
+    if options.problems is not None:
+        rows = rows.select(range(min(len(rows), options.problems)))
+    asked = to_prompts(
+        rows, options.question_column, options.solution_column, options.template, options.language_column,
+        options.drop_empty,
+    )  # fmt: skip
+    problems = [
+        {
+            "question": str(row.get(options.question_column, "")),
+            "solution": row["solution"],
+            "language": row.get("language") or prompt_language(row["prompt"]),
+            "domain": row.get("domain") or "reasoning",
+            "prompt": row["prompt"],
+        }
+        for row in asked
+    ]
+    sources = [resolved(source, options, model) for source in options._sources]
+    existing = {source.label: rows_of(source, options, config.seed) for source in sources if source.name == "rows"}
+    examples = {source.label: examples_of(source.examples) for source in sources if source.examples}
+    for name in {source.model for source in sources if source.name != "rows" and not source.endpoint} | (
+        {options.rewrite_model} if options.rewrite_model and not options.rewrite_endpoint else set()
+    ):
+        if not Path(find_policy(name, config.seed)).is_dir():
+            find_model(name, config)  # a hub id: is it there?
+    for endpoint, name in {(s.endpoint, s.model) for s in sources if s.endpoint} | (
+        {(options.rewrite_endpoint, options.rewrite_model)} if options.rewrite_endpoint else set()
+    ):
+        Endpoint(endpoint, name or "").check()
+    exact = next((reward for reward in graders if isinstance(reward, Accuracy)), None)
+    return Maker(
+        options, config, model, problems, sources, existing, examples,
+        exact.sources if exact else tuple(ANSWER_SOURCES),
+    )  # fmt: skip
+
+
+def resolved(source: Source, options: ColdStartOptions, model: ModelConfig) -> Source:
+    """A source with the stage's options where it has none of its own."""
+    endpoint = source.endpoint or (options.source_endpoint if source.model is None else None)
+    return replace(
+        source,
+        model=source.model or options.source_model or model.model_name_or_path,
+        endpoint=endpoint,
+        samples=source.samples or (1 if source.name == "rows" else options.source_samples),
+        temperature=options.source_temperature if source.temperature is None else source.temperature,
+        max_new_tokens=source.max_new_tokens or options.source_max_new_tokens,
+        template=source.template or options.template,
+    )
+
+
+def rows_of(source: Source, options: ColdStartOptions, seed: int) -> list[Row]:
+    """Existing chains as problems with a `text`."""
+    rows = load_rows(str(source.dataset_name), source.dataset_split, source.dataset_config, seed)
+    text = {"completion": source.completion_column}
+    if source.reasoning_column is not None:
+        text = {"reasoning": source.reasoning_column, "summary": str(source.summary_column)}
+    require_columns(rows, {"question": source.question_column, "solution": source.solution_column, **text,
+                           "language": source.language_column}, repr(source.dataset_name))  # fmt: skip
+    columns = [rows[column] for column in text.values()]
+    texts = [
+        None
+        if any(map(is_empty, cells))
+        else reply(cells[0])
+        if len(cells) == 1
+        else lay_out(str(cells[0]), str(cells[1]), "summary")
+        for cells in zip(*columns, strict=True)
+    ]
+    asked = to_prompts(
+        rows.add_column(TEXT, texts), source.question_column, source.solution_column, options.template,
+        source.language_column, True,
+    )  # fmt: skip
+    found = [
+        {
+            "question": str(row.get(source.question_column, "")),
+            "solution": row["solution"],
+            "language": row.get("language") or prompt_language(row["prompt"]),
+            "domain": row.get("domain") or "reasoning",
+            "prompt": row["prompt"],
+            "text": row[TEXT],
+        }
+        for row in asked
+        if row[TEXT]
+    ]
+    if not found:
+        raise ValueError(f"{source.dataset_name!r} has no row with a text in {', '.join(text.values())}.")
+    return found
+
+
+def examples_of(path: str) -> list[Example]:
+    """Worked examples of a user's own.
+
+    Raises:
+        ValueError: a missing column or file.
+    """
+    rows = load_rows(path)
+    require_columns(rows, {name: name for name in ("question", "reasoning", "summary")}, repr(path))
+    return [Example(str(row["question"]), str(row["reasoning"]), str(row["summary"])) for row in rows]
+
+
+def make(maker: Maker) -> tuple[list[Row], dict[str, Any]]:
+    """Draws, judges, reviews and keeps; the rows of `data.jsonl`, and what became of all samples.
+
+    Raises:
+        ReviewWaits: a person has to decide first.
+        ValueError, EngineError, JudgeError, ShardError: in one sentence; what was finished is kept.
+    """
+    path, counts_path = maker.folder / DATA, maker.folder / "counts.json"
+    if path.is_file() and counts_path.is_file():
+        rows, counts = read_json_lines(path), json.loads(counts_path.read_text(encoding="utf-8"))
+        if len(rows) != counts["review"]["kept"]:
+            raise ValueError(
+                f"{path} has {len(rows)} readable rows and was written with {counts['review']['kept']}. Remove it: it is "
+                "made again from the shards beside it."
+            )
+        return rows, counts
+    drawn = draw(maker)
+    judged = judge_all(maker, drawn)
+    candidates, counts = keep(maker, judged)
+    if not candidates:
+        raise ValueError(nothing_left(counts))
+    kept = after_review(maker, candidates)
+    counts["review"] = {"candidates": len(candidates), "kept": len(kept)}
+    counts["seconds"] = round(drawn.seconds() + judged.seconds(), 1)
+    if not kept:
+        raise ValueError(f"The review dropped all {len(candidates)} rows; there is nothing to imitate.")
+    write_or_tell(counts_path, json.dumps(counts, indent=1, ensure_ascii=False))
+    write_or_tell(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+    return kept, counts
+
+
+# --- keeping
+
+
+def keep(maker: Maker, judged: Shards) -> tuple[list[Row], dict[str, Any]]:
+    """Of each problem the first `rows_per_problem` samples that passed, and the counts of what became of all."""
+    options, order = maker.options, {source.label: number for number, source in enumerate(maker.sources)}
+    counts: dict[str, Counter[str]] = {label: Counter() for label in order}
+    passed: list[tuple[int, int, int, Row]] = []
+    for unit, rows in judged.rows():
+        problems = maker.existing.get(unit.pool, maker.problems)
+        for row in rows:
+            counts[unit.pool]["drawn"] += 1
+            if "dropped" in row:
+                counts[unit.pool][row["dropped"]] += 1
+            else:
+                passed.append(
+                    (row["index"], order[unit.pool], row["problem"], record(row, problems[row["problem"]], options))
+                )
+    taken: Counter[str] = Counter()
+    kept: dict[str, Row] = {}
+    for _, number, _, row in sorted(passed, key=lambda entry: entry[:3]):
+        label = maker.sources[number].label
+        problem = digest_of(row["prompt"], row["solution"])
+        if row["id"] in kept:
+            counts[label]["seen before"] += 1
+        elif taken[problem] >= options.rows_per_problem:
+            counts[label]["problem has enough"] += 1
+        else:
+            taken[problem] += 1
+            kept[row["id"]] = row
+            counts[label]["kept"] += 1
+    return list(kept.values()), {"sources": {label: dict(count) for label, count in counts.items()}}
+
+
+def record(row: Row, problem: Row, options: ColdStartOptions) -> Row:
+    """A sample as the line of a data file."""
+    origin = {key: row[key] for key in ("source", "model", "model_hash", "prompt_hash", "seed", "index")}
+    return {
+        "id": sample_id(problem["prompt"], row["completion"]),
+        "prompt": problem["prompt"],
+        "completion": row["completion"],
+        "question": problem["question"],
+        "solution": problem["solution"],
+        "language": problem["language"],
+        "domain": problem["domain"],
+        "score": {"right": True} if "right" in options._filters else {},
+        "provenance": {
+            "stage": "cold_start", **origin, "filters": options._filters,
+            **({"rewritten_by": row["rewritten_by"]} if row.get("rewritten_by") else {}),
+        },
+    }  # fmt: skip
+
+
+def nothing_left(counts: dict[str, Any]) -> str:
+    """Why there is no row, in one sentence."""
+    total: Counter[str] = Counter()
+    for count in counts["sources"].values():
+        total.update(count)
+    drawn = total.pop("drawn", 0)
+    reasons = ", ".join(f"{name} {number}" for name, number in total.most_common())
+    return (
+        f"None of {drawn} samples can be imitated; dropped by: {reasons}. Choose another source or model, more samples, or "
+        "fewer filters; `judged` in the output_dir says why for each."
+    )
+
+
+def after_review(maker: Maker, candidates: list[Row]) -> list[Row]:
+    """The candidates that a person let pass (all of them, where no review is asked for), in their order.
+
+    Raises:
+        ReviewWaits: some are still undecided.
+        ValueError: the file says something that cannot be taken; see `ReviewQueue.consume`.
+    """
+    if maker.options.review is None:
+        return candidates
+    path = Path(maker.options.review).expanduser()
+    path = path if path.parent != Path(".") or path.is_absolute() else maker.folder / path
+    shown = [row for row in candidates if int(row["id"], 16) < maker.options.review_share * 16.0**16]
+
+    def objection(row: Row, text: str) -> str | None:
+        sample = {**row, "text": text, "clipped": False, "refused": ""}
+        verdict = maker.screen([sample])[0]
+        if verdict.completion is None:
+            return verdict.why
+        return None if verdict.completion == text else f"not in the layout {maker.options.layout!r}"
+
+    queue = ReviewQueue(path, shown, objection)
+    waiting = queue.consume()
+    if waiting:
+        raise ReviewWaits(
+            f"{waiting} of {len(shown)} rows wait for a person in {path}: write keep or drop into `decision`, rewrite "
+            "`completion` where needed, save, and start the same command again."
+        )
+    seen = {row["id"] for row in shown}
+    reviewed: dict[str, Row] = {}
+    for row in [*(row for row in candidates if row["id"] not in seen), *queue.result()]:
+        reviewed.setdefault(row["id"], row)  # an edited text may have become another row's
+    return list(reviewed.values())
+
+
+def rows_to_imitate(kept: list[Row]) -> Dataset:
+    """The two columns that matter, of rows whose others may differ in type."""
+    return Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in kept])
+
+
+def notes_on(kept: list[Row], counts: dict[str, Any]) -> list[str]:
+    """What the report says about the data: a table of what became of the samples of each source."""
+    columns = list(dict.fromkeys(name for count in counts["sources"].values() for name in count))
+    table = [f"| source | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for label, count in counts["sources"].items():
+        table.append(f"| {label} | " + " | ".join(str(count.get(name, 0)) for name in columns) + " |")
+    review = counts["review"]
+    said = f"{len(kept)} rows in `{DATA}`"
+    if review["kept"] != review["candidates"]:
+        said += f" after a review of {review['candidates']}"
+    return [said + "; what became of the samples, by the first filter that objected:", "\n".join(table)]

@@ -1,0 +1,317 @@
+r"""Cold-start data: where readable long chains come from, how a reply is taken apart, and how it is laid out again.
+
+    few_shot     a model continues after worked examples with long chains
+    reflection   a model is asked outright to think aloud, to check and to correct itself
+    zero         R1-Zero answers in its own template, and what it writes is made readable
+    rows         chains that exist already, a model's or a person's
+
+Everything here computes on texts; `trl_r1.stages.cold_start.make` draws, filters and keeps.
+
+Source      DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.1 (the four roads and the output format
+            ``|special_token|<reasoning_process>|special_token|<summary>``); v2, supplement B.3.2 (first person, the
+            question's language, a summary written from the thought).
+Departure   all wording is ours. The paper's summaries are written by a model; without one, a bare final answer is put
+            into a box and stands as the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from trl_r1.models.templates import Template, find_template, render
+from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
+from trl_r1.text.completions import ANSWER, THINK, after_thought, thought, visible
+
+
+SOURCES: dict[str, str] = {
+    "few_shot": "a model continues after worked examples with long chains",
+    "reflection": "a model is asked to think aloud, to check and to correct itself",
+    "zero": "R1-Zero's own outputs, in its template, made readable",
+    "rows": "chains that exist already",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One road to chains. Fields left at None take the stage's own options."""
+
+    name: str = field(metadata={"help": f"One of: {', '.join(SOURCES)}."})
+    label: str = field(default="", metadata={"help": "What it is called in files and counts; default: its name."})
+    model: str | None = field(default=None, metadata={"help": "Model to sample; default source_model."})
+    endpoint: str | None = field(default=None, metadata={"help": "Server to sample from; default source_endpoint."})
+    samples: int | None = field(default=None, metadata={"help": "Samples per problem."})
+    temperature: float | None = field(default=None, metadata={"help": "Sampling temperature."})
+    max_new_tokens: int | None = field(default=None, metadata={"help": "Longest reply, in tokens."})
+    template: Template | None = field(default=None, metadata={"help": "zero: prompt template; default `template`."})
+    prefilled_think: bool = field(default=False, metadata={"help": "zero: that template opens the thought."})
+    chat: bool = field(default=True, metadata={"help": "few_shot, reflection: ask as a conversation, if it can chat."})
+    examples: str | None = field(default=None, metadata={"help": "few_shot: JSONL of question, reasoning, summary."})
+    dataset_name: str | None = field(default=None, metadata={"help": "rows: as dataset_name of the stage."})
+    dataset_split: str = field(default="train", metadata={"help": "rows: its split."})
+    dataset_config: str | None = field(default=None, metadata={"help": "rows: its configuration."})
+    question_column: str = field(default="question", metadata={"help": "rows: column with the question."})
+    solution_column: str = field(default="solution", metadata={"help": "rows: column with the gold answer."})
+    language_column: str | None = field(default=None, metadata={"help": "rows: column with the language code."})
+    completion_column: str = field(default="completion", metadata={"help": "rows: column with thought and answer."})
+    reasoning_column: str | None = field(default=None, metadata={"help": "rows: column with the thought alone."})
+    summary_column: str | None = field(default=None, metadata={"help": "rows: column with what follows it."})
+
+    def __post_init__(self) -> None:
+        if self.name not in SOURCES:
+            raise ValueError(f"sources: there is no source {self.name!r}. Choose from: {', '.join(SOURCES)}.")
+        if self.name == "rows" and not self.dataset_name:
+            raise ValueError("sources: rows needs a dataset_name, the file or dataset with the existing chains.")
+        if (self.reasoning_column is None) != (self.summary_column is None):
+            raise ValueError("sources: reasoning_column and summary_column go together; give both or neither.")
+        if self.samples is not None and self.samples < 1:
+            raise ValueError(f"sources: {self.name} with samples={self.samples} draws nothing; give 1 or more.")
+        object.__setattr__(self, "label", self.label or self.name)
+
+
+def read_sources(given: Any) -> list[Source]:
+    """The `sources` entry of a recipe: a list of mappings with a `name`, or of names.
+
+    Raises:
+        ValueError: it is no such list; in one sentence.
+    """
+    if not isinstance(given, list) or not given:
+        raise ValueError(f"sources={given!r} must be a list such as [{{name: zero}}, {{name: few_shot, samples: 4}}].")
+    known, found = {entry.name for entry in fields(Source)}, []
+    for entry in given:
+        entry = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, Mapping) or "name" not in entry:
+            raise ValueError(f"sources: {entry!r} needs a name, one of: {', '.join(SOURCES)}.")
+        unknown = sorted(set(entry) - known)
+        if unknown:
+            raise ValueError(
+                f"sources: {entry['name']} has the unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}."
+            )
+        found.append(Source(**entry))
+    labels = [source.label for source in found]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise ValueError(f"sources: two of them are called {twice!r}; give each its own label.")
+    return found
+
+
+# --- prompts
+
+
+@dataclass(frozen=True)
+class Example:
+    """A worked problem, as few-shot prompting shows it."""
+
+    question: str
+    reasoning: str
+    summary: str
+
+
+OPEN = f"{THINK[0]}\n"  # a prompt for a base model opens the thought itself
+WORDS = {
+    "en": {
+        "task": "Solve the problem in two parts. First think aloud between <think> and </think>: say in your own words "
+        "what is asked, work in small steps, check the result in a second way, and where a step was wrong, say so and "
+        "mend it. Write as yourself, in the first person, in short paragraphs of plain English. After </think> explain "
+        "the way briefly to a reader who has not seen your thoughts, and end with the result in \\boxed{}.",
+        "problem": "Problem:",
+    },
+    "zh": {
+        "task": "请分两部分解题。先在 <think> 和 </think> 之间自言自语地思考:用自己的话说清题目要什么,一小步一小步地算,"
+        "再换一种方法检查结果,发现错了就说明并改正。用第一人称,分成短段落,全部用中文。"
+        "然后在 </think> 之后,向没有看过思考过程的读者简要说明解法,最后把结果写在 \\boxed{} 里。",
+        "problem": "题目:",
+    },
+}
+EXAMPLES: dict[str, tuple[Example, ...]] = {
+    "en": (
+        Example(
+            "A ribbon of 3 m is cut into pieces of 35 cm. How many whole pieces are there, and how much is left over?",
+            "I have 3 m of ribbon, which is 300 cm, and each piece takes 35 cm. I want the number of whole pieces and the "
+            "rest.\n\nI try 8 pieces: 8 times 35 is 280. One more would be 315, which is too long. So 8 pieces.\n\n"
+            "What is left is 300 - 280 = 20 cm.\n\nLet me check the other way round: 280 and 20 make 300, and 20 is less "
+            "than 35, so no further piece fits. Good.",
+            "3 m are 300 cm. Since 8 · 35 = 280 and 9 · 35 = 315 > 300, there are 8 whole pieces and 300 - 280 = 20 cm are "
+            "left over. The result is \\boxed{8 \\text{ pieces, } 20 \\text{ cm}}.",
+        ),
+        Example(
+            "For which number x is 4x - 7 equal to x + 11?",
+            "I am looking for x with 4x - 7 = x + 11.\n\nI take x away on both sides: 3x - 7 = 11. Now I take 7 away: "
+            "3x = 4.\n\nWait, that is wrong: to get rid of the minus 7 I have to add 7, not take it away. So 3x = 18, and "
+            "x = 6.\n\nI put it in: 4 times 6 minus 7 is 17, and 6 plus 11 is 17. Both sides agree.",
+            "Subtracting x and adding 7 on both sides gives 3x = 18, so x = 6; both sides are then 17. The result is "
+            "\\boxed{6}.",
+        ),
+    ),
+    "zh": (
+        Example(
+            "一根 3 米长的丝带剪成每段 35 厘米,能剪多少整段,还剩多少?",
+            "我有 3 米丝带,也就是 300 厘米,每段要 35 厘米。要求的是整段数和剩下的长度。\n\n我先试 8 段:8 乘 35 是 280。"
+            "再多一段就是 315,太长了。所以是 8 段。\n\n剩下 300 - 280 = 20 厘米。\n\n反过来检查一下:280 加 20 正好是 300,"
+            "而 20 小于 35,不能再剪一段。没问题。",
+            "3 米等于 300 厘米。因为 8 · 35 = 280,而 9 · 35 = 315 > 300,所以能剪 8 整段,还剩 300 - 280 = 20 厘米。"
+            "结果是 \\boxed{8 \\text{ 段,} 20 \\text{ 厘米}}。",
+        ),
+        Example(
+            "x 是多少时,4x - 7 等于 x + 11?",
+            "我要找满足 4x - 7 = x + 11 的 x。\n\n两边减去 x:3x - 7 = 11。再减去 7:3x = 4。\n\n等等,这里错了:要去掉减 7,"
+            "应该加上 7,而不是减去。所以 3x = 18,x = 6。\n\n代进去看看:4 乘 6 减 7 是 17,6 加 11 也是 17。两边相等。",
+            "两边减去 x 再加上 7,得到 3x = 18,所以 x = 6,这时两边都是 17。结果是 \\boxed{6}。",
+        ),
+    ),
+}
+
+
+def words_of(language: str | None) -> dict[str, str]:
+    """The instructions in the problem's language; in another than these two, in English with its name."""
+    code = (language or "en").lower().replace("_", "-").split("-")[0]
+    if code in WORDS:
+        return WORDS[code]
+    return {**WORDS["en"], "task": WORDS["en"]["task"].replace("plain English", f"plain language ({language})")}
+
+
+def worked(example: Example) -> str:
+    """An example as a reply.
+
+    >>> worked(Example("1 + 1?", "one and one", "2"))
+    '<think>\\none and one\\n</think>\\n\\n2'
+    """
+    return lay_out(example.reasoning, example.summary, "summary")
+
+
+def asking(
+    source: Source, question: str, language: str | None, chat: bool, examples: Sequence[Example] = ()
+) -> Template:
+    """The prompt that a source puts to its model: a conversation, or a text that ends where the model goes on.
+
+    Args:
+        chat: whether the model can be talked to; else it gets a text that opens the thought (``OPEN``).
+        examples: for `few_shot`; default: ours, in the problem's language.
+    """
+    words = words_of(language)
+    if source.name == "zero":
+        return render(find_template(source.template or "r1_zero"), question)
+    shown = (
+        list(examples or EXAMPLES.get((language or "en")[:2].lower(), EXAMPLES["en"]))
+        if source.name == "few_shot"
+        else []
+    )
+    if not chat:
+        parts = [words["task"], *(f"{words['problem']} {one.question}\n{worked(one)}" for one in shown)]
+        return "\n\n".join([*parts, f"{words['problem']} {question}\n{OPEN}"])
+    messages: list[dict[str, Any]] = []
+    for one in shown:
+        messages += [
+            {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {one.question}"},
+            {"role": "assistant", "content": worked(one)},
+        ]
+    return [*messages, {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {question}"}]
+
+
+def as_reply(source: Source, text: str, prompt: Template, language: str | None) -> str:
+    """What a model wrote after ``asking``, as a whole reply: with the thought that the prompt opened, without the next
+    problem that a base model goes on to invent."""
+    if source.name == "zero":
+        return (THINK[0] + text) if source.prefilled_think and THINK[0] not in text else text
+    if not isinstance(prompt, str):
+        return text
+    return OPEN + text.split(f"\n\n{words_of(language)['problem']}")[0].rstrip()
+
+
+# --- taking a reply apart, and putting it together
+
+
+def take_apart(text: str) -> tuple[str, str] | None:
+    r"""The reasoning and the summary of a reply in any of the layouts; None where it is in none, strictly.
+
+    >>> take_apart("<think>2 + 2</think> <answer>4</answer>")
+    ('2 + 2', '4')
+    >>> take_apart("|special_token|2 + 2|special_token|It is \\boxed{4}.")
+    ('2 + 2', 'It is \\boxed{4}.')
+    """
+    if well_formed(text, layout="answer"):
+        return thought(text).strip(), after_thought(text).partition(ANSWER[0])[2].rpartition(ANSWER[1])[0].strip()
+    if well_formed(text, layout="summary") and ANSWER[0] not in text:
+        return thought(text).strip(), after_thought(text).strip()
+    if well_formed(text, layout="cold_start"):
+        _, reasoning, summary = text.split(SPECIAL_TOKEN)
+        return reasoning.strip(), summary.strip()
+    return None
+
+
+def lay_out(reasoning: str, summary: str, layout: str) -> str:
+    r"""Reasoning and summary in a layout.
+
+    >>> lay_out("2 + 2", "It is \\boxed{4}.", "cold_start")
+    '|special_token|2 + 2|special_token|It is \\boxed{4}.'
+
+    Raises:
+        ValueError: the layout is unknown.
+    """
+    if layout == "cold_start":
+        return f"{SPECIAL_TOKEN}{reasoning}{SPECIAL_TOKEN}{summary}"
+    if layout == "summary":
+        return f"{THINK[0]}\n{reasoning}\n{THINK[1]}\n\n{summary}"
+    if layout == "answer":
+        return f"{THINK[0]}{reasoning}{THINK[1]} {ANSWER[0]}{summary}{ANSWER[1]}"
+    raise ValueError(f"layout={layout!r} is unknown. Choose one of: {', '.join(LAYOUTS)}.")
+
+
+def summarised(summary: str, layout: str) -> str:
+    r"""A bare final answer as a summary: in a box, unless the layout marks answers by a tag or there is a box.
+
+    >>> summarised("15", "summary"), summarised("15", "answer")
+    ('\\boxed{15}', '15')
+    """
+    if layout == "answer" or "\\boxed" in summary or len(summary) > 60 or "\n" in summary:
+        return summary
+    return f"\\boxed{{{summary}}}"
+
+
+def in_layout(text: str, layout: str) -> str | None:
+    """A reply in the wanted layout: untouched where it is in it already, else taken apart and laid out; None if neither.
+
+    >>> in_layout(" <think>a</think> <answer>4</answer>", "answer")
+    ' <think>a</think> <answer>4</answer>'
+    """
+    if well_formed(text, layout=layout) and not (layout == "summary" and ANSWER[0] in text):
+        return text
+    found = take_apart(text)
+    if found is None:
+        return None
+    made = lay_out(found[0], summarised(found[1], layout), layout)
+    return made if well_formed(made, layout=layout) else None
+
+
+# --- the rewrite
+
+REWRITE = {
+    "en": (
+        "Below are a problem, somebody's rough working, and the result. Rewrite the working so that it is a pleasure to "
+        "read, and change nothing in its substance: every step stays, also the detours and the checks, and the result "
+        "stays what it is. Write in English only, in the first person, in short paragraphs, without headings, lists or "
+        "code. Put the rewritten working between <think> and </think>; after it, explain the way in two or three "
+        "sentences to a reader who has not seen it, and end with the result in \\boxed{}."
+    ),
+    "zh": (
+        "下面是一道题目、某人粗略的演算和结果。请把演算改写得通顺易读,内容一点也不要改:每一步都保留,绕路和检查也保留,"
+        "结果不变。只用中文,用第一人称,分成短段落,不要标题、列表或代码。改写后的演算放在 <think> 和 </think> 之间;"
+        "之后用两三句话向没有看过演算的读者说明解法,最后把结果写在 \\boxed{} 里。"
+    ),
+}
+
+
+def rewriting(question: str, reasoning: str, summary: str, language: str | None, chat: bool) -> Template:
+    """The prompt for the model that makes a chain readable, in the question's language."""
+    code = (language or "en").lower()[:2]
+    task = REWRITE.get(code) or REWRITE["en"].replace("in English only", f"in one language only ({language})")
+    text = f"{task}\n\n{words_of(language)['problem']} {question}\n\n{reasoning}\n\n{summary}"
+    return [{"role": "user", "content": text}] if chat else f"{text}\n\n{OPEN}"
+
+
+def rewritten(text: str, chat: bool) -> str | None:
+    """The rewritten reply in the layout `summary`; None where the model kept to no layout."""
+    whole = text if chat or THINK[0] in text else OPEN + text
+    found = take_apart(whole.strip())
+    return lay_out(*found, "summary") if found and visible(found[0]) and visible(found[1]) else None

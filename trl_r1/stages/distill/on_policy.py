@@ -1,0 +1,231 @@
+"""The acts behind the stage `distill`: a student imitates its teacher's kept samples, or is corrected on its own.
+
+    sft        `tuning.run_sft` on the samples; teacher and student may speak different vocabularies
+    on_policy  TRL's DistillationTrainer: the student answers, the teacher's whole next-token distribution corrects it
+               (reverse KL by default); needs one vocabulary. Other pairs take the SFT road, and the report says so.
+
+Both read the same rows (`kept.jsonl` of a rejection sampling from the teacher): SFT their completions, on-policy
+distillation their prompts. What follows both is the comparison: parameters of student and teacher, the accuracy kept, and
+reinforcement learning directly on the student, if its run is named.
+
+Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.4 (SFT only) and Sec. 4.1 (distillation against RL on the student); v2,
+        B.4.3 (2-3 epochs, cosine to a tenth, batch 64). On-policy: TRL's own; Agarwal et al. 2023, arXiv:2306.13649.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback
+from trl import (
+    DistillationConfig,
+    DistillationTrainer,
+    ModelConfig,
+    SFTConfig,
+    get_quantization_config,
+)
+
+from trl_r1.data.columns import load_rows
+from trl_r1.evaluation.metrics_log import MetricsLog
+from trl_r1.evaluation.report import write_report
+from trl_r1.models.options import adapter_config, check_gates
+from trl_r1.rewards.catalogue import load_rewards
+from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
+from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
+from trl_r1.runs.options import SFTOptions
+from trl_r1.runs.sft import imitated, load_tokenizer
+from trl_r1.storage import manifest
+from trl_r1.storage.checkpoints import train
+from trl_r1.storage.files import replace_file
+
+
+METHODS = ("sft", "on_policy")
+SHOWN = {"loss": "divergence", "entropy": "entropy", "completions/mean_length": "length"}
+
+
+@dataclass
+class DistillOptions(SFTOptions):
+    """What the stage reads besides the trainer's and the model's own fields; the student is `model_name_or_path`."""
+
+    method: str = field(default="sft", metadata={"help": "sft (the paper's), or on_policy (one vocabulary needed)."})
+    teacher_model: str | None = field(
+        default=None, metadata={"help": "Whose samples these are. on_policy asks it; sft only counts its parameters."}
+    )
+    teacher_run: str | None = field(
+        default=None,
+        metadata={"help": "Its run's folder or an evaluation of it, for the accuracy kept. None: it is sampled here."},
+    )
+    compare_with: str | None = field(
+        default=None,
+        metadata={"help": "Runs on the same student, {rl: runs/student_rl}, or a list separated by commas."},
+    )
+    sft_max_length: int = field(
+        default=8192, metadata={"help": "max_length where on_policy has to take the SFT road."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method not in METHODS:
+            raise ValueError(f"method={self.method!r} is unknown. Choose one of: {', '.join(METHODS)}.")
+        if self.method == "on_policy" and not self.teacher_model:
+            raise ValueError("method: on_policy asks the teacher at every step; name it in teacher_model.")
+        self.others = read_others(self.compare_with)
+
+
+def read_others(given: Any) -> dict[str, str]:
+    """`compare_with` as names and places.
+
+    Raises:
+        ValueError: it is neither a mapping nor a list of places.
+    """
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        try:
+            given = json.loads(given)
+        except ValueError:
+            raise ValueError(
+                f'compare_with={given!r} is no JSON mapping such as {{"rl": "runs/student_rl"}}.'
+            ) from None
+    if isinstance(given, str):
+        given = {Path(part.strip()).name: part.strip() for part in given.split(",") if part.strip()}
+    if given is None:
+        return {}
+    if not isinstance(given, dict) or not all(isinstance(place, str) for place in given.values()):
+        raise ValueError(
+            f"compare_with={given!r} must be a mapping of names to folders, such as {{rl: runs/student_rl}}."
+        )
+    return {str(name): place for name, place in given.items()}
+
+
+def vocabularies_differ(student: str, teacher: str) -> str | None:
+    """Why the two cannot be compared token by token, in half a sentence; None when they can.
+
+    Two models may share a tokenizer and still pad their output to different sizes (Qwen2.5: 151,936 up to 3B, 152,064
+    from 7B on), which DistillationTrainer refuses as well.
+    """
+    tokens = [AutoTokenizer.from_pretrained(name).get_vocab() for name in (student, teacher)]
+    if tokens[0] != tokens[1]:
+        shared = len(tokens[0].items() & tokens[1].items())
+        return (
+            f"the student has {len(tokens[0]):,} tokens, the teacher {len(tokens[1]):,}, {shared:,} of them the same"
+        )
+    sizes = [AutoConfig.from_pretrained(name).get_text_config().vocab_size for name in (student, teacher)]
+    if sizes[0] != sizes[1]:
+        return (
+            f"they share a tokenizer, but the student's output has {sizes[0]:,} places and the teacher's {sizes[1]:,}"
+        )
+    return None
+
+
+def as_sft(config: DistillationConfig, max_length: int) -> SFTConfig:
+    """The same training arguments for the SFT road; what only on-policy distillation knows is left behind."""
+    shared = {entry.name for entry in fields(DistillationConfig) if entry.init} & {
+        entry.name for entry in fields(SFTConfig) if entry.init
+    }
+    chosen = {name: getattr(config, name) for name in shared}
+    return SFTConfig(**{**chosen, "max_length": max_length})
+
+
+@dataclass
+class PreparedDistillation:
+    """What `prepare_on_policy` found in order."""
+
+    student: str
+    teacher: str
+    tokenizer: PreTrainedTokenizerBase
+    prompts: Dataset
+    evaluation_rows: Dataset | None
+    graders: list[Any]
+    folder: RunFolder
+
+
+def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model: ModelConfig) -> PreparedDistillation:
+    """Checks everything a user can get wrong, in the order of cost; the vocabularies are one by now.
+
+    Raises:
+        ValueError: one sentence: what was given, what was expected, what to do.
+    """
+    graders, _ = load_rewards(options.reward_list)
+    rows = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, config.seed)
+    prompts = prompts_of(imitated(rows, options, options.dataset_name))
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
+    if len(prompts) < batch:
+        raise ValueError(
+            f"{options.dataset_name!r} has {len(prompts)} different prompts, fewer than one step takes ({batch}); lower "
+            "per_device_train_batch_size or gradient_accumulation_steps."
+        )
+    evaluation_rows = evaluation_problems(options, config.seed)
+    folder = RunFolder.look("distill", config, manifest.settings_of(options, model, config))
+    student = find_model(model.model_name_or_path, config, model.model_revision)
+    check_gates(model, student, options, config)
+    teacher = find_model(options.teacher_model, config, config.teacher_model_revision)
+    tokenizer = load_tokenizer(student, model, config)  # type: ignore[arg-type]
+    tokenizer.padding_side = "left"
+    return PreparedDistillation(student, teacher, tokenizer, prompts, evaluation_rows, graders, folder.take())
+
+
+def prompts_of(rows: Dataset) -> Dataset:
+    """The different prompts of rows to imitate, in the order of their first appearance."""
+    seen: dict[str, int] = {}
+    for number, prompt in enumerate(rows["prompt"]):
+        seen.setdefault(json.dumps(prompt, sort_keys=True, default=str), number)
+    return rows.select(list(seen.values())).select_columns(["prompt"])
+
+
+def run_on_policy(
+    options: DistillOptions, config: DistillationConfig, model: ModelConfig, prepared: PreparedDistillation
+) -> dict[str, Any]:
+    """Evaluates, distils, saves, evaluates and reports; returns the summary it also writes to `summary.json`."""
+    done = finished(config)
+    if done is not None:
+        return done
+    folder, main, started = Path(config.output_dir), config.distributed_state.is_main_process, time.time()
+    config.model_init_kwargs = model_options(model, config.model_init_kwargs)
+    config.teacher_model_init_kwargs = {
+        "dtype": model.dtype, "attn_implementation": model.attn_implementation,
+        **(config.teacher_model_init_kwargs if isinstance(config.teacher_model_init_kwargs, dict) else {}),
+    }  # fmt: skip
+    trainer = DistillationTrainer(
+        model=prepared.student,
+        teacher_model=prepared.teacher,
+        args=config,
+        train_dataset=prepared.prompts,
+        processing_class=prepared.tokenizer,
+        quantization_config=get_quantization_config(model),
+        peft_config=adapter_config(model),
+        callbacks=[MetricsLog(folder)],
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    if not config.disable_tqdm:
+        trainer.add_callback(ProgressLine(SHOWN))
+    rows, graders = prepared.evaluation_rows, prepared.graders
+    before = evaluation(trainer, rows, options, config, folder / "evaluation_before.json", "before", graders)
+    with elapsed(folder / "seconds.json", main) as seconds:
+        train(trainer, prepared.folder.resume)
+    trainer.save_model(config.output_dir)
+    after = evaluation(trainer, rows, options, config, folder / "evaluation_after.json", "after", graders)
+    summary = {
+        "stage": "distill",
+        "method": "on_policy",
+        "steps": trainer.state.global_step,
+        "rows": len(prepared.prompts),
+        "training_seconds": round(seconds[0], 1),
+        "seconds": round(time.time() - started, 1),
+        "before": before.to_dict() if before else None,
+        "after": after.to_dict() if after else None,
+    }
+    if main:
+        notes = [
+            f"On-policy: the student answered {len(prepared.prompts)} different prompts; the teacher is "
+            f"`{options.teacher_model}`."
+        ]
+        settings = manifest.settings_of(options, model, config)
+        write_report(folder, f"distill: {model.model_name_or_path}", settings, before, after, notes=notes)
+        replace_file(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
+    config.distributed_state.wait_for_everyone()
+    return summary

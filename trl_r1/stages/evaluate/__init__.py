@@ -1,0 +1,70 @@
+"""Evaluate a model on benchmarks: pass@1 with its interval, pass@k, majority, format, language, length.
+
+    accelerate launch -m trl_r1.stages.evaluate --config evaluate --model_name_or_path runs/zero
+    accelerate launch -m trl_r1.stages.evaluate --config evaluate --regrade runs/evaluate --output_dir runs/regraded
+    accelerate launch -m trl_r1.stages.evaluate --config evaluate --follow runs/zero       (--async runs/zero is the same)
+
+Reads   problems with checkable gold answers: benchmarks by name, hub ids, local files; several in one run.
+Leaves  in `output_dir`: every answer with its verdict, one JSON file per dataset; report.md, summary.json. A killed
+        evaluation goes on where it stopped. With `--follow`: a table and points in the followed run's own report.
+Source  DeepSeek-R1, arXiv:2501.12948v2, D.1: temperature 0.6, top-p 0.95, pass@1 over k samples, cons@64 for AIME;
+        v1 Sec. 5: few-shot prompts degrade R1, so the default is zero-shot.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from trl import ModelConfig
+
+from trl_r1.models.engines import EngineError
+from trl_r1.runs.folder import quiet_libraries
+from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.stages.evaluate.run import EvaluateOptions, follow_run, prepare_evaluation, run_evaluation
+
+
+def arguments(argv: list[str]) -> list[str]:
+    """`--async RUN` is `--follow RUN`; a follower that names no folder gets one inside the run it follows."""
+    argv = [part for argument in argv for part in split(argument)]
+    if "--follow" in argv and "--output_dir" not in argv:
+        position = argv.index("--follow") + 1
+        if position < len(argv):
+            argv = [*argv, "--output_dir", f"{argv[position].rstrip('/')}/followed"]
+    return argv
+
+
+def split(argument: str) -> list[str]:
+    """
+    >>> split("--async=runs/zero"), split("--async"), split("--seed=1")
+    (['--follow', 'runs/zero'], ['--follow'], ['--seed=1'])
+    """
+    name, mark, value = argument.partition("=")
+    if name in ("--async", "--follow", "--output_dir"):
+        return ["--follow" if name == "--async" else name, *([value] if mark else [])]
+    return [argument]
+
+
+def main(argv: list[str] | None = None) -> None:
+    quiet_libraries()
+
+    def ready():
+        options, model = parse((EvaluateOptions, ModelConfig), arguments(sys.argv[1:] if argv is None else list(argv)))
+        return options, model, prepare_evaluation(options, model)
+
+    options, model, prepared = tell_mistakes("evaluate", ready)
+    try:
+        if options.follow:
+            follow_run(options, model, prepared)
+        else:
+            run_evaluation(options, model, prepared)
+    except (
+        EngineError,
+        ValueError,
+        OSError,
+    ) as error:  # a cluster that is gone, a model that cannot be loaded, a stored piece of other problems, a full disk
+        if os.environ.get("TRL_R1_TRACEBACK") == "1":
+            raise
+        told = " ".join(str(error).split()).rstrip(".")
+        print(f"trl-r1 evaluate: {told}. What is stored stays.", file=sys.stderr, flush=True)
+        raise SystemExit(2 if isinstance(error, ValueError) else 3) from None

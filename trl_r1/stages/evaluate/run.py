@@ -1,0 +1,370 @@
+"""The act behind the stage `evaluate`: sample benchmarks, judge stored answers again, or follow a run that trains."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from trl import ModelConfig
+
+from trl_r1.evaluation import follow as following
+from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, pair, plain
+from trl_r1.evaluation.chunks import cut, evaluate_in_chunks
+from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
+from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
+from trl_r1.evaluation.suites import Entry, problems_of, read_counts, read_entries
+from trl_r1.models.load import find_policy, load_policy
+from trl_r1.models.sampling import check_options
+from trl_r1.models.templates import find_template
+from trl_r1.rewards.catalogue import load_rewards
+from trl_r1.runs.cluster_options import RAY_NAMES, RayOptions, check_cluster
+from trl_r1.runs.folder import SUMMARY, RunFolder, finished
+from trl_r1.runs.options import read_rewards
+from trl_r1.storage import manifest
+from trl_r1.storage.files import replace_file
+
+
+DEFAULT_SAMPLES = 16
+NOT_PARTS = {"run.json", "summary.json", "seconds.json"}  # JSON files of a folder that hold no evaluation
+
+
+@dataclass
+class EvaluateOptions(RayOptions):
+    """What the stage reads besides the model's own fields."""
+
+    datasets: str = field(  # a list in YAML, JSON or names on the command line
+        default="mini:test",
+        metadata={
+            "help": "Benchmarks: a list of names (aime24, math500, gsm8k) or {name, label, config, split, "
+            "question_column, solution_column, language_column, language, problems, samples, shots_from}."
+        },
+    )
+    template: str = field(default="r1_zero", metadata={"help": "Prompt template, as in training. See docs/data.md."})
+    shots: str = field(default="0", metadata={"help": "Examples before the question: a list; [0, 4] asks both ways."})
+    samples: int | None = field(
+        default=None, metadata={"help": "K for datasets that name none themselves; None takes 16."}
+    )
+    most_samples: int | None = field(
+        default=None, metadata={"help": "Never draw more than this of any problem, whatever its benchmark says."}
+    )
+    problems: int | None = field(default=None, metadata={"help": "Only the first this many problems of each dataset."})
+    temperature: float = field(default=0.6, metadata={"help": "DeepSeek-R1 evaluates at 0.6; 0 is greedy."})
+    top_p: float = field(default=0.95, metadata={"help": "DeepSeek-R1 evaluates at 0.95."})
+    max_tokens: int = field(default=2048, metadata={"help": "Longest answer in tokens; DeepSeek-R1 allows 32,768."})
+    batch_size: int = field(default=64, metadata={"help": "Completions generated at once."})
+    chunk_problems: int = field(
+        default=16, metadata={"help": "Problems per stored piece: what a killed evaluation loses at most."}
+    )
+    pass_at: str = field(default="1,2,4,8,16,32,64", metadata={"help": "The k of the pass@k table, up to K."})
+    rewards: str = field(
+        default='[{"name": "accuracy"}, {"name": "format"}]',
+        metadata={"help": "As in training: the options of accuracy and format say where an answer is looked for."},
+    )
+    compare_with: str | None = field(
+        default=None,
+        metadata={"help": "An earlier evaluation (a folder or a JSON file) for the paired before/after test."},
+    )
+    regrade: str | None = field(
+        default=None,
+        metadata={"help": "Judge the stored answers of this folder or file again; nothing is generated."},
+    )
+    follow: str | None = field(
+        default=None,
+        metadata={"help": "output_dir of a training that runs: evaluate each new checkpoint, into its report."},
+    )
+    follow_poll: float = field(default=5.0, metadata={"help": "Seconds between two looks for a new checkpoint."})
+    follow_patience: float = field(
+        default=3600.0, metadata={"help": "Seconds without a new checkpoint after which following ends."}
+    )
+    output_dir: str = field(
+        default="runs/evaluate", metadata={"help": "Where it goes; with follow, the run's folder `followed`."}
+    )
+    seed: int = field(default=0, metadata={"help": "Of the sampling, the examples and the miniature world."})
+    use_cpu: bool = field(default=False, metadata={"help": "Stay on the CPU though there is a GPU."})
+    disable_tqdm: bool = field(default=False, metadata={"help": "No progress lines."})
+
+    resume_from_checkpoint = None  # what RunFolder asks a training for
+
+    def __post_init__(self) -> None:
+        self.shot_counts = read_counts(self.shots, "shots", 0)
+        self.ks = read_counts(self.pass_at, "pass_at", 1)
+        for name in ("samples", "most_samples", "problems"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} leaves nothing to evaluate; give a number above 0.")
+        if self.chunk_problems < 1:
+            raise ValueError(f"chunk_problems={self.chunk_problems} must be at least 1.")
+        check_options(1, self.temperature, self.top_p, self.max_tokens, self.batch_size, None)
+        if self.regrade and self.follow:
+            raise ValueError("regrade judges stored answers and follow samples new ones; give one of the two.")
+        if self.follow and self.cluster() is not None:
+            raise ValueError(
+                "follow evaluates beside a training, at low priority on its machine; leave ray_workers out."
+            )
+
+    @property
+    def distributed_state(self) -> PartialState:
+        return PartialState(cpu=self.use_cpu)
+
+
+@dataclass
+class PreparedEvaluation:
+    """What `prepare_evaluation` found in order."""
+
+    entries: list[Entry]
+    parts: dict[str, list[dict[str, Any]]]  # problems by part; empty when judging stored answers
+    graders: Graders
+    model: str | None
+    earlier: dict[str, Evaluation]
+    stored: dict[str, Evaluation]  # to judge again
+    lock: Any
+
+
+def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> PreparedEvaluation:
+    """Checks everything a user can get wrong, in the order of cost.
+
+    Raises:
+        ValueError: one sentence. Nothing was written by then, except `run.json` if the folder was free.
+    """
+    rewards, _ = load_rewards(read_rewards(options.rewards))
+    graders = default_graders(rewards)
+    find_template(options.template)
+    earlier = load_parts(options.compare_with) if options.compare_with else {}
+    stored = load_parts(options.regrade) if options.regrade else {}
+    entries: list[Entry] = []
+    parts: dict[str, list[dict[str, Any]]] = {}
+    if not options.regrade:
+        entries = read_entries(options.datasets)
+        for entry in entries:
+            for shots in options.shot_counts:
+                rows = problems_of(entry, options.template, shots, options.seed)
+                parts[part_name(entry.label, shots)] = rows[: options.problems]
+    if options.follow and not (Path(options.follow) / manifest.FILE_NAME).is_file():
+        raise ValueError(
+            f"follow={options.follow!r} is no run: there is no {manifest.FILE_NAME} in it. Start the training first."
+        )
+    check_cluster(options, options.distributed_state)
+    settings = manifest.settings_of(options) | {"model_name_or_path": model.model_name_or_path}
+    settings = {name: value for name, value in settings.items() if name not in RAY_NAMES}
+    folder = RunFolder.look("evaluate", options, settings)  # type: ignore[arg-type]
+    path = None
+    if not options.regrade and not options.follow:
+        with options.distributed_state.main_process_first():
+            path = find_policy(model.model_name_or_path, options.seed)
+    folder.take()
+    return PreparedEvaluation(entries, parts, graders, path, earlier, stored, folder.lock)
+
+
+def load_parts(place: str) -> dict[str, Evaluation]:
+    """The evaluations in a file, or in the folder of a run, by the names of their files.
+
+    Raises:
+        ValueError: there is no such place, or no evaluation in it.
+    """
+    path = Path(place).expanduser()
+    if path.is_file():
+        return {path.stem: Evaluation.load(path)}
+    if not path.is_dir():
+        raise ValueError(f"There is no evaluation at {place!r}: neither a file nor a folder.")
+    files = sorted(file for file in path.glob("*.json") if file.name not in NOT_PARTS and is_evaluation(file))
+    summary = path / SUMMARY
+    if summary.is_file():  # the order of the run that made them
+        told = list(json.loads(summary.read_text(encoding="utf-8")).get("parts") or {})
+        files.sort(key=lambda file: told.index(file.stem) if file.stem in told else len(told))
+    if not files:
+        raise ValueError(f"The folder {place!r} holds no evaluation that `evaluate` or a training stage has written.")
+    return {file.stem: Evaluation.load(file) for file in files}
+
+
+def is_evaluation(file: Path) -> bool:
+    """Whether a JSON file says it is one; a model's own files (config.json) do not."""
+    with open(file, encoding="utf-8", errors="replace") as content:
+        return '"kind": "trl_r1.evaluation"' in content.read(200)
+
+
+def samples_of(entry: Entry, options: EvaluateOptions) -> int:
+    """K of a dataset."""
+    wanted = entry.samples or options.samples or DEFAULT_SAMPLES
+    return min(wanted, options.most_samples or wanted)
+
+
+def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> dict[str, Any]:
+    """Samples (or judges again) and reports; returns the summary it also writes.
+
+    Leaves in `output_dir`: run.json, one JSON per part with every answer, report.md, pass_at_k.png, summary.json.
+    """
+    done = finished(options)  # type: ignore[arg-type]
+    if done is not None:
+        return done
+    state, folder, started = options.distributed_state, Path(options.output_dir), time.time()
+    if options.regrade:
+        parts = judge_again(prepared, folder, state)
+        earlier, notes = prepared.stored, regrade_notes(prepared.stored, parts, options.regrade)
+        of = next(iter(parts.values())).settings.get("model")  # whose answers they are, whatever the recipe names
+    else:
+        assert prepared.model is not None
+
+        @cache
+        def load() -> Any:
+            return load_policy(str(prepared.model), model, options.use_cpu)
+
+        sample_on_cluster(options, model, prepared, folder)
+        parts = sample_parts(load, options, prepared, folder, str(model.model_name_or_path))
+        earlier = match_earlier(prepared.earlier, parts)
+        notes, of = [], str(model.model_name_or_path)
+        if prepared.earlier and not earlier:
+            notes.append(f"Nothing in {options.compare_with} holds the same problems, so nothing is compared.")
+    summary = {
+        "stage": "evaluate",
+        "seconds": round(time.time() - started, 1),
+        "model": of,
+        "before": numbers(next(iter(earlier.values())), options.ks) if earlier else None,
+        "after": numbers(next(iter(parts.values())), options.ks),
+        "parts": {part: numbers(run, options.ks) for part, run in parts.items()},
+        "differences": {
+            part: [plain(value) for value in compare(earlier[part], run, "pass@1")]
+            for part, run in parts.items()
+            if part in earlier
+        },
+    }
+    if state.is_main_process:
+        title = f"evaluate: {of}" if not options.regrade else f"regrade: {options.regrade}"
+        settings = manifest.settings_of(options) | {"model_name_or_path": of}
+        write_suite_report(folder, title, parts, earlier, options.ks, settings, notes)
+        replace_file(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
+        print(f"The report is {folder / 'report.md'}.")
+    state.wait_for_everyone()
+    return summary
+
+
+def sample_parts(
+    load: Callable[[], Any],
+    options: EvaluateOptions,
+    prepared: PreparedEvaluation,
+    folder: Path,
+    name: str,
+) -> dict[str, Evaluation]:
+    """Every part, stored or new."""
+    found = {}
+    for entry in prepared.entries:
+        for shots in options.shot_counts:
+            part = part_name(entry.label, shots)
+            found[part] = evaluate_in_chunks(
+                load,
+                prepared.parts[part],
+                folder,
+                part,
+                chunk=options.chunk_problems,
+                state=options.distributed_state,
+                seed=options.seed,
+                graders=prepared.graders,
+                progress=None if options.disable_tqdm else say,
+                about={"model": name, "dataset": entry.name, "template": options.template, "shots": shots},
+                **sampling_of(entry, options),
+            )
+    return found
+
+
+def sampling_of(entry: Entry, options: EvaluateOptions) -> dict[str, Any]:
+    """How the answers of a dataset are drawn."""
+    return {
+        "samples": samples_of(entry, options),
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_new_tokens": options.max_tokens,
+        "batch_size": options.batch_size,
+    }
+
+
+def sample_on_cluster(
+    options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation, folder: Path
+) -> None:
+    """With ``ray_workers``: samples the pieces of all parts at once and stores them where `sample_parts` takes them up."""
+    cluster = options.cluster()
+    if cluster is None:
+        return
+    wanted: list[Wanted] = []
+    for entry in prepared.entries:
+        for part in (part_name(entry.label, shots) for shots in options.shot_counts):
+            if not (folder / f"{part}.json").is_file():
+                chunks = cut(prepared.parts[part], folder, part, options.chunk_problems, options.seed)
+                wanted += [(chunk, sampling_of(entry, options)) for chunk in chunks]
+    load = partial(load_policy, str(prepared.model), model, options.use_cpu)
+    start = partial(start_evaluating, load, prepared.graders, max(1, int(options.ray_cpus_per_worker)))
+    sample_chunks(cluster, wanted, start, None if options.disable_tqdm else say)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def judge_again(prepared: PreparedEvaluation, folder: Path, state: PartialState) -> dict[str, Evaluation]:
+    """The stored answers under the graders of this run."""
+    found = {}
+    for part, old in prepared.stored.items():
+        path = folder / f"{part}.json"
+        if not path.is_file() and state.is_main_process:
+            fresh = old.regrade(prepared.graders)
+            fresh.settings |= {"answer_from": list(prepared.graders.answer_from), "regraded": True}
+            fresh.save(path)
+        state.wait_for_everyone()
+        found[part] = Evaluation.load(path)
+    return found
+
+
+def regrade_notes(before: dict[str, Evaluation], after: dict[str, Evaluation], source: str) -> list[str]:
+    """How many verdicts changed, per part."""
+    notes = [f"The stored answers of `{source}` judged again; nothing was generated."]
+    for part, old in before.items():
+        pairs = list(zip(old.problems, after[part].problems, strict=True))
+        changed = sum(a != b for one, two in pairs for a, b in zip(one.verdicts, two.verdicts, strict=True))
+        total = sum(len(one.verdicts) for one, _ in pairs)
+        notes.append(f"- {part}: {changed} of {total} verdicts changed.")
+    return notes
+
+
+def match_earlier(earlier: dict[str, Evaluation], parts: dict[str, Evaluation]) -> dict[str, Evaluation]:
+    """For every part the earlier evaluation of its name, or else the one that holds most of its problems."""
+    found = {}
+    for part, run in parts.items():
+        by_name = earlier.get(part)
+        if by_name is not None and pair(by_name, run):
+            found[part] = by_name
+            continue
+        shared = {name: len(pair(other, run)) for name, other in earlier.items()}
+        best = max(shared, key=lambda name: shared[name], default=None)
+        if best is not None and shared[best]:
+            found[part] = earlier[best]
+    return found
+
+
+def follow_run(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> list[int]:
+    """Evaluates each new checkpoint of `options.follow`; the numbers go into that run's report. Returns the steps."""
+    run, where = Path(str(options.follow)), Path(options.output_dir)
+    niceness = following.lower_priority()
+    torch.set_num_threads(1)
+    print(f"Following {run} at niceness {niceness}; stop it at any time, start it again to go on.", flush=True)
+
+    def evaluate(folder: Path, step: int) -> dict[str, Evaluation]:
+        @cache
+        def load() -> Any:
+            return load_policy(str(folder), model, options.use_cpu)
+
+        return sample_parts(load, options, prepared, where / f"step-{step:06d}", f"{run} step {step}")
+
+    return following.follow(
+        run,
+        where,
+        evaluate,
+        parts=list(prepared.parts),
+        say=say,
+        poll_seconds=options.follow_poll,
+        patience_seconds=options.follow_patience,
+    )

@@ -1,0 +1,394 @@
+"""The act behind the stage rejection_sampling: many texts of a checkpoint in, the right and readable ones out.
+
+    samples/    what was drawn, shard by shard                         (costly; survives everything)
+    judged/     for each of them whether and why it was dropped        (may ask a judge model; survives everything)
+    kept.jsonl  what passed, after the steps that look at all of it: decontamination, near-duplicates, cap, mix
+
+Everything after `samples/` is a function of what lies there, and every shard is a function of its prompts and its seed,
+so a run that was killed anywhere, any number of times, ends with the same `kept.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from trl import ModelConfig
+
+from trl_r1.data.filters import FILTERS, Limits, decide_right, first_objection, language_share
+from trl_r1.data.near_duplicates import Contamination
+from trl_r1.evaluation.benchmark import Problem
+from trl_r1.models.cluster import Cluster, Work, scatter
+from trl_r1.models.engines import Engine, InProcess
+from trl_r1.models.load import base_of, find_policy, load_policy
+from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
+from trl_r1.models.sampling import Prompt
+from trl_r1.rewards.accuracy import extract
+from trl_r1.rewards.format import well_formed
+from trl_r1.runs.cluster_options import RAY_NAMES, check_cluster
+from trl_r1.runs.folder import SUMMARY, RunFolder, finished
+from trl_r1.stages.cold_start.draw import model_digest
+from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
+from trl_r1.stages.rejection_sampling.mix import mix
+from trl_r1.stages.rejection_sampling.options import RejectionOptions
+from trl_r1.stages.rejection_sampling.pools import Pool, contamination, load_pool
+from trl_r1.stages.rejection_sampling.select import (
+    STAGE,
+    Row,
+    add_sample,
+    as_dropped,
+    numbers,
+    record,
+    select,
+    warnings_of,
+)
+from trl_r1.storage import manifest
+from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of, write_or_tell
+
+
+logger = logging.getLogger(__name__)
+
+KEPT = "kept.jsonl"
+DROPPED = "log_dropped.jsonl"  # a log: no later stage builds on it
+# what may differ between two starts of one run: who is asked where and how patiently, not what is asked
+PATIENCE = ("endpoint", "endpoint_concurrency", "endpoint_attempts", "endpoint_seconds", "judge_endpoint",
+            "judge_attempts", "judge_seconds", "use_cpu", *RAY_NAMES)  # fmt: skip
+
+
+@dataclass
+class PreparedRejection:
+    """What `prepare_rejection` found in order: nothing has been sampled yet."""
+
+    pools: dict[str, Pool]
+    problems: dict[str, list[Row]]  # by pool, without those an evaluation set holds
+    contaminated: dict[str, int]  # by pool, how many prompts those were
+    known: Contamination
+    model: str  # for load_policy, or the server's name for it
+    model_hash: str
+    folder: RunFolder
+    settings: Row
+
+
+def prepare_rejection(options: RejectionOptions, limits: Limits, model: ModelConfig) -> PreparedRejection:
+    """Checks everything a user can get wrong, in the order of cost.
+
+    Raises:
+        ValueError, EngineError: one sentence. Nothing was written by then, except `run.json` if the folder was free.
+    """
+    server = options.server(model.model_name_or_path) if options.engine == "endpoint" else None
+    options.referee()  # its options are checked by making it
+    check_cluster(options, options.distributed_state)
+    pools = {pool.name: pool for pool in options._pools}
+    problems = {name: load_pool(pool, options.seed, options.drop_empty) for name, pool in pools.items()}
+    kinds = {type(row["prompt"]) for rows in problems.values() for row in rows}
+    if len(kinds) > 1:
+        raise ValueError(
+            "Some pools have prompts that are text, others conversations; one data set takes one kind. Give all pools a "
+            "text template, or all a chat template."
+        )
+    known = contamination(options._evaluation_sets, options.seed)
+    contaminated = {}
+    for name, rows in problems.items():
+        clean = [row for row in rows if known.shared(row["question"]) is None]
+        contaminated[name] = len(rows) - len(clean)
+        if not clean:
+            raise ValueError(
+                f"Every prompt of the pool {name!r} shares its words with an evaluation set; none is left."
+            )
+        problems[name] = clean
+    settings = manifest.settings_of(options, limits) | model_settings(model)
+    decisive = {name: value for name, value in settings.items() if name not in PATIENCE}
+    folder = RunFolder.look(STAGE, options, decisive)  # type: ignore[arg-type]
+    if server is not None:
+        if not (Path(options.output_dir) / SUMMARY).is_file():
+            server.check()
+        path, model_hash = server.model, f"endpoint:{server.model}"
+    else:
+        with options.distributed_state.main_process_first():
+            path = find_policy(model.model_name_or_path, options.seed)
+        if options.engine == "ray_vllm" and (base_of(path) or model.load_in_4bit or model.load_in_8bit):
+            raise ValueError(
+                f"engine: ray_vllm takes whole weights, and {path!r} is an adapter or is to be quantised; give the merged "
+                "checkpoint (such as runs/zero/merged) and set load_in_4bit and load_in_8bit to false."
+            )
+        model_hash = model_digest(path, model.model_revision)
+    return PreparedRejection(pools, problems, contaminated, known, path, model_hash, folder.take(), settings)
+
+
+def model_settings(model: ModelConfig) -> Row:
+    """The fields of the model's configuration that decide what is sampled."""
+    names = ("model_name_or_path", "model_revision", "dtype", "attn_implementation", "load_in_4bit", "load_in_8bit",
+             "bnb_4bit_quant_type", "use_bnb_nested_quant")  # fmt: skip
+    return {name: getattr(model, name, None) for name in names}
+
+
+def run_rejection(
+    options: RejectionOptions, limits: Limits, model: ModelConfig, prepared: PreparedRejection
+) -> dict[str, Any] | None:
+    """Samples, judges, selects and reports; returns the summary (None in processes that only helped to sample).
+
+    Raises:
+        EngineError, JudgeError, ShardError: one sentence; what was finished is kept, and a later start goes on there.
+    """
+    done = finished(options)  # type: ignore[arg-type]
+    if done is not None:
+        return done
+    folder, state = Path(options.output_dir), options.distributed_state
+    if state.is_main_process:
+        for left_over in folder.glob(".*.tmp"):
+            left_over.unlink(missing_ok=True)
+    sizes = {name: len(rows) for name, rows in prepared.problems.items()}
+    units = cut(sizes, options.unit_prompts, options.seed)
+    drawing = {
+        name: prepared.settings[name]
+        for name in ("temperature", "top_p", "max_new_tokens", "sampling_batch_size", "engine", "endpoint_extra", "dtype",
+                     "load_in_4bit", "load_in_8bit")
+    }  # fmt: skip
+    counts = {name: pool.draws for name, pool in prepared.pools.items()}
+    samples = Shards(
+        folder / "samples", units, digest_of(STAGE, prepared.problems, counts, drawing, prepared.model_hash)
+    )
+    judging = {name: prepared.settings[name] for name in ("judge_model", "answer_sources")}
+    filters = {name: pool.filters for name, pool in prepared.pools.items()}
+    judged = Shards(folder / "judged", units, digest_of(samples.digest, judging, filters, asdict(limits)))
+    if state.is_main_process:
+        for shards in (samples, judged):
+            shards.open()
+            shards.missing()  # sets aside what is damaged, before anybody looks
+    state.wait_for_everyone()
+
+    mine = {unit.number for unit in units[state.process_index :: state.num_processes]}
+    draw_all(samples, [unit for unit in samples.missing() if unit.number in mine], options, model, prepared)
+    for unit in tqdm(
+        [u for u in judged.missing() if u.number in mine], desc="judging", disable=options.disable_tqdm, leave=False
+    ):
+        began = time.time()
+        judged.write(unit, judge_unit(unit, samples.read(unit), options, limits, prepared), time.time() - began)
+    if not state.is_main_process:
+        return None
+    while not all(judged.path(unit).is_file() for unit in units):  # other processes have the rest; a launcher ends all
+        time.sleep(0.5)
+    return conclude(samples, judged, options, limits, prepared)
+
+
+# --- drawing and judging, unit by unit
+
+
+def draw_all(
+    samples: Shards, todo: list[Unit], options: RejectionOptions, model: ModelConfig, prepared: PreparedRejection
+) -> None:
+    """Draws the texts of the units that are still to be done, each written as soon as it is finished."""
+    total = sum((unit.last - unit.first) * prepared.pools[unit.pool].draws for unit in todo)
+    asked = [unit for unit in todo if not prepared.pools[unit.pool].answer_column]
+    with tqdm(total=total, desc="sampling", unit="text", disable=options.disable_tqdm, leave=False) as bar:
+        for unit in todo:
+            if prepared.pools[unit.pool].answer_column:
+                began, rows = time.time(), prepared.problems[unit.pool][unit.first : unit.last]
+                drawn = [[{"text": row["answer"], "tokens": None, "clipped": False, "refused": ""}] for row in rows]
+                samples.write(unit, placed(unit, drawn), time.time() - began)
+                bar.update(len(rows))
+        cluster = options.cluster()
+        draw = drawn_here if cluster is None else partial(drawn_on_cluster, cluster)
+        for unit, drawn, seconds in draw(asked, options, model, prepared, bar):
+            samples.write(unit, placed(unit, drawn), seconds)
+
+
+Drawn = Iterator[tuple[Unit, list[list[Row]], float]]  # a unit, its (P, K) draws, seconds
+
+
+def drawn_here(
+    units: list[Unit], options: RejectionOptions, model: ModelConfig, prepared: PreparedRejection, bar: tqdm
+) -> Drawn:
+    """One unit after the other, in this process."""
+    if not units:
+        return
+    engine = make_engine(options, model, prepared.model)
+    for unit in units:
+        began = time.time()
+        texts = engine.draw(*request(unit, prepared), bar.update)
+        yield unit, [[asdict(draw) for draw in draws] for draws in texts], time.time() - began
+
+
+def drawn_on_cluster(
+    cluster: Cluster,
+    units: list[Unit],
+    options: RejectionOptions,
+    model: ModelConfig,
+    prepared: PreparedRejection,
+    bar: tqdm,
+) -> Drawn:
+    """The units as the workers of a Ray cluster finish them. Every worker loads the model once."""
+    jobs = [request(unit, prepared) for unit in units]
+    if options.engine == "ray_vllm":
+        chat = any(not isinstance(prompt, str) for prompts, _, _ in jobs for prompt in prompts)
+        sampling = Sampling(
+            options.temperature, options.top_p, options.max_new_tokens, ends_of(prepared.model), chat, options._vllm
+        )
+        found = draw_with_vllm(cluster, jobs, sampling, prepared.model)
+    else:
+        found = scatter(cluster, jobs, partial(start_drawing, options, model, prepared.model))
+    for number, drawn, seconds in found:
+        bar.update(sum(map(len, drawn)))
+        yield units[number], drawn, seconds
+
+
+def start_drawing(options: RejectionOptions, model: ModelConfig, name: str) -> Work:
+    """In a worker: loads the model, and returns what draws the texts of a unit, with the unit's own seed."""
+    torch.set_num_threads(max(1, int(options.ray_cpus_per_worker)))
+    engine = make_engine(options, model, name)
+    return lambda job: [[asdict(draw) for draw in draws] for draws in engine.draw(*job)]
+
+
+def request(unit: Unit, prepared: PreparedRejection) -> tuple[list[Prompt], int, int]:
+    """What is drawn for a unit: prompts, samples of each, seed."""
+    rows = prepared.problems[unit.pool][unit.first : unit.last]
+    return [row["prompt"] for row in rows], prepared.pools[unit.pool].draws, unit.seed
+
+
+def placed(unit: Unit, drawn: list[list[Row]]) -> list[Row]:
+    """The rows of a unit's shard: every draw with its prompt's place in the pool and its index."""
+    return [
+        {"place": place, "index": index, **draw}
+        for place, draws in enumerate(drawn, start=unit.first)
+        for index, draw in enumerate(draws)
+    ]
+
+
+def make_engine(options: RejectionOptions, model: ModelConfig, name: str) -> Engine:
+    """The engine a recipe asks for; a model is loaded only when there is something to sample."""
+    if options.engine == "endpoint":
+        return options.server(name)
+    policy, tokenizer = load_policy(name, model, options.use_cpu)
+    return InProcess(
+        policy, tokenizer, options.temperature, options.top_p, options.max_new_tokens, options.sampling_batch_size
+    )
+
+
+def judge_unit(
+    unit: Unit, rows: list[Row], options: RejectionOptions, limits: Limits, prepared: PreparedRejection
+) -> list[Row]:
+    """For each drawn text which filter objects and why, and what the report needs to know about it.
+
+    Raises:
+        JudgeError: the judge cannot be asked.
+    """
+    pool, problems = prepared.pools[unit.pool], prepared.problems[unit.pool]
+    verdicts: dict[int, tuple[bool | None, str, str]] = {}
+    if "right" in pool.filters:
+        worth = [n for n, row in enumerate(rows) if row["text"].strip() and not row["refused"] and not row["clipped"]]
+        found = decide_right(
+            [rows[n]["text"] for n in worth], [problems[rows[n]["place"]]["question"] for n in worth],
+            [problems[rows[n]["place"]]["solution"] for n in worth], sources=options._sources,
+            prefilled_think=limits.prefilled_think, referee=options.referee(),
+        )  # fmt: skip
+        verdicts = dict(zip(worth, found, strict=True))
+    judged = []
+    for number, row in enumerate(rows):
+        problem = problems[row["place"]]
+        right, by, why = verdicts.get(number, (None, "", ""))
+        sample = {
+            "completion": row["text"], "language": problem["language"], "clipped": row["clipped"],
+            "refused": row["refused"], "right": right, "verdict": why,
+        }  # fmt: skip
+        objection = first_objection(sample, limits, pool.filters) or ("", "")
+        judged.append({
+            "place": row["place"], "index": row["index"], "filter": objection[0], "why": objection[1], "right": right,
+            "by": by, "answer": extract(row["text"], tuple(options._sources), limits.prefilled_think) if by else None,
+            "language": language_share(sample),
+            "layout": well_formed(row["text"], layout=limits.layout, prefilled_think=limits.prefilled_think),
+        })  # fmt: skip
+    return judged
+
+
+# --- selecting, over all units
+
+
+def candidates(samples: Shards, judged: Shards, prepared: PreparedRejection) -> Iterator[tuple[Unit, Row, Row, Row]]:
+    """Every drawn text with its unit, its problem and its verdict, in order."""
+    for (unit, drawn), (_, verdicts) in zip(samples.rows(), judged.rows(), strict=True):
+        for row, verdict in zip(drawn, verdicts, strict=True):
+            if (row["place"], row["index"]) != (verdict["place"], verdict["index"]):
+                raise ShardError(
+                    f"{judged.path(unit)} does not belong to {samples.path(unit)}; remove it and start again."
+                )
+            yield unit, prepared.problems[unit.pool][row["place"]], row, verdict
+
+
+def conclude(
+    samples: Shards, judged: Shards, options: RejectionOptions, limits: Limits, prepared: PreparedRejection
+) -> dict[str, Any]:
+    """Selects, writes kept.jsonl, the log of what was dropped, the report and, last, the summary."""
+    began, folder = time.time(), Path(options.output_dir)
+    funnel = Funnel(list(prepared.pools))
+    used = [name for name in FILTERS if any(name in pool.filters for pool in prepared.pools.values())]
+    passed: list[Row] = []
+    dropped: list[Row] = []
+    problems: dict[tuple[str, int], Problem] = {}
+    same: dict[tuple[str, int], set[str]] = {}
+    for unit, problem, row, verdict in candidates(samples, judged, prepared):
+        count = used.index(verdict["filter"]) if verdict["filter"] else len(used)
+        for step in [DRAWN, *used[:count]]:
+            funnel.count(step, unit.pool, 1)
+        same.setdefault((unit.pool, row["place"]), set()).add(row["text"])
+        add_sample(problems, unit, problem, row, verdict, "right" in prepared.pools[unit.pool].filters)
+        entry = record(unit, problem, row, verdict, limits, prepared)
+        if verdict["filter"]:
+            dropped.append(as_dropped(entry, verdict["filter"], verdict["why"]))
+        else:
+            passed.append(entry)
+    for name in used:
+        funnel.count(name, next(iter(prepared.pools)), 0)  # a step that lets nothing through is a row too
+    passed = select(passed, funnel, dropped, options, prepared)
+    pools = {name: [row for row in passed if row["provenance"]["pool"] == name] for name in prepared.pools}
+    chosen, shares = mix(pools, options._targets, options.mix_total, options.seed)
+    if options._targets:
+        for share in shares:
+            funnel.count("mix", share.pool, share.taken)
+    steps = [step for step in funnel.left if step not in (DRAWN, *FILTERS)]
+    for entry in chosen:
+        entry["provenance"]["filters"] = [*prepared.pools[entry["provenance"]["pool"]].filters, *steps]
+    write_lines(folder / KEPT, chosen)
+    write_lines(
+        folder / DROPPED, [{key: row[key] for key in ("id", "filter", "why", "provenance")} for row in dropped]
+    )
+
+    kept = {tuple(row["provenance"][key] for key in ("pool", "place", "index")) for row in chosen}
+    before, after = numbers(problems, kept, options)
+    texts, name = funnel.total(DRAWN), prepared.settings["model_name_or_path"] or prepared.model
+    notes = [
+        f"{len(chosen)} of {texts} samples of {name} kept, from {sum(map(len, prepared.problems.values()))} prompts.",
+        *(f"{n} prompts of the pool {pool} share their words with an evaluation set and were not sampled."
+          for pool, n in prepared.contaminated.items() if n),
+        *(f"Mix: {share}." for share in shares if options._targets),
+        *warnings_of(same, shares, chosen, options, prepared),
+    ]  # fmt: skip
+    summary = {
+        "stage": STAGE,
+        "seconds": round(samples.seconds() + judged.seconds() + time.time() - began, 1),
+        "before": before,
+        "after": after,
+        "samples": texts,
+        "kept": len(chosen),
+        "contaminated_prompts": prepared.contaminated,
+        "funnel": funnel.to_list(),
+        "mix": [asdict(share) for share in shares],
+    }
+    first = {row["filter"]: row for row in reversed(dropped)}
+    examples = {"Kept, for example": chosen[:3], "Dropped, one for each reason": list(reversed(first.values()))}
+    write_report(folder, f"{STAGE}: {name}", funnel, notes, examples, prepared.settings)
+    write_or_tell(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    print("\n".join([funnel.markdown(), *notes, f"Report: {folder / 'report.md'}"]), flush=True)
+    return summary
+
+
+def write_lines(path: Path, rows: list[Row]) -> None:
+    """JSON lines, whole or not at all."""
+    write_or_tell(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))

@@ -1,0 +1,240 @@
+"""Pools: the kinds of prompts a data set is made of, each with its own source, its own filters and its own number.
+
+A recipe's `general` is a list of pools beside the reasoning problems:
+
+    general:
+      - {name: writing, domain: writing, dataset_name: data/writing.jsonl, answer_column: answer, chain: drop}
+      - {name: facts, domain: factual, dataset_name: data/facts.jsonl, solution_column: answer, samples: 4}
+
+With `answer_column` the answers that are there are reused; without it the checkpoint writes `samples` of them. With
+`solution_column` they are verified like the reasoning ones.
+
+Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: writing, factual QA, self-cognition and translation reuse parts of
+        the SFT data of DeepSeek-V3; for some of them a chain is generated, for "hello" none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from trl_r1.data.columns import is_empty, load_rows, require_columns
+from trl_r1.data.filters import FILTERS, GENERAL_FILTERS, check_names
+from trl_r1.data.near_duplicates import Contamination
+from trl_r1.models.templates import find_template, render
+from trl_r1.rewards.language import prompt_language
+from trl_r1.stages.rejection_sampling.mix import DOMAINS
+from trl_r1.text.completions import reply
+
+
+CHAINS = {
+    "keep": "the reply as it is",
+    "drop": "the reply without its thought",
+    "auto": "without its thought for a greeting and the like, else as it is",
+}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Where prompts of one kind come from, and what becomes of them."""
+
+    name: str
+    dataset_name: str
+    domain: str = "reasoning"
+    dataset_config: str | None = None
+    dataset_split: str = "train"
+    question_column: str = "question"  # text, or a conversation
+    solution_column: str | None = None  # the gold answer; None: nobody can verify
+    language_column: str | None = None  # None: told from the question's script
+    answer_column: str | None = None  # reuse these answers (text, or a conversation whose last message it is)
+    template: str = "r1_zero"
+    samples: int = 1  # per prompt, where the checkpoint writes the answers
+    max_prompts: int | None = None
+    chain: str = "auto"
+    filters: tuple[str, ...] = ()  # () takes the usual ones of its kind
+
+    def __post_init__(self) -> None:
+        if self.domain not in DOMAINS:
+            raise ValueError(
+                f"The pool {self.name!r} has the domain {self.domain!r}; choose one of: {', '.join(DOMAINS)}."
+            )
+        if self.chain not in CHAINS:
+            raise ValueError(f"The pool {self.name!r} has chain={self.chain!r}; choose one of: {', '.join(CHAINS)}.")
+        if self.samples < 1 or (self.max_prompts is not None and self.max_prompts < 1):
+            raise ValueError(f"The pool {self.name!r} needs samples and max_prompts of at least 1.")
+        usual = tuple(FILTERS) if self.domain == "reasoning" else GENERAL_FILTERS
+        if self.domain == "translation":  # the answer is in another language than the question
+            usual = tuple(name for name in usual if name != "mixed_language")
+        if self.domain != "reasoning" and self.solution_column is not None and self.answer_column is None:
+            usual = (*usual, "right")
+        object.__setattr__(self, "filters", tuple(check_names(self.filters or usual)))
+        if "right" in self.filters and self.solution_column is None:
+            raise ValueError(f"The pool {self.name!r} has the filter 'right' and no solution_column to judge by.")
+        find_template(self.template)
+
+    @property
+    def draws(self) -> int:
+        """Texts per prompt."""
+        return 1 if self.answer_column else self.samples
+
+
+def read_list(given: Any, option: str) -> list[dict[str, Any]]:
+    """A list of mappings from YAML, or from JSON on the command line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except ValueError as error:
+            raise ValueError(f"{option}={given!r} is not JSON ({error}); give a list of mappings.") from error
+    if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
+        raise ValueError(f"{option} must be a list of mappings such as [{{dataset_name: ...}}], not {given!r}.")
+    return given
+
+
+def read_pools(given: Any, template: str) -> list[Pool]:
+    """The `general` entry of a recipe.
+
+    Args:
+        template: of pools that name none.
+
+    Raises:
+        ValueError: no list, an unknown key, a missing name or dataset, or two pools of one name.
+    """
+    known = {entry.name for entry in fields(Pool)}
+    pools: list[Pool] = []
+    for entry in read_list(given, "general"):
+        unknown = sorted(set(entry) - known)
+        if unknown:
+            raise ValueError(f"A pool has the unknown key {unknown[0]!r}; known are: {', '.join(sorted(known))}.")
+        if not entry.get("dataset_name"):
+            raise ValueError(f"The pool {entry!r} needs a dataset_name.")
+        filters = entry.get("filters") or ()
+        entry = {
+            "name": entry.get("domain") or entry["dataset_name"],
+            "domain": "writing",
+            "template": template,
+            **entry,
+        }
+        pools.append(Pool(**{**entry, "filters": (filters,) if isinstance(filters, str) else tuple(filters)}))
+    names = ["reasoning", *(pool.name for pool in pools)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"Two pools are called {twice[0]!r}; give them different names.")
+    return pools
+
+
+def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Row]:
+    """The prompts of a pool: rows with prompt, question, solution, language, domain, and answer where one is reused.
+
+    Of a question that is a conversation, see `exchange`.
+
+    Raises:
+        ValueError: the dataset or a column is not there, or a row is empty.
+    """
+    table = load_rows(pool.dataset_name, pool.dataset_split, pool.dataset_config, seed)
+    asked = {
+        "question": pool.question_column, "solution": pool.solution_column, "language": pool.language_column,
+        "answer": pool.answer_column,
+    }  # fmt: skip
+    require_columns(table, asked, f"The dataset of the pool {pool.name!r}")
+    template = find_template(pool.template)
+    rows: list[Row] = []
+    for number, row in enumerate(table):
+        if pool.max_prompts is not None and len(rows) >= pool.max_prompts:
+            break
+        question, answer = row[pool.question_column], row[pool.answer_column] if pool.answer_column else None
+        if isinstance(question, list):
+            question, answer = exchange(question, answer, isinstance(template, str))
+            if question is None:
+                continue
+        gold = row[pool.solution_column] if pool.solution_column else None
+        empty = next((c for c, v in (("question", question), ("answer", answer), ("solution", gold))
+                      if asked[c] and is_empty(v)), None)  # fmt: skip
+        if empty and not drop_empty:
+            raise ValueError(
+                f"Row {number} (counted from 0) of the pool {pool.name!r} has nothing in {asked[empty]!r}. Fill it in, or "
+                "set drop_empty to leave such rows out."
+            )
+        if empty:
+            continue
+        prompt, text = to_prompt(template, question)
+        language = row[pool.language_column] if pool.language_column else prompt_language(text)
+        rows.append({
+            "prompt": prompt, "question": text, "solution": None if gold is None else str(gold),
+            "language": language, "domain": pool.domain,
+            **({"answer": reply(answer)} if pool.answer_column else {}),
+        })  # fmt: skip
+    if not rows:
+        raise ValueError(f"The pool {pool.name!r} has no prompts; nothing can be sampled for it.")
+    return rows
+
+
+def exchange(messages: list[Row], answer: Any, text: bool) -> tuple[list[Row] | None, Any]:
+    """What is asked and what is answered in a conversation.
+
+    As a conversation, all up to the last assistant's message is asked, and that one is the answer. As text, which holds
+    one turn, the first user's message is asked and the next one answers; None for a conversation that begins otherwise.
+    ``answer`` is given back as it is where it is no conversation.
+    """
+    if text:
+        if not messages or messages[0].get("role") != "user":
+            return None, answer
+        return messages[:1], messages[1:2] if isinstance(answer, list) else answer
+    while messages and messages[-1].get("role") == "assistant":
+        messages = messages[:-1]
+    return messages, answer
+
+
+def to_prompt(template: Any, question: Any) -> tuple[Any, str]:
+    """The prompt, and the question as text."""
+    if not isinstance(question, list):
+        return render(template, str(question)), str(question)
+    text = reply([{**question[-1], "role": "assistant"}]) if question else ""
+    return (render(template, text), text) if isinstance(template, str) else (question, text)
+
+
+def contamination(entries: Sequence[Mapping[str, Any]], seed: int) -> Contamination:
+    """The 10-grams of the evaluation sets of a recipe's `decontaminate`.
+
+    Each entry: dataset_name, and where they differ from the usual dataset_config, dataset_split (test, else train),
+    question_column, solution_column (none: questions alone).
+
+    Raises:
+        ValueError: an unknown key, or a dataset or column that is not there.
+    """
+    known = {"dataset_name", "dataset_config", "dataset_split", "question_column", "solution_column"}
+    found = Contamination()
+    for entry in entries:
+        unknown = sorted(set(entry) - known)
+        if unknown or not entry.get("dataset_name"):
+            said = f"has the unknown key {unknown[0]!r}" if unknown else "has no dataset_name"
+            raise ValueError(f"The decontaminate entry {dict(entry)!r} {said}; known are: {', '.join(sorted(known))}.")
+        name = entry["dataset_name"]
+        table = load_evaluation_rows(name, entry.get("dataset_split"), entry.get("dataset_config"), seed)
+        question, solution = entry.get("question_column", "question"), entry.get("solution_column")
+        require_columns(table, {"question": question, "solution": solution}, f"The evaluation set {name!r}")
+        found.add(str(text) for text in table[question])
+        if solution is not None:
+            found.add((str(text) for text in table[solution]), whole_if_short=False)
+    return found
+
+
+def load_evaluation_rows(name: str, split: str | None, config: str | None, seed: int) -> Any:
+    """The rows of an evaluation set: of the named split, else of `test`, else of `train` (a single file is that).
+
+    Raises:
+        ValueError: there is no such dataset or split.
+    """
+    try:
+        return load_rows(name, split or "test", config, seed)
+    except ValueError as error:
+        if split is not None or "has no split" not in str(error):
+            raise
+    return load_rows(name, "train", config, seed)

@@ -1,0 +1,184 @@
+"""Selection: what of the judged samples becomes training data, as lines with their provenance; and what it is worth.
+
+record     a sample as a line of kept.jsonl
+select     the steps that look across samples: decontamination, near-duplicates, cap per prompt
+numbers    the numbers of an evaluation, for what was drawn and for what was kept
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trl_r1.data.filters import NOT_BY_RULE, Limits
+from trl_r1.data.near_duplicates import near_duplicates, over_cap
+from trl_r1.data.review import sample_id
+from trl_r1.evaluation.benchmark import Evaluation, Problem, plain
+from trl_r1.evaluation.metrics import consensus
+from trl_r1.rewards.accuracy import same_answer
+from trl_r1.stages.rejection_sampling.funnel import Funnel
+from trl_r1.stages.rejection_sampling.mix import Share, is_simple, no_chain
+from trl_r1.stages.rejection_sampling.options import RejectionOptions
+from trl_r1.storage.shards import Unit, digest_of
+
+
+if TYPE_CHECKING:
+    from trl_r1.stages.rejection_sampling.make import PreparedRejection
+
+logger = logging.getLogger(__name__)
+
+STAGE = "rejection_sampling"
+Row = dict[str, Any]
+
+
+def record(unit: Unit, problem: Row, row: Row, verdict: Row, limits: Limits, prepared: PreparedRejection) -> Row:
+    """A sample as a line of kept.jsonl (see docs/rejection_sampling.md)."""
+    pool = prepared.pools[unit.pool]
+    model = prepared.settings["model_name_or_path"] or prepared.model
+    chainless = pool.chain == "drop" or (pool.chain == "auto" and is_simple(problem["question"]))
+    completion = no_chain(row["text"], limits.layout) if chainless else row["text"]
+    return {
+        "id": sample_id(problem["prompt"], completion), "prompt": problem["prompt"], "completion": completion,
+        "question": problem["question"], "solution": problem["solution"], "language": problem["language"],
+        "domain": problem["domain"],
+        "score": {
+            "right": verdict["right"], "by": verdict["by"] or None, "language": verdict["language"],
+            "tokens": row["tokens"],
+        },
+        "provenance": {
+            "stage": STAGE, "model": pool.dataset_name if pool.answer_column else model,
+            "model_hash": None if pool.answer_column else prepared.model_hash,
+            "prompt_hash": digest_of(problem["prompt"])[:16], "seed": unit.seed, "index": row["index"],
+            "pool": unit.pool, "place": row["place"], "unit": unit.number, "filters": [],
+        },
+    }  # fmt: skip
+
+
+def as_dropped(entry: Row, name: str, why: str) -> Row:
+    """A sample that goes, with the reason."""
+    return {**entry, "filter": name, "why": why}
+
+
+def select(
+    passed: list[Row], funnel: Funnel, dropped: list[Row], options: RejectionOptions, prepared: PreparedRejection
+) -> list[Row]:
+    """The steps that look across samples: duplicates, decontamination, near-duplicates, the cap per prompt."""
+
+    def leave(name: str, reasons: Mapping[int, str]) -> None:
+        nonlocal passed
+        dropped.extend(as_dropped(passed[i], name, why) for i, why in sorted(reasons.items()))
+        passed = [row for i, row in enumerate(passed) if i not in reasons]
+        for pool in prepared.pools:
+            funnel.count(name, pool, sum(row["provenance"]["pool"] == pool for row in passed))
+
+    twice: dict[int, str] = {}
+    seen: set[str] = set()
+    for i, row in enumerate(passed):
+        if row["id"] in seen:
+            twice[i] = "the same as an earlier one"
+        seen.add(row["id"])
+    leave("duplicates", twice)
+    if options._evaluation_sets:
+        grams = ((i, prepared.known.shared(row["completion"])) for i, row in enumerate(passed))
+        leave("decontamination", {i: f"shares with an evaluation set: {gram}" for i, gram in grams if gram})
+    if options.near_duplicate_similarity:
+        texts = [f"{row['question']}\n{row['completion']}" for row in passed]
+        alike = near_duplicates(texts, options.near_duplicate_similarity)
+        leave("near_duplicates", {i: f"{s:.0%} like {passed[other]['id']}" for i, (other, s) in alike.items()})
+    if options.per_prompt is not None:
+        beyond = over_cap([row["provenance"]["prompt_hash"] for row in passed], options.per_prompt)
+        leave("per_prompt", dict.fromkeys(beyond, f"its prompt has {options.per_prompt} already"))
+    return passed
+
+
+UNREADABLE = tuple(f"{NOT_BY_RULE}: {outcome}" for outcome in ("unreadable gold", "no gold"))
+
+
+def add_sample(
+    problems: dict[tuple[str, int], Problem], unit: Unit, problem: Row, row: Row, verdict: Row, asked: bool
+) -> None:
+    """Notes a sample of a problem with a gold answer, for `numbers`.
+
+    Args:
+        asked: whether anybody was asked if it is right (the filter `right`). Where nobody was, or nobody can read the gold
+            answer, the problem is not judged, and has no part in pass@1 and the others.
+    """
+    if problem["solution"] is None:
+        return
+    entry = problems.setdefault(
+        (unit.pool, row["place"]),
+        Problem(problem["prompt"], problem["solution"], problem["language"], [], [], [], judged=asked),
+    )
+    if verdict["filter"] == "right" and verdict["why"].startswith(UNREADABLE):
+        entry.judged = False
+    entry.texts.append(row["text"])
+    entry.lengths.append(row["tokens"] or 0)
+    entry.clipped.append(row["clipped"])
+    entry.answers.append(verdict["answer"])
+    entry.verdicts.append(verdict["right"] is True)
+    entry.well_formed.append(float(verdict["layout"]))
+    entry.consistency.append(verdict["language"])
+
+
+def numbers(
+    problems: Mapping[tuple[str, int], Problem], kept: set[tuple[str, int, int]], options: RejectionOptions
+) -> tuple[Row | None, Row | None]:
+    """The numbers of an evaluation for what was drawn and for what was kept, under the same names.
+
+    Args:
+        problems: by pool and place, with every sample in the order of its index (`add_sample`).
+        kept: pool, place and index of the samples that were kept. Their cons@K is the majority of a problem's kept ones.
+    """
+    drawn, chosen = [], []
+    for (pool, place), problem in problems.items():
+        stays = [(pool, place, index) in kept for index in range(len(problem.texts))]
+        drawn.append(problem)
+        if any(stays):
+            columns = ("texts", "lengths", "clipped", "answers", "verdicts", "well_formed", "consistency")
+            picked: dict[str, Any] = {
+                name: [value for value, stay in zip(getattr(problem, name), stays, strict=True) if stay]
+                for name in columns
+            }
+            chosen.append(Problem(problem.prompt, problem.solution, problem.language, judged=problem.judged, **picked))
+    how = {"temperature": options.temperature, "top_p": options.top_p, "max_new_tokens": options.max_new_tokens}
+    tables = []
+    for group in (drawn, chosen):
+        for problem in (problem for problem in group if problem.judged):
+            problem.consensus = consensus(problem.answers, problem.verdicts, same_answer)
+        tables.append(Evaluation(group, how) if group else None)
+    before = tables[0].to_dict() if tables[0] else None
+    after = tables[1].to_dict() if tables[1] else None
+    if before and after and tables[0] and tables[1]:
+        for name in ("cons@K", "pass@K"):  # under the names they had before: fewer samples are kept than were drawn
+            old, new = tables[1].key(name), tables[0].key(name)
+            after[new], after["interval"][new] = plain(tables[1][name]), after["interval"][old]
+            if old not in (new, "pass@1"):
+                del after[old], after["interval"][old]
+    return before, after
+
+
+def warnings_of(
+    same: Mapping[tuple[str, int], set[str]],
+    shares: list[Share],
+    chosen: list[Row],
+    options: RejectionOptions,
+    prepared: PreparedRejection,
+) -> list[str]:
+    """What a user should know before training on this; said on the screen too."""
+    found = []
+    if not chosen:
+        found.append("Nothing was kept: the table says which step dropped it all.")
+    for share in shares:
+        if share.short:
+            found.append(f"The pool {share.pool} is {share.short} samples short of what the mix wants.")
+    for name, pool in prepared.pools.items():
+        texts = [len(group) for (of, _), group in same.items() if of == name]
+        if pool.draws > 1 and options.temperature > 0 and len(texts) >= 8 and max(texts) == 1:
+            found.append(
+                f"All {pool.draws} samples of every prompt of the pool {name} are the same text: whoever samples decodes "
+                "greedily (`transformers serve` does when the model's generation_config has no do_sample: true)."
+            )
+    for line in found:
+        logger.warning(line)
+    return found
