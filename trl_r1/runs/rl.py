@@ -1,0 +1,207 @@
+"""The act behind the reinforcement-learning stages: `run_rl` takes parsed options from a checked folder to a report.
+
+Order of events: everything that can be wrong is checked first and told in one sentence (`prepare`), then the model is
+evaluated, trained (resuming where a killed run stopped), saved, evaluated again, and the report is written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback, ProgressCallback, set_seed
+from trl import ModelConfig, get_quantization_config
+
+from trl_r1.storage import manifest
+from trl_r1.storage.checkpoints import (train)
+from trl_r1.grpo.config import (R1GRPOConfig)
+from trl_r1.grpo.curriculum import (levels_of)
+from trl_r1.data.columns import load_rows, to_prompts
+from trl_r1.evaluation.metrics_log import MetricsLog
+from trl_r1.evaluation.report import write_report
+from trl_r1.storage.files import (replace_file)
+from trl_r1.runs.heldout import (Probe, ProgressLine, evaluation, evaluation_problems)
+from trl_r1.models.options import (adapter_config, check_gates)
+from trl_r1.monitor import Limits, Monitor
+from trl_r1.monitor.record import read_alarms, sentence
+from trl_r1.runs.options import (RLOptions)
+from trl_r1.rewards.catalogue import load_rewards
+from trl_r1.compat.sharding import (shards_the_model)
+from trl_r1.runs.folder import (SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries)
+from trl_r1.grpo.trainer import (R1GRPOTrainer)
+
+
+__all__ = ["Hooks", "PreparedRun", "prepare", "quiet_libraries", "run_rl"]
+
+
+@dataclass
+class PreparedRun:
+    """What `prepare` found in order: nothing here has trained yet."""
+
+    model: str
+    train_rows: Dataset
+    evaluation_rows: Dataset | None
+    reward_functions: list[Any]
+    resume: str | None
+    lock: Any  # held while the run lives, by the main process
+
+
+class Hooks:
+    """What a stage adds to the act: called by every process, doing nothing unless a stage says otherwise."""
+
+    def begin(self, trainer: R1GRPOTrainer) -> None:
+        """The model is as it was given; callbacks may be added."""
+
+    def end(self, trainer: R1GRPOTrainer) -> tuple[list[str], dict[str, Any]]:
+        """The model is trained: sentences for the report, entries for the summary."""
+        return [], {}
+
+
+def prepare(
+    stage: str,
+    options: RLOptions,
+    config: R1GRPOConfig,
+    model: ModelConfig,
+    make_rows: Callable[[], Dataset] | None = None,
+) -> PreparedRun:
+    """Checks everything a user can get wrong, in the order of cost.
+
+    Args:
+        make_rows: the training rows of a stage that makes its own; None takes those of `dataset_name`.
+
+    Raises:
+        ValueError: one sentence: what was given, what was expected, what to do. Nothing was written by then, except
+            `run.json` if the folder was free.
+    """
+    if not model.model_name_or_path:
+        raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
+    rewards, weights = load_rewards(options.reward_list)
+    if config.reward_weights is not None and len(config.reward_weights) != len(rewards):
+        raise ValueError(
+            f"reward_weights has {len(config.reward_weights)} entries for {len(rewards)} rewards. Give the weights inside "
+            "`rewards` instead."
+        )
+    config.reward_weights = config.reward_weights or weights
+    train_rows = _training_problems(options, config.seed) if make_rows is None else make_rows()
+    _check_sharding(config)
+    if config.curriculum != "none":
+        levels_of(train_rows, config.curriculum_column)  # or one sentence that says what is missing
+    evaluation_rows = evaluation_problems(options, config.seed)
+    folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
+    path = find_model(model.model_name_or_path, config, model.model_revision)
+    check_gates(model, path, options, config)
+    folder.take()
+    return PreparedRun(path, train_rows, evaluation_rows, rewards, folder.resume, folder.lock)
+
+
+def _check_sharding(config: R1GRPOConfig) -> None:
+    """One sentence before any model is loaded where FSDP or ZeRO-3 was asked for with an option that cannot work there."""
+    if not shards_the_model():
+        return
+    if config.reference_every is not None:
+        raise ValueError(
+            f"reference_every={config.reference_every} needs the whole policy in every process, which FSDP and DeepSpeed "
+            "ZeRO-3 do not keep. Set it to null, or use DDP (docs/scale.md)."
+        )
+    if config.verified_paths > 0:
+        raise ValueError(
+            f"verified_paths={config.verified_paths} needs the probabilities of the fast rollout, which FSDP and DeepSpeed "
+            "ZeRO-3 leave to TRL. Set it to 0, or use DDP (docs/scale.md)."
+        )
+
+
+def _training_problems(options: RLOptions, seed: int) -> Dataset:
+    rows = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, seed)
+    columns = options.question_column, options.solution_column
+    return to_prompts(rows, *columns, options.template, options.language_column, options.drop_empty)
+
+
+def run_rl(
+    stage: str,
+    options: RLOptions,
+    config: R1GRPOConfig,
+    model: ModelConfig,
+    prepared: PreparedRun,
+    hooks: Hooks | None = None,
+) -> dict[str, Any]:
+    """Evaluates, trains, saves, evaluates and reports; returns the summary it also writes to `summary.json`.
+
+    Leaves in `output_dir`: run.json, checkpoints, metrics.jsonl, monitor.html, the model, evaluation_before.json,
+    evaluation_after.json, report.md with its pictures, summary.json.
+    """
+    done = finished(config)
+    if done is not None:
+        return done
+    folder = Path(config.output_dir)
+    main = config.distributed_state.is_main_process
+    started = time.time()
+    config.model_init_kwargs = model_options(model, config.model_init_kwargs)
+    log = MetricsLog(folder)
+    set_seed(config.seed)  # of an adapter's first weights; TRL does so itself, but 1.12 does not
+    trainer = R1GRPOTrainer(
+        model=prepared.model,
+        reward_funcs=prepared.reward_functions,
+        args=config,
+        train_dataset=prepared.train_rows,
+        quantization_config=get_quantization_config(model),
+        peft_config=adapter_config(model),
+        callbacks=[log],
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    if not config.disable_tqdm:
+        trainer.add_callback(ProgressLine())
+    rows = prepared.evaluation_rows
+    trainer.add_callback(monitor(trainer, options))
+    before = evaluation(trainer, rows, options, config, folder / "evaluation_before.json", "before")
+    hooks = hooks or Hooks()
+    hooks.begin(trainer)
+    if rows is not None and options.probe_every > 0:
+        trainer.add_callback(Probe(trainer, rows.select(range(min(len(rows), options.probe_problems))), options))
+
+    with elapsed(folder / "seconds.json", main) as seconds:
+        train(trainer, prepared.resume)
+    trainer.save_model(config.output_dir)
+    after = evaluation(trainer, rows, options, config, folder / "evaluation_after.json", "after")
+    notes, more = hooks.end(trainer)
+
+    summary = {
+        "stage": stage,
+        "steps": trainer.state.global_step,
+        "training_seconds": round(seconds[0], 1),
+        "seconds": round(time.time() - started, 1),
+        "before": before.to_dict() if before else None,
+        "after": after.to_dict() if after else None,
+        **more,
+    }
+    if main:
+        settings = manifest.settings_of(options, model, config)
+        title = f"{stage}: {model.model_name_or_path}"
+        write_report(folder, title, settings, before, after, notes=[*_notes(trainer, prepared), *notes])
+        replace_file(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
+    config.distributed_state.wait_for_everyone()
+    return summary
+
+
+def monitor(trainer: R1GRPOTrainer, options: RLOptions) -> Monitor:
+    """The monitor of a run: it measures drift where no reference model does (beta 0), and knows how much a held-out probe
+    varies by chance."""
+    chance = 2 * math.sqrt(
+        2 * 0.25 / max(1, options.probe_problems * options.probe_samples)
+    )  # two errors of a difference
+    limits = Limits(fall=max(Limits().fall, chance))
+    return Monitor(trainer, limits=limits, drift_every=0 if trainer.beta else options.drift_every)
+
+
+def _notes(trainer: R1GRPOTrainer, prepared: PreparedRun) -> list[str]:
+    notes = [f"{len(prepared.train_rows)} training problems, {trainer.accelerator.num_processes} process(es)."]
+    notes += [f"**{sentence(row)}**" for row in read_alarms(Path(trainer.args.output_dir))]
+    if prepared.resume:
+        notes.append(f"Resumed from {prepared.resume}.")
+    return notes

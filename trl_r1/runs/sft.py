@@ -1,0 +1,252 @@
+"""The act behind the supervised stages: `run_sft` takes parsed options from a checked folder to a report.
+
+Order of events, as in `runs.run_rl`: everything that can be wrong is checked first and told in one sentence
+(`prepare`), then the model is evaluated, tuned by TRL's `SFTTrainer` (resuming where a killed run stopped), saved,
+evaluated again, and the report is written.
+
+R1's settings are the recipe's: 2 to 3 epochs, a cosine from the peak down to a tenth of it
+(`lr_scheduler_type: cosine_with_min_lr`, `lr_scheduler_kwargs: {min_lr_rate: 0.1}`), loss on the completion alone.
+Source  DeepSeek-R1, arXiv:2501.12948v2, supplement B.4.2 (cold start and 800k SFT) and B.4.3 (distillation).
+
+Product    full fine-tuning: a whole model in `output_dir`. LoRA and QLoRA: the adapter, in `output_dir`; a later stage
+           that is given this folder merges it into `output_dir/merged` (`trl_r1.models.adapters`), `merge_adapter` does so
+           at once.
+Resuming   a checkpoint holds weights, optimizer, schedule and random states, and the order of the rows depends on the
+           seed alone, so a killed run goes on along the same trajectory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
+
+from trl_r1.storage import manifest
+from trl_r1.models.adapters import (SameTypes, is_adapter, merged)
+from trl_r1.storage.checkpoints import (train)
+from trl_r1.data.columns import load_rows
+from trl_r1.data.imitation import fitting, to_imitate
+from trl_r1.evaluation.metrics_log import MetricsLog
+from trl_r1.evaluation.report import write_report
+from trl_r1.storage.files import (replace_file)
+from trl_r1.runs.heldout import (ProgressLine, evaluation, evaluation_problems)
+from trl_r1.models.options import (adapter_config, check_gates)
+from trl_r1.runs.options import (SFTOptions)
+from trl_r1.rewards.catalogue import load_rewards
+from trl_r1.runs.folder import (SUMMARY, RunFolder, elapsed, find_model, finished, model_options)
+
+
+SHOWN = {"loss": "loss", "mean_token_accuracy": "token accuracy", "learning_rate": "lr"}
+
+
+class R1SFTTrainer(SameTypes, SFTTrainer):
+    """TRL's `SFTTrainer` that resumes onto the same trajectory with QLoRA too."""
+
+
+@dataclass
+class PreparedTuning:
+    """What `prepare` found in order: nothing here has trained yet."""
+
+    model: str
+    tokenizer: PreTrainedTokenizerBase
+    train_rows: Dataset | None  # None for a stage that makes its rows itself, until it has
+    evaluation_rows: Dataset | None
+    graders: list[Any]  # rewards whose options say how an evaluation reads answers
+    folder: RunFolder
+
+
+def prepare(
+    stage: str, options: SFTOptions, config: SFTConfig, model: ModelConfig, *, rows_come_later: bool = False
+) -> PreparedTuning:
+    """Checks everything a user can get wrong, in the order of cost.
+
+    Args:
+        rows_come_later: the stage makes its training rows after this (`training_rows` takes them). It also takes the
+            folder then, when the rest of its own settings is in order.
+
+    Raises:
+        ValueError: one sentence: what was given, what was expected, what to do. Nothing was written by then, except
+            `run.json` if the folder was free.
+    """
+    if not model.model_name_or_path:
+        raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
+    check_settings(config)
+    graders, _ = load_rewards(options.reward_list)
+    raw = None
+    if not rows_come_later:
+        raw = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, config.seed)
+        raw = imitated(raw, options, options.dataset_name)
+    evaluation_rows = evaluation_problems(options, config.seed)
+    folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
+    path = find_model(model.model_name_or_path, config, model.model_revision)
+    check_gates(model, path, options, config)
+    tokenizer = load_tokenizer(path, model, config)
+    rows = None if raw is None else fit(raw, options, config, tokenizer, options.dataset_name)
+    if not rows_come_later:
+        folder.take()
+    return PreparedTuning(path, tokenizer, rows, evaluation_rows, graders, folder)
+
+
+def check_settings(config: SFTConfig) -> None:
+    """Settings that TRL or transformers would trip over later, or take in silence.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if config.packing and config.max_length is None:
+        raise ValueError(
+            "packing needs max_length, the number of tokens a packed row holds; set it, or packing: false."
+        )
+    kind = str(getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type))
+    given = config.lr_scheduler_kwargs or {}
+    if kind == "cosine_with_min_lr" and not {"min_lr", "min_lr_rate"} & set(given):
+        raise ValueError(
+            "lr_scheduler_type cosine_with_min_lr needs to know where to end: set lr_scheduler_kwargs to "
+            "{min_lr_rate: 0.1} (the paper's tenth of the peak) or to {min_lr: ...}."
+        )
+    if "min_lr_rate" in given and not 0 <= given["min_lr_rate"] <= 1:
+        raise ValueError(f"min_lr_rate={given['min_lr_rate']} is a share of the peak, in [0, 1]; the paper's is 0.1.")
+    if config.completion_only_loss is False:
+        raise ValueError(
+            "completion_only_loss: false would train on the prompts too; these stages imitate completions. Leave it out."
+        )
+
+
+def load_tokenizer(path: str, model: ModelConfig, config: SFTConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer.
+
+    Raises:
+        ValueError: it has none, or one without an end token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=model.model_revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"The tokenizer of {model.model_name_or_path!r} cannot be loaded ({first}).") from error
+    if tokenizer.eos_token is None:
+        raise ValueError(
+            f"The tokenizer of {model.model_name_or_path!r} has no end-of-text token, so no reply would learn to end."
+        )
+    return tokenizer
+
+
+def imitated(rows: Dataset, options: SFTOptions, name: str) -> Dataset:
+    """Rows of a dataset as prompts and completions, by the options' columns."""
+    return to_imitate(
+        rows,
+        options.prompt_column,
+        options.completion_column,
+        options.messages_column,
+        options.question_column,
+        options.template,
+        options.drop_empty,
+        repr(name),
+    )
+
+
+def fit(
+    rows: Dataset, options: SFTOptions, config: SFTConfig, tokenizer: PreTrainedTokenizerBase, name: str
+) -> Dataset:
+    """The rows that `max_length` allows."""
+    if config.max_length is None or options.overlong == "cut":
+        return rows
+    return fitting(rows, tokenizer, config.max_length, repr(name))
+
+
+def training_rows(
+    rows: Dataset, options: SFTOptions, config: SFTConfig, prepared: PreparedTuning, name: str
+) -> Dataset:
+    """Rows that a stage made itself, as `run_sft` takes them.
+
+    Raises:
+        ValueError: there are none, or none that `max_length` allows.
+    """
+    return fit(imitated(rows, options, name), options, config, prepared.tokenizer, name)
+
+
+def run_sft(
+    stage: str,
+    options: SFTOptions,
+    config: SFTConfig,
+    model: ModelConfig,
+    prepared: PreparedTuning,
+    notes: list[str] | None = None,
+    more: dict[str, Any] | None = None,
+    earlier_seconds: float = 0.0,
+) -> dict[str, Any]:
+    """Evaluates, tunes, saves, evaluates and reports; returns the summary it also writes to `summary.json`.
+
+    Leaves in `output_dir`: run.json, checkpoints, metrics.jsonl, the model or the adapter, evaluation_before.json,
+    evaluation_after.json, report.md with its pictures, summary.json.
+
+    Args:
+        notes: sentences for the top of the report.
+        more: entries for the summary.
+        earlier_seconds: of the stage's work before this act.
+    """
+    done = finished(config)
+    if done is not None:
+        return done
+    if prepared.train_rows is None:
+        raise ValueError(f"The stage {stage} has no training rows.")
+    folder = Path(config.output_dir)
+    main = config.distributed_state.is_main_process
+    started = time.time()
+    config.model_init_kwargs = model_options(model, config.model_init_kwargs)
+    set_seed(config.seed)  # of an adapter's first weights; TRL does so itself, but 1.12 does not
+    trainer = R1SFTTrainer(
+        model=prepared.model,
+        args=config,
+        train_dataset=prepared.train_rows,
+        processing_class=prepared.tokenizer,
+        quantization_config=get_quantization_config(model),
+        peft_config=adapter_config(model),
+        callbacks=[MetricsLog(folder)],
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    if not config.disable_tqdm:
+        trainer.add_callback(ProgressLine(SHOWN))
+    rows, judged = prepared.evaluation_rows, prepared.graders
+    before = evaluation(trainer, rows, options, config, folder / "evaluation_before.json", "before", judged)
+    with elapsed(folder / "seconds.json", main) as seconds:
+        train(trainer, prepared.folder.resume)
+    trainer.save_model(config.output_dir)
+    after = evaluation(trainer, rows, options, config, folder / "evaluation_after.json", "after", judged)
+    if main and options.merge_adapter and is_adapter(folder):
+        merged(folder)
+
+    summary = {
+        "stage": stage,
+        "steps": trainer.state.global_step,
+        "rows": len(prepared.train_rows),
+        "training_seconds": round(seconds[0], 1),
+        "seconds": round(earlier_seconds + time.time() - started, 1),
+        "before": before.to_dict() if before else None,
+        "after": after.to_dict() if after else None,
+        **(more or {}),
+    }
+    if main:
+        settings = manifest.settings_of(options, model, config)
+        told = [*_notes(trainer, prepared, config), *(notes or [])]
+        write_report(folder, f"{stage}: {model.model_name_or_path}", settings, before, after, notes=told)
+        replace_file(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
+    config.distributed_state.wait_for_everyone()
+    return summary
+
+
+def _notes(trainer: SFTTrainer, prepared: PreparedTuning, config: SFTConfig) -> list[str]:
+    rows, packed = len(prepared.train_rows or ()), len(trainer.train_dataset)
+    told = f" packed into {packed} of {config.max_length} tokens" if config.packing else ""
+    notes = [f"{rows} rows to imitate{told}, {trainer.accelerator.num_processes} process(es)."]
+    if prepared.folder.resume:
+        notes.append(f"Resumed from {prepared.folder.resume}.")
+    return notes
