@@ -224,6 +224,45 @@ def test_the_gradient_of_lora_is_that_of_padded_batches(tiny, tmp_path):
     assert fast._packs is scores_labels()
 
 
+def lora(dropout):
+    from peft import LoraConfig
+
+    return {"peft_config": LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=dropout)}
+
+
+@pytest.mark.skipif(not scores_labels(), reason="this TRL scores no given labels, so nothing is packed")
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_resumed_run_with_dropout_packs_and_trains_like_the_uninterrupted_one(agrees, ours, tmp_path, monkeypatch):
+    """A fresh adapter is silent, so dropout shows in no log-probability; one out of a checkpoint is not."""
+    if not agrees:  # a model that packing does not fit: nor may its first rows be dealt out as if it did
+        monkeypatch.setattr("trl_r1.grpo.fast_trainer.TOLERANCE", {torch.float32: -1.0})
+    options = {
+        "batching": "fast", "learning_rate": 2e-2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4,
+        "max_steps": 3, "loss_type": "dapo", "save_strategy": "steps",
+    }  # fmt: skip
+    whole = ours(lora(0.05), folder="whole", save_steps=1, **options)
+    again = ours(lora(0.05), folder="again", resume=str(tmp_path / "whole" / "checkpoint-1"), **options)
+    for name in ("losses", "grad_norms"):
+        assert again[name] == whole[name][1:], name
+    assert again["weights"].keys() == whole["weights"].keys()
+    for name, weights in whole["weights"].items():
+        assert torch.equal(again["weights"][name], weights), name
+    assert whole["trainer"]._packs is again["trainer"]._packs is agrees
+
+
+@pytest.mark.skipif(not scores_labels(), reason="this TRL scores no given labels, so nothing is packed")
+def test_trying_out_packing_draws_no_random_number_and_leaves_every_module_as_it_was(ours, tiny):
+    trainer = ours(lora(0.5), batching="fast", max_steps=1)["trainer"]
+    model = trainer.model.train()
+    model.base_model.model.lm_head.eval()
+    modes = [module.training for module in model.modules()]
+    ids = torch.randint(40, 200, (2, 12), generator=torch.Generator().manual_seed(0))
+    state = torch.get_rng_state()
+    assert trainer._packing_agrees(model, ids, torch.ones_like(ids), 6)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == modes
+
+
 MIXED = {
     "head_dim": 8,
     "num_hidden_layers": 3,

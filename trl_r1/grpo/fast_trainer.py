@@ -6,8 +6,10 @@ log-probabilities, with values wherever the loss looks.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -170,6 +172,12 @@ class FastGRPOTrainer(GRPOTrainer):
         return self._entropy_bonus_enabled or self._every_row_counts or self.top_entropy_quantile < 1.0
 
     def _deal_out(self, batches):
+        first = batches[0]
+        if self._packs is None and first.get("pixel_values") is None:  # before the first rows are dealt out: all alike
+            ids, mask = (
+                torch.cat([first[f"prompt_{kind}"], first[f"completion_{kind}"]], dim=1) for kind in ("ids", "mask")
+            )
+            self._packs = self._packing_agrees(self.model, ids, mask, first["completion_ids"].size(1))
         moves = torch.cat([self._moves_the_loss(batch) for batch in batches])
         return regrouped(batches, moves, together=self._packs is not False)
 
@@ -277,7 +285,7 @@ class FastGRPOTrainer(GRPOTrainer):
         columns that were predicted, and, of a packed row, the tokens that predict them."""
 
     def _packing_agrees(self, model, ids: Tensor, mask: Tensor, columns: int) -> bool:
-        """Tries packing on two short rows with one prompt, against the parent's padded forward pass."""
+        """Tries packing on two short rows with one prompt, against the parent's padded forward pass, without dropout."""
         bare = self.accelerator.unwrap_model(model)
         text, processed = bare.config.get_text_config(), self.tokens_processed
         prompt, reply = min(4, ids.size(1) - columns), min(6, columns)
@@ -290,7 +298,7 @@ class FastGRPOTrainer(GRPOTrainer):
         zeros = torch.zeros(2, reply, device=ids.device)
         windows: list[int | None] = []
         reason = None
-        with torch.no_grad(), recorded_windows(windows):
+        with torch.no_grad(), without_dropout(bare), recorded_windows(windows):
             plain, _, _ = super()._get_per_token_logps_and_entropies(bare, ids, mask, reply)
             try:
                 packed, _ = self._packed(bare, ids, mask, lengths, rows, zeros, None)
@@ -331,6 +339,22 @@ class FastGRPOTrainer(GRPOTrainer):
         finally:
             self._left_out, self._old, self._entropies, self._loss_is_computed = None, None, None, False
         return loss
+
+
+@contextlib.contextmanager
+def without_dropout(model: torch.nn.Module) -> Iterator[None]:
+    """Meanwhile the model computes as in evaluation, and no module draws a random number for dropout.
+
+    Linear layers keep their mode: they have no dropout, and those of bitsandbytes repack their 4-bit weights in evaluation.
+    """
+    modes = {module: module.training for module in model.modules() if not isinstance(module, torch.nn.Linear)}
+    try:
+        for module in modes:
+            module.training = False
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def loss_mask(batch: dict[str, Any]) -> Tensor:
