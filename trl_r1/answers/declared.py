@@ -64,7 +64,11 @@ def decide_as(kind: str, answer: str, gold: str, require_simplified: bool = True
     if base == "yes_no":
         return decide(answer, gold) if g.lower() in TRUTH else None
     if base == "clock":
-        return decide(answer, gold) if BASED.fullmatch(g) or COLON.fullmatch(g) else None
+        if not (BASED.fullmatch(g) or COLON.fullmatch(g)):
+            return None
+        return (
+            decide(answer, gold) if BASED.fullmatch(canonical(answer)) or COLON.fullmatch(canonical(answer)) else False
+        )
     if len(answer) > max(LONGEST_ANSWER, 2 * len(gold)):
         return False
     if base == "text":

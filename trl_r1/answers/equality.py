@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from trl_r1.answers.notation import FUNCTION_NAMES, LONGEST_ANSWER, NOUN, canonical, squeezed
+from trl_r1.answers.numerals import number_in_words
 from trl_r1.answers.quantities import known_unit, quantity, unit_name, units_agree
 
 
@@ -38,6 +39,7 @@ def plain_words(text: str) -> str | None:
 
 
 _OPENING, _CLOSING = "([{⦃", ")]}⦄"
+_BETWEEN_ITEMS = re.compile(r"\s+(?:and|or)\s+|\s*(?:和|以及|及|与|或者?)\s*")
 
 
 def parts(text: str) -> tuple[str, list[str]]:
@@ -61,7 +63,7 @@ def parts(text: str) -> tuple[str, list[str]]:
         return text[0] + text[-1], items
     cuts = [index for index, deep in commas if deep == 0]
     items = [text[i:j].strip(" ,;") for i, j in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    words = [re.split(r"\s+(?:and|or)\s+", item) for item in items]
+    words = [_BETWEEN_ITEMS.split(item) for item in items]
     if any(len(split) > 1 for split in words) and all(len(word) <= 40 for split in words for word in split):
         items = [re.sub(r"^(?:and|or)\s+", "", word) for split in words for word in split]
     else:
@@ -75,9 +77,9 @@ SYMBOL = re.compile(  # x, x_1, \theta, f(x), "the total", 总数
     r"|(?!(?:[A-Za-z]+\s){0,3}(?:not|no|never|neither)\b)[A-Za-z]{2,}(?:\s[A-Za-z]+){0,3}|(?!.*不)[\u4e00-\u9fff]{1,8}"
 )
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])\s*")
-OPERATION = re.compile(r"\\(?!infty|pi|text)[A-Za-z]+|[*^!+/(]|\d\s*-\s*[\d(]|[-]\s*-")
+OPERATION = re.compile(r"\\(?!infty|pi|text)[A-Za-z]+|[*^+/(]|!(?!=)|\d\s*-\s*[\d(]|[-]\s*-")
 _TWO_NUMBERS = re.compile(r"\d\s+\d")  # "5 7" is neither 57 nor 5
-UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|partial)(?![A-Za-z])|!|\\frac\s*\{\s*d")
+UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|partial)(?![A-Za-z])|!(?!=)|\\frac\s*\{\s*d")
 
 
 class Pending(NamedTuple):
@@ -125,7 +127,7 @@ def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
         _MEMBER.sub("", g, count=1) if _MEMBER.match(g) else g,
     )
     gold_sides = sides_of(g)
-    sides = sides_of(a) if "," not in a or len(gold_sides) > 1 else [a]
+    sides = sides_of(a) if len(gold_sides) > 1 or len(parts(a)[1]) == 1 else [a]
     if len(gold_sides) == 2 and SYMBOL.fullmatch(gold_sides[0]):
         if len(sides) == 2 and SYMBOL.fullmatch(sides[0]):
             if sides[0] != gold_sides[0]:
@@ -152,17 +154,29 @@ def _all(verdicts: Sequence[bool | Pending]) -> bool | Pending:
     return Pending(pairs) if pairs else True
 
 
+def _in_digits(text: str) -> str:
+    number = number_in_words(text)
+    return text if number is None else str(number)
+
+
 def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
     if a == g or squeezed(a) == squeezed(g):
         return True
     if not a:
         return False
 
+    a, g = _in_digits(a), _in_digits(g)
     gold_number = quantity(g)
     if gold_number is not None:
         number = quantity(a)
         if number is not None:
             return units_agree(number, gold_number)
+        terms = _ratio(a)
+        if terms and len(terms) == 2 and terms[1] and not gold_number.unit:
+            return Fraction(*terms) == gold_number.value
+        if symbol := _letter_unit(g):  # \frac{3}{7} m, and \frac{3m}{7}
+            if VARIABLE.findall(a) == [symbol]:
+                return Pending(((a, g),))
         if BASED.fullmatch(a) or COLON.fullmatch(a) or len(parts(a)[1]) > 1 or a.lower() in TRUTH:
             return False
         if _TWO_NUMBERS.search(a):
@@ -188,7 +202,13 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
         return bool(other) and _same_digits(based, other)  # type: ignore[arg-type]
     if colon:
         other = COLON.fullmatch(a)
-        return bool(other) and _same_clock(colon, other)  # type: ignore[arg-type]
+        if other is None and _ratio(g) is not None and len(parts(a)[1]) == 1:
+            quotient = quantity(a)
+            terms = _ratio(g) or []
+            if quotient is None or len(terms) != 2:
+                return Pending(((a, g),)) if quotient is None and plain_words(a) is None else False
+            return bool(terms[1]) and not quotient.unit and Fraction(*terms) == quotient.value
+        return bool(other) and (_same_clock(colon, other) or _same_ratio(colon, other))  # type: ignore[arg-type]
 
     words = plain_words(g)
     if words is not None and "," not in g:
@@ -201,8 +221,23 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
         return False
     if simplified and UNEVALUATED.search(a) and not UNEVALUATED.search(g):
         return False
-    units = [_unit_behind(text) for text in (a, g)]  # math-verify drops them
-    return False if None not in units and units[0] != units[1] else Pending(((a, g),))
+    units = [_unit_behind(text) for text in (a, g)]
+    if None not in units and units[0] != units[1]:
+        return False
+    bare = [_UNIT_BEHIND.sub("", text) if unit else text for text, unit in zip((a, g), units, strict=True)]
+    for text, rest in ((a, bare[1]), (g, bare[0])):
+        if (letter := _letter_unit(text)) and letter in VARIABLE.findall(rest):
+            return Pending(((a, g),))
+    return Pending(((bare[0], bare[1]),))
+
+
+_LETTER_BEHIND = re.compile(r"[\d}]\s*([A-Za-z])$", re.ASCII)
+
+
+def _letter_unit(text: str) -> str:
+    """The one letter behind a number, which may be a unit or an unknown; "" if there is none."""
+    found = _LETTER_BEHIND.search(text)
+    return found[1] if found else ""
 
 
 _UNIT_BEHIND = re.compile(r"\s((?:(?:square|sq|cubic|cu)\.?\s)?[^\W\d_]+(?:\^\{?[23]\}?)?)$")
@@ -251,3 +286,26 @@ def _same_clock(a: re.Match[str], b: re.Match[str]) -> bool:
     numbers = [[int(n) for n in m.group(1).replace(" ", "").split(":") if len(n) < 20] for m in (a, b)]
     halves = [(m.group(2) or "").lower().replace(".", "") for m in (a, b)]
     return numbers[0] == numbers[1] and (halves[0] == halves[1] or "" in halves)
+
+
+def _is_clock(text: str) -> bool:
+    """Whether a colon may part hours and minutes: 12:30, but not 3:4."""
+    return re.fullmatch(r"(?:[01]?\d|2[0-4])(?:\s*:\s*[0-5]\d)+\D*", text, re.ASCII) is not None
+
+
+def _ratio(text: str) -> list[int] | None:
+    """The terms of a ratio of whole numbers; None for a time of day and for anything else."""
+    found = COLON.fullmatch(text)
+    if found is None or found.group(2) or _is_clock(text) or len(text) > 200:
+        return None
+    return [int(term) for term in found.group(1).split(":")]
+
+
+def _same_ratio(a: re.Match[str], b: re.Match[str]) -> bool:
+    """3:4 is 6:8, unless both could be times."""
+    if a.group(2) or b.group(2) or (_is_clock(a.group()) and _is_clock(b.group())) or len(a.group() + b.group()) > 200:
+        return False
+    first, second = ([int(term) for term in match.group(1).split(":")] for match in (a, b))
+    if len(first) != len(second) or not any(first) or not any(second):
+        return False
+    return all(first[i] * second[j] == first[j] * second[i] for i in range(len(first)) for j in range(i))

@@ -58,7 +58,11 @@ def answer_type(answer: str) -> str:
             return "percent"
         if number.decimals is not None and "/" not in text:
             return "decimal"
-        return "fraction" if re.search(r"\d\s*/\s*-?\d", text) else "integer"
+        return (
+            "fraction"
+            if re.search(r"\d\s*/\s*-?\d|\\frac|[^\d]\d+\(", text) or number.value.denominator != 1
+            else "integer"
+        )
     if text.lower() in TRUTH:
         return "yes_no"
     if CHOICE_GOLD.fullmatch(text):

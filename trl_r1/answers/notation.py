@@ -41,8 +41,14 @@ _TRANSLATE: dict[int, str | None] = {ord(full): chr(ord(full) - 0xFEE0) for full
 _TRANSLATE |= {0x3000: " ", 0xA0: " ", 0x2009: " ", 0x202F: " ", 0x2212: "-", 0x2013: "-", 0x2010: "-", 0x2011: "-"}
 _TRANSLATE |= {ord("、"): ",", ord("。"): ".", ord("×"): r"\times ", ord("÷"): r"\div ", ord("·"): r"\cdot "}
 _TRANSLATE |= {ord("π"): r"\pi ", ord("∞"): r"\infty ", ord("≤"): r"\le ", ord("≥"): r"\ge ", ord("≠"): r"\ne "}
-_TRANSLATE |= {ord("°"): " degrees ", ord("²"): "^2", ord("³"): "^3", ord("√"): r"\sqrt ", ord("∪"): r"\cup "}
-_TRANSLATE |= {ord("±"): r"\pm ", ord("≈"): r"\approx ", ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4"}
+_TRANSLATE |= {ord("°"): " degrees ", ord("√"): r"\sqrt ", ord("∪"): r"\cup ", ord("∩"): r"\cap "}
+_TRANSLATE |= {ord("±"): r"\pm ", ord("∓"): r"\mp ", ord("≈"): r"\approx ", ord("⋅"): r"\cdot ", ord("∙"): r"\cdot "}
+_TRANSLATE |= {ord(sign): rf"\frac{{{over}}}{{{under}}}" for sign, over, under in zip(
+    "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)}  # fmt: skip
+_TRANSLATE |= {ord("∅"): r"\emptyset ", ord("ℝ"): r"\mathbb{R} ", ord("⁄"): "/", ord("∕"): "/", ord("∗"): "*"}
+_TRANSLATE |= {ord("′"): "'", ord("″"): "''", ord("’"): "'", ord("…"): "...", ord("∨"): r"\lor ", ord("∧"): r"\land "}
+_GREEK = "alpha beta gamma delta epsilon theta lambda mu sigma phi omega rho tau".split()
+_TRANSLATE |= {ord(sign): rf"\{name} " for sign, name in zip("αβγδεθλμσφωρτ", _GREEK, strict=True)}
 _TRANSLATE |= {ord("∈"): r"\in ", ord("\u200b"): None, ord("\u2060"): None, ord("\ufeff"): None}
 
 _SPACING = re.compile(
@@ -52,25 +58,33 @@ _STYLED = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|operatorname)\s*\{([^{}]*)\}"
 )
 _DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree(?![a-z])")
-_FRACTION = re.compile(rf"\\frac\s*\{{\s*([-+]?(?:{NUMERAL}))\s*\}}\s*\{{\s*([-+]?(?:{NUMERAL}))\s*\}}", re.ASCII)
-_SHORT_FRACTION = re.compile(
-    r"\\frac\s*(\d)\s*(\d)(?!\d)|\\frac\s*(\d)\s*\{\s*(\d+)\s*\}|\\frac\s*\{\s*(\d+)\s*\}\s*(\d)", re.ASCII
-)
+_SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_RAISED = re.compile(f"[⁺⁻{_SUPERSCRIPT}]+")
+_PLAIN_SCRIPT = str.maketrans(f"⁺⁻{_SUPERSCRIPT}", "+-0123456789")
+_ROOT_SIGN = re.compile(r"√\s*(\d+(?:\.\d+)?)", re.ASCII)
+_GROUPED = re.compile(
+    r"(?<=\d)(?:,\s*\\!|\\!\s*,|\{,\})\s*(?=\d{3}(?!\d))", re.ASCII
+)  # thousands, as LaTeX spaces them
+_IN_DOLLARS = re.compile(r"(?<!\\)\$(?![\s$])([^$]*[^\s$\\])\$(?!\d)")
+_SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)|\{\s*(\d+)\s*\})\s*(?:(\d)|\{\s*(\d+)\s*\})", re.ASCII)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 
 
 @lru_cache(maxsize=16384)
 def canonical(text: str) -> str:
-    r"""One spelling for many: delimiters, spacing commands, styles and Unicode look-alikes go, fractions get a slash.
+    r"""One spelling for many: delimiters, spacing commands, styles and Unicode look-alikes go. The value stays.
 
-    >>> canonical(r"$\left(\dfrac{1}{2},\, \text{3 cm}\right)$.")
-    '( 1/2 , 3 cm )'
+    >>> canonical(r"$\left(\dfrac12,\, \text{3 cm}\right)$.")
+    '(\\frac{1}{2}, 3 cm )'
     """
-    text = text.translate(_TRANSLATE).strip()
+    if not text.isascii():
+        text = _RAISED.sub(lambda m: f"^{{{m.group().translate(_PLAIN_SCRIPT)}}}", _ROOT_SIGN.sub(r"\\sqrt{\1}", text))
+        text = text.translate(_TRANSLATE)
+    text = text.strip()
     before = None
     while before != text:
         before = text
-        text = text.strip().rstrip(".,;").strip() if not text.endswith("\\.") else text.strip()
+        text = _without_end(text)
         for opening, closing in _DELIMITERS:
             inner = text[len(opening) : -len(closing)]
             if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
@@ -80,17 +94,40 @@ def canonical(text: str) -> str:
             closed, _ = boxes(text)
             if closed and closed[-1][:2] == (0, len(text)):
                 text = text[closed[-1][2] : closed[-1][3]]
-    text = text.replace("{,}", ",").replace("\\!", "").replace("\\$", "$").replace("\\%", "%").replace("\\#", "#")
+    if "$" in text:
+        text = _IN_DOLLARS.sub(r"\1", text)
+    text = text.replace("\\(", " ").replace("\\)", " ") if "\\(" in text and "\\\\(" not in text else text
+    text = (
+        _GROUPED.sub("", text)
+        .replace("{,}", ",")
+        .replace("\\!", "")
+        .replace("\\$", "$")
+        .replace("\\%", "%")
+        .replace("\\#", "#")
+    )
     text = text.replace("\\{", "⦃").replace("\\}", "⦄").replace("\\lbrace", "⦃").replace("\\rbrace", "⦄")
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
     text = _DEGREES.sub(" degrees ", _SPACING.sub(" ", text))
     text = _STYLED.sub(r" \1 ", text)
     if "\\frac" in text:
-        text = _FRACTION.sub(r" \1/\2 ", text)
-        text = _SHORT_FRACTION.sub(lambda m: " " + "/".join(filter(None, m.groups())) + " ", text)
+        text = _SHORT_FRACTION.sub(lambda m: rf"\frac{{{m[1] or m[2]}}}{{{m[3] or m[4]}}}", text)
     text = " ".join(text.split())
     while len(text) > 2 and text[0] == "{" and text[-1] == "}" and "{" not in text[1:] and "}" not in text[1:-1]:
         text = text[1:-1].strip()
+    return text
+
+
+def _without_end(text: str) -> str:
+    """Without the punctuation and spacing at its end."""
+    while text:
+        if text[-1].isspace():
+            text = text.rstrip()
+        elif text[-1] in ".,;:!" and text[-2:-1] == "\\" and text[-3:-2] != "\\" and text[-1] != ".":
+            text = text[:-2]  # spacing: \, \; \! \:
+        elif text[-1] in ".,;" and text[-2:-1] != "\\" and not (text.endswith("...") and text[-4:-3].isdigit()):
+            text = text[:-1]
+        else:
+            break
     return text
 
 

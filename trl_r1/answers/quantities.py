@@ -7,6 +7,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from trl_r1.answers.numerals import MARKED, arc, repeating_decimal
+
 
 class Quantity(NamedTuple):
     """A number as written in an answer. ``value`` has percent and magnitude words worked in; ``unit`` may be ""."""
@@ -44,7 +46,7 @@ for _dimension, _sizes in {
     "time": "s 1, sec 1, second 1, 秒 1, min 60, minute 60, 分钟 60, h 3600, hr 3600, hour 3600, 小时 3600, day 86400, "
     "天 86400, week 604800, 周 604800",
     "volume": "ml 1/1000, milliliter 1/1000, 毫升 1/1000, l 1, liter 1, litre 1, 升 1",
-    "angle": "degree 1",
+    "angle": "degree 1, arcminute 1/60, arcmin 1/60, arcsecond 1/3600, arcsec 1/3600",
     "force": "n 1, kn 1000",
     "energy": "j 1, kj 1000, kwh 3600000, ev 1",
     "power": "w 1, kw 1000",
@@ -80,6 +82,27 @@ _NO_CHINESE_UNIT = re.compile(
 _UNIT_WORD = re.compile(r"[^\W\d_]+\.?(?:\^\{?-?\d\}?)?")
 
 
+_FRACTION = re.compile(
+    rf"\\frac\s*\{{\s*([-+]?{_INTEGER}(?:\.\d+)?)\s*\}}\s*\{{\s*([-+]?{_INTEGER}(?:\.\d+)?)\s*\}}", re.ASCII
+)
+
+
+def _special(text: str) -> Quantity | None:
+    r"""A repeating decimal, or an angle in minutes and seconds.
+
+    >>> _special(r"0.\overline{6}").value, _special("30 degrees 15'"), _special("0.1666...").value
+    (Fraction(2, 3), Quantity(value=Fraction(121, 4), unit='degree', decimals=None), Fraction(1, 6))
+    """
+    found = repeating_decimal(text)
+    if found is not None:
+        value, rest = found
+        percent = _PERCENT.fullmatch(rest)
+        unit = "" if percent else unit_name(rest)
+        return None if unit is None else Quantity(value / 100 if percent else value, unit, None)
+    angle = arc(text)
+    return None if angle is None else Quantity(*angle, None)
+
+
 def quantity(text: str) -> Quantity | None:
     r"""A canonical answer as an exact number with its unit; None if it is anything more than a literal.
 
@@ -90,6 +113,10 @@ def quantity(text: str) -> Quantity | None:
         return None
     while len(text) > 2 and text[0] == "(" and text[-1] == ")" and "(" not in text[1:] and ")" not in text[1:-1]:
         text = text[1:-1].strip()
+    if "\\frac" in text:
+        text = " ".join(_FRACTION.sub(r" \1/\2 ", text).split())
+    if MARKED.search(text) and (special := _special(text)) is not None:
+        return special
     match = _QUANTITY.fullmatch(text)
     if match is None:
         return None
@@ -176,7 +203,8 @@ def unit_name(text: str) -> str | None:
                 return None  # 5m may be five times m
             names.append(word)
             continue
-        short = word.isascii() and len(word.strip(".")) < 3 and word not in ("of", "a", "an", "in", "on")
+        small = word in ("of", "a", "an", "in", "on") and len(words) > 1
+        short = word.isascii() and len(word.strip(".")) < 3 and not small
         if short or not _UNIT_WORD.fullmatch(word):
             return None
         word = word.strip(".")

@@ -39,6 +39,7 @@ __all__ = [  # what this module computes, and what it hands on from the modules 
     "verify",
 ]
 
+EXACT = "trl_r1.answers.compare:compare"  # our own reading, in a process that can be killed
 SECONDS = 2.0  # processor time math-verify may take for one pair of answers
 MEGABYTES = 1024  # address space of the process it runs in
 
@@ -48,7 +49,8 @@ _VERDICTS_LOCK = threading.Lock()
 
 
 def _ask(pairs: set[tuple[str, str]], seconds: float, megabytes: int) -> dict[tuple[str, str], str]:
-    """math-verify's outcome per (answer, gold): "equal", "different", "unreadable gold" or "gave up" (its limits)."""
+    """The outcome per (answer, gold): "equal", "different", "unreadable gold" or "gave up" (the limits). Our own reading
+    decides first, exactly; what it does not read goes to math-verify."""
     from trl_r1.sandbox import pool as verifier
 
     known: dict[tuple[str, str], str] = {}
@@ -58,16 +60,22 @@ def _ask(pairs: set[tuple[str, str]], seconds: float, megabytes: int) -> dict[tu
             known[pair] = outcome
     missing = sorted(pairs - known.keys())
     if missing:
-        items = [(latex(answer), latex(gold)) for answer, gold in missing]
-        outcomes = verifier.run("math_verify", items, seconds=seconds, megabytes=megabytes)
+        ours = verifier.run(EXACT, missing, seconds=seconds, megabytes=megabytes)
+        outcomes = [result.value if result.value is not None else "gave up" for result in ours]
+        unread = [index for index, outcome in enumerate(outcomes) if outcome.startswith("unread")]
+        items = [(latex(missing[index][0]), latex(missing[index][1])) for index in unread]
+        theirs = verifier.run("math_verify", items, seconds=seconds, megabytes=megabytes)
+        for index, result in zip(unread, theirs, strict=True):
+            gold_read = outcomes[index] == "unread answer"
+            outcomes[index] = result.value if result.value is not None else "gave up"
+            if result.why == "gold":
+                outcomes[index] = "different" if gold_read else "unreadable gold"
         with _VERDICTS_LOCK:
-            for pair, result in zip(missing, outcomes, strict=True):
-                known[pair] = result.value if result.value is not None else "gave up"
-                if result.why == "gold":
-                    known[pair] = "unreadable gold"
+            for pair, outcome in zip(missing, outcomes, strict=True):
+                known[pair] = outcome
                 if len(_VERDICTS) >= _VERDICTS_KEPT:
                     del _VERDICTS[next(iter(_VERDICTS))]
-                _VERDICTS[(*pair, seconds, megabytes)] = known[pair]
+                _VERDICTS[(*pair, seconds, megabytes)] = outcome
     return known
 
 
