@@ -4,10 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from shared_data import shared_file
 
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation import followed
@@ -20,7 +20,6 @@ from trl_r1.stages.evaluate.run import load_parts, match_earlier
 
 
 ROWS = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(6)]
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture
@@ -256,10 +255,11 @@ def test_before_and_after_are_paired_by_problem(options, tmp_path):
     assert match_earlier({"other": Evaluation([problem("4", ["4"])])}, parts) == {}
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the shared real data is not here")
 def test_real_solutions_are_judged_as_their_authors_judged_them():
     """700 GSM8K questions, four models' solutions each, with the verdict OpenAI published (`is_correct`)."""
-    lines = [json.loads(line) for line in (DATA / "gsm8k_model_solutions.jsonl").read_text().splitlines()[:150]]
+    lines = [
+        json.loads(line) for line in shared_file("data/gsm8k_model_solutions.jsonl").read_text().splitlines()[:150]
+    ]
     models = ["6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"]
     evaluation = Evaluation([
         problem(
@@ -275,12 +275,11 @@ def test_real_solutions_are_judged_as_their_authors_judged_them():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.is_dir(), reason="the shared real data is not here")
 def test_gsm8k_and_aime24_files_end_to_end(options, tmp_path):
     datasets = [
-        {"benchmark": "gsm8k", "name": str(DATA / "gsm8k_test.jsonl"), "problems": 6,
-         "shots_from": {"name": str(DATA / "gsm8k_train.jsonl"), "reply_column": "answer"}},
-        {"benchmark": "aime24", "name": str(DATA / "aime24.jsonl"), "problems": 4},
+        {"benchmark": "gsm8k", "name": str(shared_file("data/gsm8k_test.jsonl")), "problems": 6,
+         "shots_from": {"name": str(shared_file("data/gsm8k_train.jsonl")), "reply_column": "answer"}},
+        {"benchmark": "aime24", "name": str(shared_file("data/aime24.jsonl")), "problems": 4},
     ]  # fmt: skip
     evaluate.main(options(datasets=datasets, template="r1_zero", most_samples=2))
     stored = load_parts(str(tmp_path / "out"))

@@ -1,10 +1,10 @@
 """Gold doctor: which golds are usable, as what, and what a repaired one looks like; the command around it."""
 
 import json
-from pathlib import Path
 
 import datasets
 import pytest
+from shared_data import shared_file
 
 from trl_r1.answers.forms import TYPES, answer_type, equal_form, wrong_form
 from trl_r1.commands.data import main
@@ -12,8 +12,6 @@ from trl_r1.data import goldcheck
 from trl_r1.data.goldcheck import check_golds, coverage, find_column, repair
 from trl_r1.rewards.accuracy import verify
 
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 # gold cell, type, another way to write it, one that is wrong, repaired
 GOLDS = [
@@ -133,10 +131,7 @@ def test_the_column_is_found_or_the_choice_explained():
 @pytest.mark.parametrize(("name", "column"), [("gsm8k_train", "answer"), ("gsm8k_test", "answer"), ("cmath", "answer"),
                                               ("aime24", "answer"), ("aime24", "solution")])  # fmt: skip
 def test_every_row_of_the_shared_data_is_usable(name, column):
-    path = DATA / f"{name}.jsonl"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
-    golds = [json.loads(line)[column] for line in path.read_text().splitlines()]
+    golds = [json.loads(line)[column] for line in shared_file(f"data/{name}.jsonl").read_text().splitlines()]
     assert [(c.row, c.answer, c.why) for c in check_golds(golds) if not c.usable] == []
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_data import shared_file
 
 from trl_r1.rewards import accuracy as accuracy_module
 from trl_r1.rewards.accuracy import (
@@ -29,14 +30,8 @@ from trl_r1.rewards.accuracy import (
 )
 
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-
-
 def rows_of(name: str) -> list[dict]:
-    path = DATA / name
-    if not path.is_file():
-        pytest.skip(f"{path} is not here")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in shared_file(f"data/{name}").read_text().splitlines()]
 
 
 EXTRACTIONS = [

@@ -5,19 +5,16 @@ import pickle
 import random
 import re
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_data import shared_file
 
 from trl_r1.claims.find import arithmetic_claims
 from trl_r1.claims.surds import Surd, TooLarge, root, sign
 from trl_r1.rewards import logic
 from trl_r1.rewards.logic import Logic, claims, logic_reward
-
-
-GSM8K = Path("/work/shared/data/gsm8k_train.jsonl")
 
 
 def verdicts(text: str, **options) -> list:
@@ -281,11 +278,10 @@ def test_right_chains_are_not_punished():
         assert logic_reward([text]) == [1.0], [text[c.start : c.end] for c in claims(text) if c.right is False]
 
 
-@pytest.mark.skipif(not GSM8K.exists(), reason="the data is not here")
 def test_false_alarms_on_gsm8k():
     """All 7,473 rows give 44 wrong of 23,044 claims in the text (0.2 %), most of them real slips of the authors; the
     calculator annotations give 1 of 23,093: ``3*+6=18``, a slip."""
-    rows = [json.loads(line)["answer"] for line in GSM8K.read_text().splitlines()][::3]
+    rows = [json.loads(line)["answer"] for line in shared_file("data/gsm8k_train.jsonl").read_text().splitlines()][::3]
     annotations = [claim for row in rows for claim in arithmetic_claims("\n".join(re.findall(r"<<(.*?)>>", row)))]
     assert sum(claim.right is True for claim in annotations) > 7000
     assert sum(claim.right is False for claim in annotations) <= 1

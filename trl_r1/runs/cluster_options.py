@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from accelerate import PartialState
 
-from trl_r1.models.cluster import (Cluster)
+from trl_r1.models.cluster import Cluster
 
 
 @dataclass

@@ -10,10 +10,10 @@ from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import ProgressCallback, TrainerCallback, TrainingArguments
 
+from trl_r1.compat.sharding import shards_the_model
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.benchmark import Evaluation, default_graders, evaluate
-from trl_r1.runs.options import (EvaluationOptions, RLOptions)
-from trl_r1.compat.sharding import (shards_the_model)
+from trl_r1.runs.options import EvaluationOptions, RLOptions
 
 
 def evaluation_problems(options: Any, seed: int) -> Dataset | None:

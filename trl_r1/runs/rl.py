@@ -18,23 +18,23 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, set_seed
 from trl import ModelConfig, get_quantization_config
 
-from trl_r1.storage import manifest
-from trl_r1.storage.checkpoints import (train)
-from trl_r1.grpo.config import (R1GRPOConfig)
-from trl_r1.grpo.curriculum import (levels_of)
+from trl_r1.compat.sharding import shards_the_model
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
-from trl_r1.storage.files import (replace_file)
-from trl_r1.runs.heldout import (Probe, ProgressLine, evaluation, evaluation_problems)
-from trl_r1.models.options import (adapter_config, check_gates)
+from trl_r1.grpo.config import R1GRPOConfig
+from trl_r1.grpo.curriculum import levels_of
+from trl_r1.grpo.trainer import R1GRPOTrainer
+from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.monitor import Limits, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
-from trl_r1.runs.options import (RLOptions)
 from trl_r1.rewards.catalogue import load_rewards
-from trl_r1.compat.sharding import (shards_the_model)
-from trl_r1.runs.folder import (SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries)
-from trl_r1.grpo.trainer import (R1GRPOTrainer)
+from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries
+from trl_r1.runs.heldout import Probe, ProgressLine, evaluation, evaluation_problems
+from trl_r1.runs.options import RLOptions
+from trl_r1.storage import manifest
+from trl_r1.storage.checkpoints import train
+from trl_r1.storage.files import replace_file
 
 
 __all__ = ["Hooks", "PreparedRun", "prepare", "quiet_libraries", "run_rl"]

@@ -27,19 +27,19 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
-from trl_r1.storage import manifest
-from trl_r1.models.adapters import (SameTypes, is_adapter, merged)
-from trl_r1.storage.checkpoints import (train)
 from trl_r1.data.columns import load_rows
 from trl_r1.data.imitation import fitting, to_imitate
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
-from trl_r1.storage.files import (replace_file)
-from trl_r1.runs.heldout import (ProgressLine, evaluation, evaluation_problems)
-from trl_r1.models.options import (adapter_config, check_gates)
-from trl_r1.runs.options import (SFTOptions)
+from trl_r1.models.adapters import SameTypes, is_adapter, merged
+from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.rewards.catalogue import load_rewards
-from trl_r1.runs.folder import (SUMMARY, RunFolder, elapsed, find_model, finished, model_options)
+from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
+from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
+from trl_r1.runs.options import SFTOptions
+from trl_r1.storage import manifest
+from trl_r1.storage.checkpoints import train
+from trl_r1.storage.files import replace_file
 
 
 SHOWN = {"loss": "loss", "mean_token_accuracy": "token accuracy", "learning_rate": "lr"}
