@@ -40,7 +40,9 @@ def devices() -> list[str]:
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: set bf16: false, fp16: true"
         lines.append(f"GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB, {bf16}")
     if not torch.cuda.is_available():
-        lines.append("GPU: none; set use_cpu: true and bf16: false in a recipe, as recipes/mini does")
+        from trl_r1.runs.processor import as_options, overrides
+
+        lines.append(f"GPU: none; add {as_options(overrides())} to a stage, as recipes/mini has it")
     return lines
 
 

@@ -27,6 +27,7 @@ from trl_r1.models.options import check_gates
 from trl_r1.models.templates import find_template
 from trl_r1.rewards.preference import _told, summary
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished
+from trl_r1.runs.processor import tell_before_training
 from trl_r1.stages.reward_model.pair_judge import PairJudge, judge_pairs
 from trl_r1.stages.reward_model.pairs import Pair, all_pairs, drift_of, length_matched, select, split_by_prompt
 from trl_r1.stages.reward_model.preferences import Labelled, read_labels, read_pairs
@@ -147,6 +148,7 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
     folder = RunFolder.look("reward_model", config, settings)
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
+    tell_before_training("reward_model", options, config, model, path, problems=0, longest=0)
     folder.take()
     try:
         pairs = judged_pairs(raw, options, config, notes) if raw is not None else None

@@ -1,0 +1,118 @@
+"""Without a GPU: what will take for ever is said in one sentence before any model is loaded, and only that."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoTokenizer, Qwen2Config
+from trl import ModelConfig
+
+from trl_r1.commands import doctor
+from trl_r1.runs import processor
+from trl_r1.runs.processor import as_options, overrides, weights_of, what_takes_for_ever
+from trl_r1.stages import evaluate
+
+
+@pytest.fixture
+def large(tiny, tmp_path):
+    """The folder of a model of 1.5 billion weights that has no weights: whoever loads it fails."""
+    folder = tmp_path / "large"
+    Qwen2Config(
+        vocab_size=151936, hidden_size=1536, intermediate_size=8960, num_hidden_layers=28, num_attention_heads=12,
+        num_key_value_heads=2, tie_word_embeddings=True, architectures=["Qwen2ForCausalLM"],
+    ).save_pretrained(folder)  # fmt: skip
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"prompt": "1 + 1 =", "completion": " 2", "question": "1 + 1 =", "solution": "2"}
+    path.write_text((json.dumps(row) + "\n") * 100)
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def old_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(processor, "computes_bfloat16", lambda: False)
+
+
+def told(capsys, stage):
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"trl-r1 {stage}: without a GPU")]
+
+
+def prepare_sft(model, rows, folder, *more):
+    """What `sft` does with its recipe until a model would be loaded."""
+    from trl import SFTConfig
+
+    from trl_r1.models.options import R1ModelConfig
+    from trl_r1.runs.options import SFTOptions, parse
+    from trl_r1.runs.sft import prepare
+
+    parsed = parse((SFTOptions, SFTConfig, R1ModelConfig), [
+        "--config", "sft", "--model_name_or_path", model, "--dataset_name", rows, "--evaluation_dataset_name", rows,
+        "--evaluation_split", "train", "--evaluation_question_column", "question", "--evaluation_solution_column",
+        "solution", "--output_dir", str(folder), "--use_cpu", "true", *more,
+    ])  # fmt: skip
+    prepare("sft", *parsed).folder.let_go()
+
+
+def test_a_gpu_recipe_says_what_takes_for_ever_and_goes_on(large, rows, tmp_path, capsys):
+    prepare_sft(large, rows, tmp_path / "first")
+    lines = told(capsys, "sft")
+    assert len(lines) == 1
+    # 100 problems, 4 samples, before and after
+    assert "800 answers of up to 2,048 tokens, 1.5 billion weights" in lines[0]
+    assert "bf16/fp16 has no instructions of its own here" in lines[0]
+    wanted = lines[0].split("add ")[1].rstrip(".").split()
+    assert wanted == (
+        "--evaluation_problems 8 --evaluation_samples 1 --evaluation_max_tokens 256 --bf16 false --dtype float32".split()
+    )
+    prepare_sft(large, rows, tmp_path / "second", *wanted)  # what it advises is enough
+    assert told(capsys, "sft") == []
+
+
+def test_evaluate_names_its_own_options(large, rows, tmp_path, capsys):
+    def start(*more):
+        with pytest.raises(SystemExit):  # there are no weights
+            evaluate.main([
+                "--config", "evaluate", "--model_name_or_path", large, "--datasets", rows, "--use_cpu", "true",
+                "--load_in_4bit", "false", "--output_dir", str(tmp_path / f"out{len(more)}"), *more,
+            ])  # fmt: skip
+        return told(capsys, "evaluate")
+
+    (line,) = start()
+    assert "--problems 8 --most_samples 1 --max_tokens 256 --dtype float32." in line
+    assert start(*line.split("add ")[1].rstrip(".").split()) == []
+
+
+def test_a_small_model_and_a_gpu_are_left_in_peace(tiny, large, rows, tmp_path, capsys, monkeypatch):
+    prepare_sft(tiny, rows, tmp_path / "out")
+    assert told(capsys, "sft") == []
+
+    class OnGPU:
+        use_cpu, bf16 = False, True
+
+    given = OnGPU(), ModelConfig(dtype="bfloat16"), large, 800, 2048
+    assert "--use_cpu true" in what_takes_for_ever(*given)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert what_takes_for_ever(*given) is None
+
+
+def test_a_processor_with_instructions_for_bfloat16_may_use_it(large, monkeypatch):
+    class Config:
+        use_cpu, bf16 = True, True
+
+    monkeypatch.setattr(processor, "computes_bfloat16", lambda: True)
+    assert what_takes_for_ever(Config(), ModelConfig(dtype="bfloat16"), large) is None
+
+
+def test_weights_are_counted_without_weights(tiny, large, tmp_path):
+    assert weights_of(large) == 1_543_714_304  # Qwen2.5-1.5B
+    assert weights_of(str(tmp_path / "nothing")) == 0
+
+
+def test_doctor_gives_the_same_advice():
+    assert any(as_options(overrides()) in line for line in doctor.devices())
