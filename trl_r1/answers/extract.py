@@ -26,7 +26,9 @@ _JOIN = re.compile(  # what stands between two boxes of one statement: $x = \box
     rf"[\s$.]*(?:\\[)\]])?[\s$]*(?:[a-z]{{1,12}}\.?\s*)?{_JOINER}[\s$,;]*(?:{_JOINER}|also\b|either\b|else\b|另|还有)?[\s$]*"
     rf"(?:\\[(\[])?\s*{_NAMED}?[\s$]*(?:\\[(\[])?\s*",
 )
-_NO_ANSWER_YET = re.compile(r"\b(?:no|not|wait|so|rather|equivalently|hence|thus|therefore|then|but|actually|correct\w*)\b", re.I)
+_NO_ANSWER_YET = re.compile(
+    r"\b(?:no|not|wait|so|rather|equivalently|hence|thus|therefore|then|but|actually|correct\w*)\b", re.I
+)
 
 
 def extract(

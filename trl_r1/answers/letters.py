@@ -13,7 +13,10 @@ _MARKUP = re.compile(
     r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mathbb|operatorname)(?=\s*\{)|\\[()\[\]]|[$*`\"“”‘’{}]"
 )
 _ONE = r"[(（\[【]?\s*[A-H]\s*[)）\]】]?"
-_LETTERS = rf"(?:{_ONE}(?:\s*(?:,|，|、|;|；|&|/|and|和|与|及|以及)\s*(?:and\s+)?{_ONE})*(?![A-Za-z0-9])|[A-H]{{2,8}}(?![A-Za-z0-9]))"
+_LETTERS = (
+    rf"(?:{_ONE}(?:\s*(?:,|，|、|;|；|&|/|and|和|与|及|以及)\s*(?:and\s+)?{_ONE})*(?![A-Za-z0-9])|"
+    r"[A-H]{2,8}(?![A-Za-z0-9]))"
+)
 _AFTER = (  # what may stand behind a chosen letter: the end, a new clause, never a noun ("A hyperbola") or a relation
     r"(?=\s*(?:$|[.。!！;；:：\n，、]|[,)）]\s|,$|项|选项|因为|因|正确"
     r"|(?:because|since|as|for|by|due|which|where|while|so|is|are|here|only|and\s+not|not|rather|instead|would|must)\b))"

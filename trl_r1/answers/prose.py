@@ -1,4 +1,4 @@
-r"""The answer in a reply without box or tag: what follows "the answer is", a chosen letter, or what its last sentence asks for.
+r"""The answer in a reply without box or tag: what follows "the answer is", a chosen letter, or the value a sentence gives.
 
     Option C is right.                 C        a letter (``trl_r1.answers.letters``)
     The answer is 12 because ...       12       what a cue announces, without its reason
@@ -60,7 +60,7 @@ def from_prose(text: str, whole: bool = False) -> str | None:
         whole: the text is known not to be cut off.
     """
     tail = text.strip()[-_TAIL:]
-    pieces = [part for part in _SENTENCE.split(tail) if part.strip(" \t\"”)")]
+    pieces = [part for part in _SENTENCE.split(tail) if part.strip(' \t"”)')]
     if not pieces:
         return None
     for place in range(len(pieces) - 1, max(-1, len(pieces) - 1 - _SENTENCES_BACK), -1):
@@ -126,7 +126,9 @@ def _broken_off(fragment: str, text: str) -> bool:
     bare = fragment.rstrip()
     if _ended(text) and not bare.endswith(("=", "+", "\\")):
         return False
-    opened = bare.count("{") - bare.count("\\{") > bare.count("}") - bare.count("\\}") or bare.count("\\(") > bare.count("\\)")
+    opened = bare.count("{") - bare.count("\\{") > bare.count("}") - bare.count("\\}") or bare.count(
+        "\\("
+    ) > bare.count("\\)")
     hanging = bare.endswith(("=", "+", "-", "*", "/", "\\", "^", "_", "×", "÷", "≈", "<", ">", "(", "[", "{"))
     return opened or (hanging and not bare.endswith(("**", "__")))
 
@@ -148,7 +150,8 @@ def _unfinished(last: str, alone: bool) -> bool:
 # --- what a sentence gives as its answer
 
 _REASON = re.compile(
-    r"\s*[,;，；]?\s*\(?\b(?:because|since|as|when|if|which|where|so|after|given|due|for|in (?:total|all|\d|the|each|every|one|this)|"
+    r"\s*[,;，；]?\s*\(?\b(?:because|since|as|when|if|which|where|so|after|given|due|for|"
+    r"in (?:total|all|\d|the|each|every|one|this)|"
     r"at|whenever|instead|rather than|not)\b.*$|[，,;；]\s*(?:因为|所以|其中|故).*$",
     re.IGNORECASE | re.DOTALL,
 )
@@ -196,7 +199,8 @@ def _is_sentence(text: str) -> bool:
 
 
 _HOW = (  # words that make of the number behind them a condition, not an answer
-    r"(?:(?<!account )(?<!accounts )for|(?<!result )(?<!results )(?<!resulting )(?<!up )in|after|during|within|every|per|from|"
+    r"(?:(?<!account )(?<!accounts )for|(?<!result )(?<!results )(?<!resulting )(?<!up )in|after|during|within|every|"
+    r"per|from|"
     r"among|amongst|(?<!arrive )(?<!arrives )at|than|over|on|(?<!left )(?<!up )(?<!ends )(?<!end )with|throughout|"
     r"(?:out|each|one|all|both|any|some|most|none|half|\d|%)\s+of|across|using|until|"
     r"rounded to(?: the nearest)?|(?:to|by|into|between|with) (?:each|all) of)"
@@ -206,7 +210,10 @@ _DETERMINER = (
     r"remaining|other|such|of)"
 )
 _GOVERNED = re.compile(rf"(?<![A-Za-z]){_HOW}\s+(?:{_DETERMINER}\s+){{0,4}}$|(?:买|购买|用)了?\s*$", re.IGNORECASE)
-_CLAUSE = re.compile(r"(?<![A-Za-z])(?:when|where|if|because|since|while|whenever|provided that|given that|unless)\b[^,;.]{0,80}$", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r"(?<![A-Za-z])(?:when|where|if|because|since|while|whenever|provided that|given that|unless)\b[^,;.]{0,80}$",
+    re.IGNORECASE,
+)
 _PURPOSE = re.compile(
     r"(?<!has)(?<!have)(?<!had)(?<!need)(?<!needs)(?<!going)(?<!able)(?<!wants)(?<!want)(?<!used)(?<!ought)(?<!likely)(?<!expected)"
     rf"(?<!supposed)(?<!required)(?<!allowed)(?<!equal)(?<!up)\s+to\s+(?!about|exactly|only|just|around)[a-z]+\s+(?:{_DETERMINER}\s+){{0,3}}$"
@@ -216,7 +223,9 @@ _LABEL_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _BECOMES_NAME = re.compile(r"\s*(?:is|are|=|equals|为|是)\b")
-_OPENING = re.compile(r"^[\s*_]*(?:(?:so|thus|hence|therefore|then|and|finally|all|the|所以|因此)[\s,，]*)*$", re.IGNORECASE)
+_OPENING = re.compile(
+    r"^[\s*_]*(?:(?:so|thus|hence|therefore|then|and|finally|all|the|所以|因此)[\s,，]*)*$", re.IGNORECASE
+)
 
 
 def asked_for(sentence: str) -> str | None:
@@ -277,14 +286,15 @@ def _picked(text: str, found: list[re.Match[str]]) -> re.Match[str]:
 
 
 def _money(text: str, match: re.Match[str]) -> bool:
-    return bool(re.search(r"[$€£¥]", match.group()) or re.match(r"\s*(?:dollars?|cents?|euros?|pounds?|元)\b", text[match.end() :]))
+    return bool(
+        re.search(r"[$€£¥]", match.group())
+        or re.match(r"\s*(?:dollars?|cents?|euros?|pounds?|元)\b", text[match.end() :])
+    )
 
 
 def _is_condition(text: str, match: re.Match[str]) -> bool:
     before = text[max(0, match.start() - 90) : match.start()].rstrip("$\\( ") + " "
-    return any(
-        pattern.search(before) for pattern in (_GOVERNED, _CLAUSE, _PURPOSE, _LABEL_NUMBER)
-    )
+    return any(pattern.search(before) for pattern in (_GOVERNED, _CLAUSE, _PURPOSE, _LABEL_NUMBER))
 
 
 _OR = re.compile(r"[\s$,]*(?:\bor\b|或者?|还是)\s*(?:[A-Za-z]\s*=\s*)?[\s$]*")

@@ -201,7 +201,9 @@ def form(text: str, ask: Asked, sources: Sequence[str] = tuple(SOURCES), think: 
         reads = _reads(read, ask.answer_type.partition(":")[0])
     right_type = (reads and of_type(read, ask.answer_type)) if ask.answer_type else None
     right_unit = (reads and has_unit(read, ask.unit, ask.unit_required)) if ask.unit else None
-    return answer, Form(_single(after_thought(text, think, prefilled_think), answer, ask), reads, right_type, right_unit)
+    return answer, Form(
+        _single(after_thought(text, think, prefilled_think), answer, ask), reads, right_type, right_unit
+    )
 
 
 def _reads(read: str, kind: str) -> bool:
@@ -223,7 +225,8 @@ def _single(region: str, answer: str, ask: Asked) -> bool:
     contents = [region[box[2] : box[3]].strip() for box in outer]
     if len(contents) > 1 and ", ".join(contents) == answer:
         between = " ".join(region[a[1] : b[0]] for a, b in zip(outer, outer[1:], strict=False))
-        return ask.answer_type in ("", "list") or re.search(r"\bor\b|或", between) is None
+        alternatives = re.search(r"\bor\b|或", between) is not None
+        return not alternatives or (ask.answer_type == "list" and not any(parts(canonical(c))[0] for c in contents))
     declared = {canonical(content) for content in contents if len(content) <= LONGEST_ANSWER}
     if region.count(ANSWER[0]) == 1:
         inside = extract(region[region.find(ANSWER[0]) :], ("boxed", "answer"))

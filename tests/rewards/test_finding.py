@@ -1,0 +1,221 @@
+"""Where the answer of a reply is: joined boxes, labels, letters, the number that is asked for, and replies cut off."""
+
+import pytest
+
+from trl_r1.answers.extract import extract
+from trl_r1.answers.letters import chosen
+
+
+BOXES = [
+    ("The roots are \\boxed{-3} and \\boxed{4}.", "-3, 4"),
+    ("\\(\\boxed{-3}\\) or \\(\\boxed{4}\\)", "-3, 4"),
+    ("First \\boxed{-3}. No, wait: \\boxed{4}", "4"),
+    ("$x=\\boxed{4}$ and $x=\\boxed{-3}$", "4, -3"),
+    ("$\\boxed{2}$, $\\boxed{3}$, and $\\boxed{5}$", "2, 3, 5"),
+    ("\\boxed{1}、\\boxed{2}", "1, 2"),
+    ("\\boxed{1}或\\boxed{2}", "1, 2"),
+    ("\\boxed{-3}\\text{ or }\\boxed{4}", "-3, 4"),
+    ("\\[x = \\boxed{2} \\quad \\text{or} \\quad x = \\boxed{3}\\]", "2, 3"),
+    ("either \\boxed{2} or \\boxed{3}", "2, 3"),
+    ("\\boxed{5} or \\boxed{\\frac{10}{2}}", "5"),
+    ("\\boxed{3}\n\nActually, \\boxed{4}", "4"),
+    ("\\boxed{2}, so the sum is \\boxed{5}", "5"),
+    ("\\boxed{3} as well as \\boxed{4}", "3, 4"),
+    ("$\\boxed{3}$ cm and $\\boxed{4}$ cm", "3, 4"),
+    ("\\boxed{A} and \\boxed{C}", "A, C"),
+    ("\\boxed{4}, not \\boxed{5}", "5"),
+    ("\\boxed{4}. Check: \\boxed{4}", "4"),
+    ("$x_1=\\boxed{2}$，$x_2=\\boxed{3}$", "2, 3"),
+    ("\\boxed{2}; or rather \\boxed{3}", "3"),
+    ("We got \\boxed{7}. Then \\boxed{8} and \\boxed{9}.", "8, 9"),
+]
+
+ASKED = [
+    ("Answer: Mia has 8 pears.", "8"),
+    ("答：小红有8个梨。", "8"),
+    ("The smallest $k$ is 19.", "19"),
+    ("Therefore Ben has to pay $35 for 7 tickets.", "$35"),
+    ("Final Answer: There are 12 cats in 3 boxes.", "12"),
+    ("**Answer:** The train travels 180 miles in 3 hours.", "180"),
+    ("答案：一共需要付35元。", "35"),
+    ("The value of $x$ is $34$.", "34"),
+    ("The maximum value is $12$ when $x = 3$.", "12"),
+    ("Hence there are 12 such values of $n$.", "12"),
+    ("So 34 is the largest $n$.", "34"),
+    ("He earns $50 in 2 days.", "$50"),
+    ("She will finish in 5 days.", "5"),
+    ("8 of the 12 apples are red.", "8"),
+    ("There are 24 marbles in 3 bags.", "24"),
+    ("3 workers finish the job in 6 days.", "6"),
+    ("He sold the 3 boxes for $60.", "$60"),
+    ("Ben can buy 7 tickets for $35.", "7"),
+    ("He needs 2 hours to read 80 pages.", "2"),
+    ("付35元买7张票。", "35"),
+    ("3 bags contain a total of 24 marbles.", "24"),
+    ("Rounded to the nearest 10, the answer is 60.", "60"),
+    ("The total is 5 for 3 kids.", "5"),
+    ("The answer is 64 dollars because 16*4 = 64.", "64 dollars"),
+    ("Answer:\n12", "12"),
+    ("Answer: 12\n", "12"),
+    ("The answer is $n$ = 5.", "5"),
+    ("Answer: $x$ is 5.", "5"),
+    ("So the answer must be 12.", "12"),
+    ("The answer is 3 or 4.", "3 or 4"),
+    ("A: She has 5 dogs.", "5"),
+    ("Solution: He ate 4 of the 9 cookies.", "4"),
+    ("答案：小明有5本书和3支笔", "3"),
+    ("He uses 4 eggs for 12 cookies each day.", "4"),
+    ("It costs 12 dollars for 3 kids and 2 adults.", "12"),
+    ("The least number of moves is $\\boldsymbol{7}$.", "\\boldsymbol{7}"),
+    ("The perimeter of $ABCD$ is 24.", "24"),
+    ("Thus $f(x)$ equals 7.", "7"),
+]
+
+LETTERS = [
+    ("The answer is D because the others fail.", "D"),
+    ("Option C is right.", "C"),
+    ("故选D。", "D"),
+    ("综上，正确选项为 C。", "C"),
+    ("The answer is not D but C.", "C"),
+    ("I think so.", "I think so"),
+    ("It is a.", "It is a"),
+    ("The answer is $\\text{(B)}$.", "B"),
+    ("Answer: (B)", "B"),
+    ("Options A and C are correct.", "A, C"),
+    ("Option C is right. Option A is wrong.", "C"),
+    ("The answer is B or C.", "B or C"),
+    ("Answer: C. Because x.", "C"),
+    ("The correct answer is B. Because x.", "B"),
+]
+
+CUT = [
+    ("We add them up. So, it", None),
+    ("#### ", None),
+    ("text\n####", None),
+    ("So the total is 12", "12"),
+    ("We add them.\nThen", None),
+    ("so 3 + 4 =", None),
+    ("Paris", "Paris"),
+    ("Yes", "Yes"),
+    ("It is\n\nParis", "Paris"),
+    ("The answer is", None),
+    ("So the answer is $\\frac{1}{", None),
+    ("Step 3: now we will", None),
+    ("so x = 5", "5"),
+    ("The answer is Paris", "Paris"),
+    ("Therefore option C", "C"),
+    ("C", "C"),
+    ("We compute the sum and then divide it by", None),
+    ("所以，我们", None),
+    ("因此答案是12", "12"),
+    ("He bought the", None),
+]
+
+CHOSEN = [
+    ("Option C is right.", "C"),
+    ("The answer is D because the others fail.", "D"),
+    ("故选D。", "D"),
+    ("综上，正确选项为 C。", "C"),
+    ("Options A and C are correct.", "A, C"),
+    ("I choose B.", "B"),
+    ("So the correct answer is (B).", "B"),
+    ("C is correct, since D fails.", "C"),
+    ("Option A is wrong.", ""),
+    ("I think a is fine.", ""),
+    ("The answer is A good one.", ""),
+    ("The answer is I.", ""),
+    ("故选：ABD", "A, B, D"),
+    ("不选C", ""),
+    ("选项C错误", ""),
+    ("C选项正确。", "C"),
+    ("angle C is right", ""),
+    ("Therefore, the answer is \\boxed", ""),
+    ("Thus, (C).", "C"),
+    ("Hence B.", "B"),
+    ("Therefore option (D).", "D"),
+    ("The correct choice is \\textbf{(E)}.", "E"),
+    ("答案选B", "B"),
+    ("本题选A、C。", "A, C"),
+    ("应选BD", "B, D"),
+    ("The incorrect statement is C.", "C"),
+    ("B or C is correct.", ""),
+    ("The answer is B or C", ""),
+    ("The answer is not D but C", ""),
+    ("We choose a.", ""),
+    ("Vitamin C is right.", ""),
+    ("The answer is $\\text{(B)}$", "B"),
+    ("The best answer is **C**.", "C"),
+    ("Option A gives 3, option B gives 4, so option B.", "B"),
+    ("A is the answer.", "A"),
+    ("正确的是AC", "A, C"),
+    ("正确答案是：B", "B"),
+    ("A hyperbola is the answer", ""),
+    ("The answer: A hyperbola", ""),
+    ("D is true.", "D"),
+    ("Answer: C", "C"),
+    ("So I pick D as my answer.", "D"),
+    ("It must be C", ""),
+    ("选项A和C均正确", "A, C"),
+    ("因此答案为（C）。", "C"),
+    ("Choose C.", "C"),
+    ("Let A be a set.", ""),
+    ("So A = 5", ""),
+    ("The answer is C = 5", ""),
+    ("the set is A", ""),
+    ("Both B and D are true.", "B, D"),
+    ("Statement B is true", "B"),
+    ("The right option is B, because x>2", "B"),
+    ("We can't choose C.", ""),
+    ("Options B, C, and D are incorrect, so A.", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "answer"), BOXES)
+def test_boxes_of_one_statement_are_one_answer(text, answer):
+    assert extract(text) == answer
+
+
+@pytest.mark.parametrize(("text", "answer"), ASKED)
+def test_the_number_that_is_asked_for(text, answer):
+    assert extract(text) == answer
+
+
+@pytest.mark.parametrize(("text", "answer"), LETTERS)
+def test_a_letter_without_a_box(text, answer):
+    assert extract(text) == answer
+
+
+@pytest.mark.parametrize(("text", "letters"), CHOSEN)
+def test_which_letters_a_sentence_chooses(text, letters):
+    assert chosen(text)[0] == letters
+
+
+@pytest.mark.parametrize(("text", "answer"), CUT)
+def test_a_sentence_that_was_cut_off(text, answer):
+    assert extract(text) == answer
+
+
+@pytest.mark.parametrize("text", ["#### 4", "The answer is 4", "<answer>4", "so x = 4.", "\\boxed{4", "C", "4"])
+def test_a_reply_known_to_be_cut_off_has_no_open_answer(text):
+    assert extract(text, truncated=True) is None
+
+
+@pytest.mark.parametrize("text", ["\\boxed{4} and then", "<answer>4</answer> Let", "So \\boxed{4}, since 2 + 2"])
+def test_a_closed_answer_counts_though_the_reply_was_cut_off(text):
+    assert extract(text, truncated=True) == "4"
+
+
+@pytest.mark.parametrize("label", ["Answer: ", "**Answer:** ", "Final answer: ", "A: ", "Answer:\n", "Ans: "])
+@pytest.mark.parametrize(
+    ("sentence", "answer"),
+    [
+        ("Mia has 8 pears.", "8"),
+        ("The largest $n$ is 34.", "34"),
+        ("Option C is right.", "C"),
+        ("Ben pays $35 for 7 tickets.", "$35"),
+        ("There are 24 marbles in 3 bags.", "24"),
+    ],
+)
+def test_a_label_before_a_sentence_changes_nothing(label, sentence, answer):
+    assert extract(sentence) == answer
+    assert extract(label + sentence) == answer
