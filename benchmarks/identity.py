@@ -84,7 +84,8 @@ def compare(name: str, row: dict, folder: Path) -> list[str] | None:
     from trl_r1 import R1GRPOConfig, R1GRPOTrainer
     from trl_r1.grpo.identity import differences, run, tiny_model
 
-    model = tiny_model(folder / "model")
+    quantised = row.get("kind") == "qlora"  # NF4 needs widths that are multiples of 64
+    model = tiny_model(folder / "wide", width=64) if quantised else tiny_model(folder / "model")
     kind, options = row.get("kind", "full"), dict(row["options"])
     extra = {}
     if kind in ("lora", "qlora"):
@@ -148,6 +149,7 @@ def main(argv: list[str] | None = None) -> int:
         from trl_r1.grpo.identity import tiny_model
 
         tiny_model(folder / "model")
+        tiny_model(folder / "wide", width=64)
         for name, row in configurations().items():
             if chosen.only and chosen.only not in name:
                 continue

@@ -31,6 +31,14 @@ def tiny(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def wide(tmp_path_factory) -> str:
+    """Path of the same with widths that NF4 can take: 64 and 128."""
+    from trl_r1.grpo.identity import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("wide") / "model", width=64)
+
+
+@pytest.fixture(scope="session")
 def two_ranks():
     """`two_ranks(script, *arguments)` runs a script of this folder, or `-m` and a module, on two processes.
 

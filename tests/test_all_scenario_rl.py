@@ -229,12 +229,12 @@ def test_a_resumed_run_asks_the_same_prompts(recipe, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["all_scenario_rl", "mini/all_scenario_rl"])
-def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_path, reward_models):
+def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_path, reward_models):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     settings = yaml.safe_load(Path(recipe()).read_text())
     sums = str(tmp_path / "sums.jsonl")
     options = {
-        "model_name_or_path": tiny, "datasets": json.dumps(settings["datasets"]), "reward_models": reward_models,
+        "model_name_or_path": wide, "datasets": json.dumps(settings["datasets"]), "reward_models": reward_models,
         "preference_last_steps": 1, "evaluation_dataset_name": sums, "evaluation_split": "train", "evaluation_problems": 2,
         "evaluation_samples": 2, "question_column": "question", "solution_column": "answer",
         "evaluation_question_column": "question", "evaluation_solution_column": "answer",

@@ -354,7 +354,7 @@ def test_killed_anywhere_it_makes_the_same_data_and_the_same_model(recipe, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cold_start", "mini/cold_start"])
-def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_path):
+def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line.
 
     A tiny model writes nothing right, so chains come from a file, and the quantised model is sampled beside it.
@@ -363,11 +363,11 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_pat
     rows = str(tmp_path / "problems.jsonl")
     sources = [
         {"name": "rows", "dataset_name": str(tmp_path / "chains.jsonl"), "language_column": "language"},
-        {"name": "few_shot", "model": tiny}, {"name": "reflection", "model": tiny},
-        {"name": "zero", "model": tiny, "template": "r1_zero"},
+        {"name": "few_shot", "model": wide}, {"name": "reflection", "model": wide},
+        {"name": "zero", "model": wide, "template": "r1_zero"},
     ]  # fmt: skip
     options = {
-        "model_name_or_path": tiny, "dataset_name": rows, "solution_column": "solution", "sources": json.dumps(sources),
+        "model_name_or_path": wide, "dataset_name": rows, "solution_column": "solution", "sources": json.dumps(sources),
         "evaluation_dataset_name": rows, "evaluation_split": "train", "evaluation_problems": 2, "evaluation_samples": 2,
         "evaluation_question_column": "question", "evaluation_solution_column": "solution", "evaluation_max_tokens": 6,
         "output_dir": str(tmp_path / "out"), "max_steps": 2, "use_cpu": "true", "bf16": "false", "dtype": "float32",
@@ -376,7 +376,7 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_pat
         "source_max_new_tokens": 6, "repeated_share": 1.0,
     }  # fmt: skip
     if name == "cold_start":
-        options |= {"lora_r": 4, "layout": "cold_start", "rewrite_model": tiny, "rewrite_max_new_tokens": 6}
+        options |= {"lora_r": 4, "layout": "cold_start", "rewrite_model": wide, "rewrite_max_new_tokens": 6}
         with pytest.raises(SystemExit):  # the tiny model cannot rewrite: all is drawn and judged, and nothing is left
             cold_start.main(["--config", name, *[p for k, v in options.items() for p in (f"--{k}", str(v))]])
         judged = "".join(path.read_text() for path in (tmp_path / "out" / "judged").glob("0*.jsonl"))
@@ -396,9 +396,10 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["reasoning_rl", "mini/reasoning_rl"])
-def test_reasoning_rl_goes_on_from_a_cold_start(name, recipe, tmp_path):
+def test_reasoning_rl_goes_on_from_a_cold_start(name, recipe, wide, tmp_path):
     """Two steps of the recipe from an adapter that a cold start has left."""
-    cold_start.main(["--config", recipe(use_peft=True, lora_r=4, lora_target_modules="all-linear", max_steps=1)])
+    lora = {"use_peft": True, "lora_r": 4, "lora_target_modules": "all-linear"}
+    cold_start.main(["--config", recipe(model_name_or_path=wide, **lora, max_steps=1)])
     rows = str(tmp_path / "problems.jsonl")
     options = {
         "model_name_or_path": str(tmp_path / "out"), "dataset_name": rows, "dataset_split": "train",

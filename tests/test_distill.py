@@ -197,11 +197,11 @@ RECIPES = ["distill", "distill_llama", "distill_on_policy", "mini/distill", "min
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_path):
+def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     recipe()
     options = {
-        "model_name_or_path": tiny, "teacher_model": tiny, "dataset_name": tmp_path / "kept.jsonl",
+        "model_name_or_path": wide, "teacher_model": wide, "dataset_name": tmp_path / "kept.jsonl",
         "evaluation_dataset_name": tmp_path / "problems.jsonl", "evaluation_split": "train", "evaluation_problems": 2,
         "evaluation_samples": 2, "evaluation_max_tokens": 6, "evaluation_question_column": "question",
         "evaluation_solution_column": "solution", "output_dir": tmp_path / "out", "max_steps": 2, "use_cpu": "true",

@@ -380,20 +380,20 @@ def test_a_follower_adds_to_the_report_and_changes_nothing_in_the_run(tiny, rows
 
 
 @pytest.mark.slow
-def test_an_adapter_is_evaluated_on_its_quantised_base(tiny, options, tmp_path):
+def test_an_adapter_is_evaluated_on_its_quantised_base(wide, options, tmp_path):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), LoraConfig(r=2, target_modules="all-linear"))
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(wide), LoraConfig(r=2, target_modules="all-linear"))
     model.save_pretrained(tmp_path / "adapter")
-    AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path / "adapter")
+    AutoTokenizer.from_pretrained(wide).save_pretrained(tmp_path / "adapter")
     evaluate.main(options(model_name_or_path=str(tmp_path / "adapter"), load_in_4bit=True))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["after"]["problems"] == 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["evaluate", "mini/evaluate"])
-def test_every_recipe_runs_on_a_tiny_model(name, options, tmp_path):
+def test_every_recipe_runs_on_a_tiny_model(name, options, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
-    evaluate.main(["--config", name, *options(max_tokens=4, most_samples=2, samples=None)])
+    evaluate.main(["--config", name, *options(model_name_or_path=wide, max_tokens=4, most_samples=2, samples=None)])
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["after"]["problems"] == 6

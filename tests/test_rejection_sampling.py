@@ -331,12 +331,12 @@ def test_two_processes_share_the_units(two_ranks, recipe, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rejection_sampling", "mini/rejection_sampling"])
-def test_every_recipe_runs_on_a_tiny_model(name, recipe, tiny, tmp_path):
+def test_every_recipe_runs_on_a_tiny_model(name, recipe, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     recipe()
     rows = str(tmp_path / "rows.jsonl")
     options = {
-        "model_name_or_path": tiny, "dataset_name": rows, "question_column": "question", "solution_column": "solution",
+        "model_name_or_path": wide, "dataset_name": rows, "question_column": "question", "solution_column": "solution",
         "output_dir": str(tmp_path / "out"), "max_prompts": 4, "samples_per_prompt": 2, "max_new_tokens": 6,
         "use_cpu": "true", "dtype": "float32", "disable_tqdm": "true", "template": "mini", "general": "[]", "mix": "{}",
         "filters": "answered", "language_column": "language",

@@ -358,7 +358,7 @@ def test_a_killed_run_goes_on_with_the_model_that_was_not_finished(recipe, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["reward_model", "mini/reward_model"])
-def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_path):
+def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     recipe()
     if name == "reward_model":  # the hub's sets call a bare question `prompt`
@@ -366,7 +366,7 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tiny, tmp_pat
             rows = (tmp_path / file).read_text()
             (tmp_path / file).write_text(rows.replace('"question":', '"prompt":'))
     options = {
-        "model_name_or_path": tiny, "helpful_dataset_name": str(tmp_path / "pairs.jsonl"), "helpful_split": "train",
+        "model_name_or_path": wide, "helpful_dataset_name": str(tmp_path / "pairs.jsonl"), "helpful_split": "train",
         "safety_dataset_name": str(tmp_path / "labels.jsonl"), "safety_split": "train", "held_out": 0.3,
         "template": "mini", "output_dir": str(tmp_path / "out"), "max_steps": 2, "use_cpu": "true", "bf16": "false",
         "dtype": "float32", "optim": "adamw_torch", "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,

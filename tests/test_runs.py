@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -178,9 +177,9 @@ def test_a_probe_does_not_change_the_run(recipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_qlora_trains_on_a_cpu(recipe, tmp_path):
-    zero.main(["--config", recipe(load_in_4bit=True, use_peft=True, lora_r=4, lora_target_modules="all-linear", beta=0.01,
-                                  reference_every=1)])  # fmt: skip
+def test_qlora_trains_on_a_cpu(recipe, wide, tmp_path):
+    qlora = {"load_in_4bit": True, "use_peft": True, "lora_r": 4, "lora_target_modules": "all-linear"}
+    zero.main(["--config", recipe(model_name_or_path=wide, **qlora, beta=0.01, reference_every=1)])
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
     assert not (tmp_path / "out" / "ref").exists()
     kls = [json.loads(line).get("kl") for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
@@ -189,12 +188,12 @@ def test_qlora_trains_on_a_cpu(recipe, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["zero", "mini/zero", "ppo_two_tower", "mini/ppo_two_tower"])
-def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tmp_path):
+def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     recipe()  # writes rows.jsonl
     rows = str(tmp_path / "rows.jsonl")
     options = {
-        "model_name_or_path": yaml.safe_load(Path(recipe()).read_text())["model_name_or_path"], "dataset_name": rows,
+        "model_name_or_path": wide, "dataset_name": rows,
         "evaluation_dataset_name": rows, "evaluation_split": "train", "evaluation_problems": 2, "evaluation_samples": 2,
         "question_column": "question", "solution_column": "solution", "evaluation_question_column": "question",
         "evaluation_solution_column": "solution", "output_dir": str(tmp_path / "out"), "max_steps": 2, "use_cpu": "true",

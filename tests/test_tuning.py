@@ -241,10 +241,17 @@ QLORA = ["--load_in_4bit", "true", "--use_peft", "true", "--lora_r", "4", "--lor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], QLORA], ids=["full", "qlora"])
-def test_a_killed_run_resumes_onto_the_same_trajectory(more, recipe, tmp_path):
+def test_a_killed_run_resumes_onto_the_same_trajectory(more, recipe, tiny, wide, tmp_path):
+    """The quantised one is evaluated on held-out problems before training, at every start."""
     from safetensors.torch import load_file
 
-    path = recipe(max_steps=9, save_steps=3, dataset_name=str(tmp_path / "rows.jsonl"), per_device_train_batch_size=4)
+    rows = str(tmp_path / "rows.jsonl")
+    judged = {
+        "evaluation_dataset_name": rows, "evaluation_split": "train", "evaluation_problems": 2, "evaluation_samples": 1,
+        "evaluation_question_column": "question", "evaluation_solution_column": "solution", "evaluation_max_tokens": 4,
+    }  # fmt: skip
+    path = recipe(model_name_or_path=wide if more else tiny, max_steps=9, save_steps=3, dataset_name=rows,
+                  per_device_train_batch_size=4, **(judged if more else {}))  # fmt: skip
     done = start(path, "never", 0, tmp_path / "whole", *more)
     assert done.returncode == 0, done.stderr[-2000:]
     killed = start(path, "step", 7, tmp_path / "killed", *more)
@@ -309,12 +316,12 @@ def test_an_adapter_whose_base_is_gone_is_told(recipe, capsys, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sft", "mini/sft"])
-def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, tmp_path):
+def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     recipe()  # writes rows.jsonl
     rows = str(tmp_path / "rows.jsonl")
     options = {
-        "model_name_or_path": yaml.safe_load(Path(recipe()).read_text())["model_name_or_path"], "dataset_name": rows,
+        "model_name_or_path": wide, "dataset_name": rows,
         "evaluation_dataset_name": rows, "evaluation_split": "train", "evaluation_problems": 2, "evaluation_samples": 2,
         "evaluation_question_column": "question", "evaluation_solution_column": "solution", "evaluation_max_tokens": 6,
         "output_dir": str(tmp_path / "out"), "max_steps": 2, "use_cpu": "true", "bf16": "false", "dtype": "float32",

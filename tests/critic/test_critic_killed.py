@@ -28,12 +28,13 @@ def start(tiny, folder, kind, **order):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "qlora"])
-def test_a_killed_run_with_a_critic_resumes_onto_the_same_trajectory(kind, tiny, tmp_path):
-    whole = start(tiny, tmp_path / "whole", kind)
+def test_a_killed_run_with_a_critic_resumes_onto_the_same_trajectory(kind, tiny, wide, tmp_path):
+    model = wide if kind == "qlora" else tiny
+    whole = start(model, tmp_path / "whole", kind)
     assert whole.returncode == 0, whole.stderr[-2000:]
-    killed = start(tiny, tmp_path / "killed", kind, kill_at=5)
+    killed = start(model, tmp_path / "killed", kind, kill_at=5)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    resumed = start(tiny, tmp_path / "killed", kind, resume=True)
+    resumed = start(model, tmp_path / "killed", kind, resume=True)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     lines = []
     for name in ("whole", "killed"):

@@ -133,14 +133,14 @@ def test_fast_batching_trains_towers_and_policy_as_trls_does(beta, ours):
 
 
 @pytest.mark.parametrize("kind", ["lora", "nf4"])
-def test_adapters_and_a_quantised_trunk(kind, ours, tmp_path):
+def test_adapters_and_a_quantised_trunk(kind, ours, wide, tmp_path):
     extra = {"peft_config": LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=0.0)}
     if kind == "nf4":
         extra["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
         )
     chosen = {"beta": 0.05, "num_iterations": 2, "gradient_checkpointing": True, "rollout": "fast", "batching": "fast"}
-    trace = ours(trainer_options=extra, advantage="two_tower", **chosen)
+    trace = ours(trainer_options=extra, model=wide, advantage="two_tower", **chosen)
     trainer = trace["trainer"]
     assert all(math.isfinite(line["critic/value_loss"]) for line in trace["lines"])
     assert any(parameter.abs().max() > 0 for parameter in trainer._critic.towers.towers["long_term"][-1].parameters())

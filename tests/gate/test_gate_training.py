@@ -63,12 +63,14 @@ def test_trls_trainer_takes_it_as_ours_does(ours, stock):
     assert differences(ours(trainer_options=gates(), beta=0.1), stock(trainer_options=gates(), beta=0.1)) == []
 
 
-def test_qlora_with_gates_trains_and_doubles_its_adapter(ours):
+def test_qlora_with_gates_trains_and_doubles_its_adapter(ours, wide):
     pytest.importorskip("bitsandbytes")
     from transformers import BitsAndBytesConfig
 
     quantised = {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
-    trace = ours(trainer_options={**gates(**BESIDE), **quantised}, beta=0.1, reference_every=2, max_steps=2)
+    trace = ours(
+        trainer_options={**gates(**BESIDE), **quantised}, model=wide, beta=0.1, reference_every=2, max_steps=2
+    )
     pairs = list(trace["trainer"]._moving_reference.pairs())
     assert len([name for name, _, _ in pairs if "head_gate_" in name]) == 4
     assert all(policy.dtype is reference.dtype is torch.bfloat16 for _, policy, reference in pairs)

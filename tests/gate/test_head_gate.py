@@ -297,15 +297,18 @@ def test_generation_with_a_cache_sees_the_same_gates(kind, make, opened, ids):
 
 
 @pytest.mark.parametrize("options", [{}, BESIDE])
-def test_it_works_on_nf4(options, tiny, opened, ids):
+def test_it_works_on_nf4(options, wide, opened, ids):
     pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from trl_r1.models.four_bit import make_trainable_on_cpu
 
     def quantised():
         config = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
-        return AutoModelForCausalLM.from_pretrained(tiny, quantization_config=config, dtype=torch.bfloat16)
+        loaded = AutoModelForCausalLM.from_pretrained(wide, quantization_config=config, dtype=torch.bfloat16)
+        return make_trainable_on_cpu(loaded)
 
     before = quantised()(ids).logits
     model = get_peft_model(quantised(), HeadGateConfig(**options))

@@ -23,6 +23,7 @@ from transformers import TrainerCallback
 
 from trl_r1.agser.scorer import LAYERS, MEASURES, AGSERScorer
 from trl_r1.compat.sharding import shards_the_model
+from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.text.completions import reply
 
 
@@ -145,13 +146,14 @@ class AGSERReward:
         """Takes a model as reference: a copy of it, its base, or itself.
 
         Raises:
-            ValueError: training with ``args`` splits the model between processes.
+            ValueError: training with ``args`` splits the model between processes; 4-bit weights that a CPU cannot train.
         """
         if getattr(args, "deepspeed", None) or getattr(args, "fsdp", None) or shards_the_model():
             raise ValueError(
                 f"The reward {self.name!r} cannot take a model that DeepSpeed or FSDP splits as its reference; name "
                 f"one in its option model, or in the environment variable {MODEL_VARIABLE}."
             )
+        make_trainable_on_cpu(policy)
         if self.reference == "frozen":
             if hasattr(policy, "disable_adapter"):
                 self._bound.without_adapter = policy

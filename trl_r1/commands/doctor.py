@@ -1,8 +1,8 @@
 """`trl-r1 doctor`: can training be trusted on this machine? Exit code 0 says yes, 1 says no and why.
 
-Looks at versions, devices and extras, asks whether the installed TRL still has the methods we extend, and takes two
-training steps with the stock trainer and with ours on a tiny random model: losses, gradient norms and weights must be
-bit-identical.
+Looks at versions, devices and extras, asks whether the installed TRL still has the methods we extend, takes two training
+steps with the stock trainer and with ours on a tiny random model (losses, gradient norms and weights must be
+bit-identical), and asks whether a 4-bit model on the CPU has the same gradients after an evaluation and a checkpoint.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import warnings
 
+from trl_r1.models import four_bit
 from trl_r1.storage.manifest import versions
 
 
@@ -34,7 +35,10 @@ def devices() -> list[str]:
     """One line per kind of device."""
     import torch
 
-    lines = [f"CPU: {platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"]
+    lines = [
+        f"CPU: {platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
+        f"CPU's features: {four_bit.processor()}",
+    ]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: set bf16: false, fp16: true"
@@ -94,6 +98,19 @@ def identity_problems() -> list[str]:
     return problems
 
 
+def four_bit_problems() -> list[str]:
+    """What a tiny NF4 model with LoRA shows about 4-bit training on this CPU; says it on a line of its own."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        print("4-bit training on the CPU: not looked at, bitsandbytes is not installed")
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        problem = four_bit.spoilt_gradients()
+    layout = "bitsandbytes would repack the weights here and is kept from it" if four_bit.repacks() else "as expected"
+    print("4-bit training on the CPU:", layout if problem is None else "wrong")
+    return [] if problem is None else [problem]
+
+
 def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="trl-r1 doctor", description=__doc__).parse_args(argv)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -127,10 +144,12 @@ def main(argv: list[str] | None = None) -> int:
         print("Two steps against the stock trainer:", "bit-identical" if not problems else "different")
     else:
         print("Two steps against the stock trainer: not run")
-    if problems:
+    of_four_bit = four_bit_problems()
+    if problems or of_four_bit:
         print("\nTraining cannot be trusted here:")
-        print(*[f"  - {problem}" for problem in problems], sep="\n")
-        print("Install a tested TRL, for instance: pip install 'trl==" + TESTED[-1] + "'")
+        print(*[f"  - {problem}" for problem in problems + of_four_bit], sep="\n")
+        if problems:
+            print("Install a tested TRL, for instance: pip install 'trl==" + TESTED[-1] + "'")
         return 1
     print("\nTraining can be trusted here.")
     return 0

@@ -21,8 +21,12 @@ Trace = dict[str, Any]  # {"losses": [...], "grad_norms": [...], "kls": [...], "
 PROMPTS = ["one", "two and", "three ", "4", "five or six", "seven", "8 9", "ten"]
 
 
-def tiny_model(folder: str | Path, seed: int = 0) -> str:
-    """Builds the model and tokenizer in `folder` (once) and returns its path, ready for the Auto classes."""
+def tiny_model(folder: str | Path, seed: int = 0, width: int = 16) -> str:
+    """Builds the model and tokenizer in `folder` (once) and returns its path, ready for the Auto classes.
+
+    Args:
+        width: of the hidden states; NF4 on a CPU needs a multiple of 64.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -40,9 +44,9 @@ def tiny_model(folder: str | Path, seed: int = 0) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = Qwen3Config(
-            vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-            num_attention_heads=2, num_key_value_heads=1, head_dim=8, max_position_embeddings=128,
-            tie_word_embeddings=False, bos_token_id=None, eos_token_id=1, pad_token_id=0, initializer_range=0.3,
+            vocab_size=len(vocabulary), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=width // 2, max_position_embeddings=128,
+            tie_word_embeddings=False, bos_token_id=None, eos_token_id=1, pad_token_id=0, initializer_range=1.2 / width**0.5,
         )  # fmt: skip
         model = Qwen3ForCausalLM(config).float()
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = 1, 0

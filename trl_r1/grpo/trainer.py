@@ -38,6 +38,7 @@ from trl_r1.grpo.fast_trainer import FastGRPOTrainer
 from trl_r1.grpo.loss import ChosenKL
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.grpo.replay import VerifiedPaths
+from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.storage.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
 from trl_r1.storage.files import replace_file
 
@@ -63,7 +64,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
 
     Raises:
         RuntimeError: the installed TRL lacks a method that the chosen options need.
-        ValueError: the adapter's kind does not allow a rolling reference.
+        ValueError: the adapter's kind does not allow a rolling reference; 4-bit weights that a CPU cannot train.
         NotImplementedError: a rolling reference or verified paths under DeepSpeed ZeRO-3 or FSDP.
 
     Source: DeepSeek-R1, arXiv:2501.12948, Eq. 1-3; GRPO, arXiv:2402.03300. Departures are listed in docs/papers.md.
@@ -101,6 +102,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             self.options = SimpleNamespace(**added, **vars(args))
         self._choose_kl()
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
+        for taken in (self.model, self.ref_model):
+            make_trainable_on_cpu(taken)
         self._start_kl()
         self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
         self._start_reference()

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.storage.files import replace_file
 
 
@@ -27,7 +28,7 @@ CONFIG, WEIGHTS, MARK = "adapter_config.json", "adapter_model.safetensors", "mer
 
 
 class SameTypes:
-    """In front of a trainer: its parameters keep their precision when a checkpoint is loaded.
+    """In front of a trainer: its parameters keep their precision when a checkpoint is loaded, 4-bit ones their layout.
 
     TRL trains the adapters of a quantised model in bfloat16; peft raises them to float32 when it loads them, and the
     optimizer's state follows, so a resumed run would leave the trajectory of an uninterrupted one.
@@ -39,6 +40,12 @@ class SameTypes:
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        make_trainable_on_cpu(self.model)
+        make_trainable_on_cpu(getattr(self, "teacher_model", None))
+        self.remember_types()
+
+    def remember_types(self) -> None:
+        """Again after a stage has changed a parameter's precision."""
         self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

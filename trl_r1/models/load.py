@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import ModelConfig, get_quantization_config
 
 from trl_r1.data.columns import looks_like_path
+from trl_r1.models.four_bit import make_trainable_on_cpu
 
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def load_policy(
         use_cpu: stay on the CPU though there is a GPU.
 
     Raises:
-        ValueError: it cannot be loaded; says why in one sentence.
+        ValueError: it cannot be loaded, or has 4-bit weights that a CPU decodes wrongly; says why in one sentence.
     """
     options: dict[str, Any] = {
         "revision": model.model_revision,
@@ -93,7 +94,7 @@ def load_policy(
         ) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {name!r} has no end-of-text token, so no reply would ever end.")
-    return policy.eval(), tokenizer
+    return make_trainable_on_cpu(policy).eval(), tokenizer
 
 
 def has_tokenizer(name: str) -> bool:

@@ -255,7 +255,11 @@ def own_randomness(seed: int, devices: "set[torch.device]") -> Iterator[None]:
 @contextmanager
 def evaluation_mode(model: "PreTrainedModel") -> Iterator[None]:
     """No dropout and no gradient checkpointing for a while; every module gets its own mode back, frozen ones too."""
+    from trl_r1.models.four_bit import keep_layout
+
     modes = [(module, module.training) for module in model.modules()]
+    if model.training:  # and may be trained on: its 4-bit layers stay as they are
+        keep_layout(model)
     model.eval()
     try:
         yield

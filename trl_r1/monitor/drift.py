@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from trl_r1.models.four_bit import keep_layout
 from trl_r1.storage.files import replace_file
 
 
@@ -88,6 +89,7 @@ def log_probabilities(model: Any, prompts: list[list[int]], completions: list[li
     training = model.training
     device = next(model.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
+    keep_layout(model)  # whoever trains it
     model.eval()
     try:
         found = []

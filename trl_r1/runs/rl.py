@@ -25,6 +25,7 @@ from trl_r1.evaluation.report import write_report
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.curriculum import levels_of
 from trl_r1.grpo.trainer import R1GRPOTrainer
+from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.monitor import Limits, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
@@ -97,6 +98,7 @@ def prepare(
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
+    check_four_bit(model, path, config)
     problems = 0 if evaluation_rows is None else len(evaluation_rows)
     longest = options.evaluation_max_tokens or longest_answer(config)
     tell_before_training(stage, options, config, model, path, problems, longest)

@@ -32,6 +32,7 @@ from trl_r1.data.imitation import fitting, to_imitate
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes, is_adapter, merged
+from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
@@ -87,6 +88,7 @@ def prepare(
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
+    check_four_bit(model, path, config)
     problems = 0 if evaluation_rows is None else len(evaluation_rows)
     longest = options.evaluation_max_tokens or longest_answer(config)
     tell_before_training(stage, options, config, model, path, problems, longest)

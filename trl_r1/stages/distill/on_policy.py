@@ -33,6 +33,8 @@ from trl import (
 from trl_r1.data.columns import load_rows
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
+from trl_r1.models.adapters import SameTypes
+from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
@@ -131,6 +133,10 @@ def as_sft(config: DistillationConfig, max_length: int) -> SFTConfig:
     return SFTConfig(**{**chosen, "max_length": max_length})
 
 
+class R1DistillationTrainer(SameTypes, DistillationTrainer):
+    """TRL's `DistillationTrainer` that resumes onto the same trajectory with QLoRA too."""
+
+
 @dataclass
 class PreparedDistillation:
     """What `prepare_on_policy` found in order."""
@@ -163,6 +169,7 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
     folder = RunFolder.look("distill", config, manifest.settings_of(options, model, config))
     student = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, student, options, config)
+    check_four_bit(model, student, config)
     problems = 0 if evaluation_rows is None else len(evaluation_rows)
     longest = options.evaluation_max_tokens or longest_answer(config)
     tell_before_training("distill", options, config, model, student, problems, longest)
@@ -193,7 +200,7 @@ def run_on_policy(
         "dtype": model.dtype, "attn_implementation": model.attn_implementation,
         **(config.teacher_model_init_kwargs if isinstance(config.teacher_model_init_kwargs, dict) else {}),
     }  # fmt: skip
-    trainer = DistillationTrainer(
+    trainer = R1DistillationTrainer(
         model=prepared.student,
         teacher_model=prepared.teacher,
         args=config,

@@ -23,6 +23,7 @@ from typing import Any
 from trl import ModelConfig, RewardConfig
 
 from trl_r1.data.columns import load_rows
+from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import check_gates
 from trl_r1.models.templates import find_template
 from trl_r1.rewards.preference import _told, summary
@@ -148,6 +149,7 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
     folder = RunFolder.look("reward_model", config, settings)
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
+    check_four_bit(model, path, config)
     tell_before_training("reward_model", options, config, model, path, problems=0, longest=0)
     folder.take()
     try:

@@ -25,7 +25,9 @@ from transformers import (
 from trl import ModelConfig, RewardConfig, RewardTrainer, get_quantization_config
 
 from trl_r1.evaluation.metrics_log import MetricsLog
+from trl_r1.models.adapters import SameTypes
 from trl_r1.models.classifier import Classifier
+from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.options import adapter_config
 from trl_r1.rewards.preference import _told, conversation
 from trl_r1.runs.heldout import ProgressLine
@@ -35,6 +37,14 @@ from trl_r1.storage.files import replace_file
 
 HELPFUL, HARMLESS = "helpfulness", "harmlessness"
 SHOWN = {"loss": "loss", "accuracy": "pairs right", "learning_rate": "lr"}
+
+
+class R1RewardTrainer(SameTypes, RewardTrainer):
+    """TRL's `RewardTrainer` that resumes onto the same trajectory with QLoRA too."""
+
+
+class LabelTrainer(SameTypes, Trainer):
+    """transformers' `Trainer`, of labelled texts, that does so."""
 
 
 def train_one(
@@ -66,9 +76,9 @@ def train_one(
     reader = Classifier(network, tokenizer, str(own.device), own.max_length or 2048)
     network.train()
     log = MetricsLog(folder)
-    trainer: Trainer
+    trainer: R1RewardTrainer | LabelTrainer
     if name == HELPFUL:
-        trainer = RewardTrainer(
+        trainer = R1RewardTrainer(
             model=network,
             args=own,
             train_dataset=Dataset.from_list(
@@ -82,7 +92,7 @@ def train_one(
         )
     else:
         own.remove_unused_columns = False
-        trainer = Trainer(
+        trainer = LabelTrainer(
             model=network,
             args=own,
             train_dataset=Dataset.from_list(
@@ -93,6 +103,7 @@ def train_one(
             callbacks=[log],
         )
     head_in_the_models_precision(network)
+    trainer.remember_types()
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if not own.disable_tqdm:
@@ -149,7 +160,7 @@ def build(path: str, config: RewardConfig, model: ModelConfig, label: str) -> tu
         network = get_peft_model(network, adapter)
         if config.gradient_checkpointing:
             network.enable_input_require_grads()
-    return network, tokenizer
+    return make_trainable_on_cpu(network), tokenizer
 
 
 def head_in_the_models_precision(network: Any) -> None:
