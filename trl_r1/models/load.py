@@ -15,9 +15,11 @@ from trl_r1.models.four_bit import make_trainable_on_cpu
 
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER = "adapter_config.json"
+TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}  # of safetensors' files
 
 
 def find_policy(name: str | None, seed: int = 0) -> str:
@@ -85,6 +87,7 @@ def load_policy(
 
             chosen = {k: v for k, v in options.items() if v is not None and k != "revision"}
             policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, **chosen), name)
+            as_saved(policy, name)
         tokenizer = AutoTokenizer.from_pretrained(name if has_tokenizer(name) or base is None else base)
     except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
@@ -95,6 +98,24 @@ def load_policy(
     if tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {name!r} has no end-of-text token, so no reply would ever end.")
     return make_trainable_on_cpu(policy).eval(), tokenizer
+
+
+def as_saved(policy: PeftModel, folder: str) -> None:
+    """Gives the adapter the precision of its file, in which it was trained, so that it scores as it did then.
+
+    TRL trains the adapter of a quantised model in bfloat16, and peft raises it to float32 when it loads it.
+    """
+    from safetensors import safe_open
+
+    path = Path(folder) / "adapter_model.safetensors"
+    if not path.is_file():
+        return
+    with safe_open(path, "pt") as file:
+        kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+    for name, parameter in policy.named_parameters():
+        kind = TYPES.get(kinds.get(name.replace(".default", ""), ""))
+        if kind is not None:
+            parameter.data = parameter.data.to(kind)
 
 
 def has_tokenizer(name: str) -> bool:
