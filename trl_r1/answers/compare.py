@@ -8,7 +8,7 @@ Runs in a process that can be killed (``trl_r1.rewards.accuracy`` asks it throug
 from __future__ import annotations
 
 from trl_r1.answers.evaluate import TooLarge, Undefined
-from trl_r1.answers.exact import constant_quotient, same
+from trl_r1.answers.exact import constant_quotient, degree, same, same_zeros
 from trl_r1.answers.sets import Shape, as_reals, matched, plain_value, same_reals
 from trl_r1.answers.shapes import TURNED, shape
 from trl_r1.answers.tree import Unread, symbols
@@ -43,11 +43,10 @@ def alike(a: Shape, b: Shape) -> bool:
     """Whether two shapes say the same."""
     kinds = {a[0], b[0]}
     if "reals" in kinds:
-        return (
-            same_reals(as_reals(a), as_reals(b))
-            if not kinds & {"value", "matrix", "chain", "ratio"}
-            else _refused(a, b)
-        )
+        if kinds & {"value", "matrix", "chain", "ratio"}:
+            return _refused(a, b)
+        names = {item[2] if item[0] == "reals" else "" for item in (a, b)} - {""}
+        return len(names) < 2 and same_reals(as_reals(a), as_reals(b))
     if kinds == {"value"}:
         return same(a[1], b[1])
     if "named" in kinds:
@@ -129,6 +128,10 @@ def _same_chain(a: Shape, b: Shape) -> bool:
     if sign not in (b[2][0], TURNED[b[2][0]]):
         return False
     factor = constant_quotient(first, second)
+    if factor == 0 and (degree(first) <= 1 and degree(second) <= 1):
+        return False
+    if factor == 0 and sign in ("=", "!=") and False in (same_zeros(first, second), same_zeros(second, first)):
+        return False
     if factor == 0:
         raise Unread("perhaps by another way")
     return True if sign in ("=", "!=") else (factor > 0) == (sign == b[2][0])

@@ -224,11 +224,8 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
     units = [_unit_behind(text) for text in (a, g)]
     if None not in units and units[0] != units[1]:
         return False
-    bare = [_UNIT_BEHIND.sub("", text) if unit else text for text, unit in zip((a, g), units, strict=True)]
-    for text, rest in ((a, bare[1]), (g, bare[0])):
-        if (letter := _letter_unit(text)) and letter in VARIABLE.findall(rest):
-            return Pending(((a, g),))
-    return Pending(((bare[0], bare[1]),))
+    a, g = (_UNIT_BEHIND.sub("", text) if unit else text for text, unit in zip((a, g), units, strict=True))
+    return Pending(((a, g),))
 
 
 _LETTER_BEHIND = re.compile(r"[\d}]\s*([A-Za-z])$", re.ASCII)
@@ -240,15 +237,18 @@ def _letter_unit(text: str) -> str:
     return found[1] if found else ""
 
 
-_UNIT_BEHIND = re.compile(r"\s((?:(?:square|sq|cubic|cu)\.?\s)?[^\W\d_]+(?:\^\{?[23]\}?)?)$")
+_UNIT_BEHIND = re.compile(
+    r"\s((?:(?:square|sq|cubic|cu)\.?\s)?(?:\\mathrm\{[A-Za-z]\}|[^\W\d_]{2,})(?:\s*\^\{?[23]\}?)?)$"
+)
 
 
 def _unit_behind(text: str) -> tuple[str, Fraction] | None:
-    """What a unit behind an expression without variables measures, and its size; None without one that is known."""
+    """What a unit behind an expression without variables measures, and its size; None without one that is known. A
+    letter is one where LaTeX sets it upright."""
     found = _UNIT_BEHIND.search(text)
     if found is None or VARIABLE.search(text[: found.start()]):
         return None
-    name = unit_name(f" {found[1]}")
+    name = unit_name(f" {re.sub(r'mathrm|[{}]|^ *', '', found[1].replace(chr(92), ''))}")
     return known_unit(name) if name else None
 
 

@@ -63,13 +63,13 @@ def _at(a: Tree, b: Tree, point: dict[str, Fraction], most: int = 10**12) -> tup
                 return ("different", *real)
             if digits == 30 and difference > scale * mpf("1e-3") and max(side.size for side in sides) < 25:
                 return ("different", *real)
-            if enough and digits >= enough:
+            if enough and digits >= enough and difference <= max(scale, 1) * mpf(10) ** (-digits // 2):
                 return ("equal", *real)
             before = difference
             enough = enough or min(most, _enough(*sides))
             if digits >= MOST_DIGITS:
                 raise TooLarge(f"{enough} digits")
-            digits = min(max(2 * digits, min(enough, 8 * digits)), MOST_DIGITS)
+            digits = min(max(2 * digits, min(enough, 8 * digits)) if digits < enough else 2 * digits, MOST_DIGITS)
 
 
 def same(a: Tree, b: Tree) -> bool:
@@ -136,9 +136,51 @@ def constant_quotient(a: Tree, b: Tree) -> int:
     return 0
 
 
+def same_zeros(a: Tree, b: Tree) -> bool | None:
+    """False if ``b`` is not zero somewhere where ``a`` is, found by solving for an unknown that ``a`` is linear in; None
+    if there is none, or no difference shows."""
+    names = sorted(symbols(a) | symbols(b))
+    for name in sorted(symbols(a)):
+        if degree(a, name) != 1:
+            continue
+        zero, one = (_substituted(a, {name: Fraction(value)}) for value in (0, 1))
+        root = ("div", ("neg", zero), ("add", one, ("neg", zero)))
+        for point in _points(a, b, names)[:3]:
+            others = {other: value for other, value in point.items() if other != name}
+            there = _substituted(_replaced(b, name, root), others)
+            if _at(there, ("num", Fraction(0)), {})[0] == "different":
+                return False
+        return None
+    return None
+
+
+def degree(tree: Tree, *names: str) -> float:
+    """Of an expression as a polynomial in some unknowns (all, if none is named); infinite if it is none."""
+    inside = symbols(tree) & set(names) if names else symbols(tree)
+    if not inside:
+        return 0
+    if tree[0] == "sym":
+        return 1
+    if tree[0] in ("add", "neg"):
+        return max(degree(part, *names) for part in tree[1:])
+    if tree[0] == "mul":
+        return degree(tree[1], *names) + degree(tree[2], *names)
+    if tree[0] == "div" and degree(tree[2], *names) == 0:
+        return degree(tree[1], *names)
+    if tree[0] == "pow" and tree[2][0] == "num" and tree[2][1].denominator == 1 and tree[2][1] >= 1:
+        return degree(tree[1], *names) * int(min(tree[2][1], 1000))
+    return float("inf")
+
+
+def _replaced(tree: Tree, name: str, new: Tree) -> Tree:
+    if tree[0] == "sym":
+        return new if tree[1] == name else tree
+    return tuple(_replaced(part, name, new) if isinstance(part, tuple) else part for part in tree)
+
+
 def _substituted(tree: Tree, point: dict[str, Fraction]) -> Tree:
     if tree[0] == "sym":
-        return ("num", point[tree[1]])
+        return ("num", point[tree[1]]) if tree[1] in point else tree
     return tuple(_substituted(part, point) if isinstance(part, tuple) else part for part in tree)
 
 

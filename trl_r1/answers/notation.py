@@ -63,10 +63,11 @@ _RAISED = re.compile(f"[⁺⁻{_SUPERSCRIPT}]+")
 _PLAIN_SCRIPT = str.maketrans(f"⁺⁻{_SUPERSCRIPT}", "+-0123456789")
 _ROOT_SIGN = re.compile(r"√\s*(\d+(?:\.\d+)?)", re.ASCII)
 _GROUPED = re.compile(
-    r"(?<=\d)(?:,\s*\\!|\\!\s*,|\{,\})\s*(?=\d{3}(?!\d))", re.ASCII
+    r"(?<=\d)(?:,\s*\\!|\\!\s*,|\{,\}|\\,)\s*(?=\d{3}(?!\d))", re.ASCII
 )  # thousands, as LaTeX spaces them
 _IN_DOLLARS = re.compile(r"(?<!\\)\$(?![\s$])([^$]*[^\s$\\])\$(?!\d)")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)|\{\s*(\d+)\s*\})\s*(?:(\d)|\{\s*(\d+)\s*\})", re.ASCII)
+_OVER = re.compile(r"\{\s*(\d+)\s*\\over(?![A-Za-z])\s*(\d+)\s*\}", re.ASCII)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 
 
@@ -105,16 +106,32 @@ def canonical(text: str) -> str:
         .replace("\\%", "%")
         .replace("\\#", "#")
     )
-    text = text.replace("\\{", "⦃").replace("\\}", "⦄").replace("\\lbrace", "⦃").replace("\\rbrace", "⦄")
+    text = _SET_BRACE.sub(lambda m: _SET_BRACES.get(m.group(), m.group()), text)
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
     text = _DEGREES.sub(" degrees ", _SPACING.sub(" ", text))
-    text = _STYLED.sub(r" \1 ", text)
+    text = _STYLED.sub(_unstyled, text)
+    if "\\over" in text:
+        text = _OVER.sub(r"\\frac{\1}{\2}", text)
     if "\\frac" in text:
         text = _SHORT_FRACTION.sub(lambda m: rf"\frac{{{m[1] or m[2]}}}{{{m[3] or m[4]}}}", text)
     text = " ".join(text.split())
     while len(text) > 2 and text[0] == "{" and text[-1] == "}" and "{" not in text[1:] and "}" not in text[1:-1]:
         text = text[1:-1].strip()
     return text
+
+
+_SET_BRACE = re.compile(r"\\\\|\\[{}]|\\[lr]brace(?![A-Za-z])")  # a line break before a brace is none
+_SET_BRACES = {"\\{": "⦃", "\\}": "⦄", "\\lbrace": "⦃", "\\rbrace": "⦄"}
+_UNIT_LETTERS = frozenset("mgshlLNJWVn")
+
+
+def _unstyled(found: re.Match[str]) -> str:
+    """What a style holds; one letter of a unit behind a number stays marked: 5\\text{ m} is no product."""
+    inside = found[1].strip()
+    before = found.string[max(0, found.start() - 8) : found.start()]
+    if inside in _UNIT_LETTERS and (found[1][:1].isspace() or re.search(r"(?:[\d})]|\\pi)\s*$", before)):
+        return rf" \mathrm{{{inside}}} "
+    return f" {found[1]} "
 
 
 def _without_end(text: str) -> str:

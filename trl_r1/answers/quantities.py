@@ -82,6 +82,8 @@ _NO_CHINESE_UNIT = re.compile(
 _UNIT_WORD = re.compile(r"[^\W\d_]+\.?(?:\^\{?-?\d\}?)?")
 
 
+_LETTER_BEHIND = re.compile(r"\}\s*[A-Za-z](?:\s*\^.*)?$", re.ASCII)
+_MARKED_LETTER = re.compile(r"\s*\\mathrm\s*\{([A-Za-z])\}")
 _FRACTION = re.compile(
     rf"\\frac\s*\{{\s*([-+]?{_INTEGER}(?:\.\d+)?)\s*\}}\s*\{{\s*([-+]?{_INTEGER}(?:\.\d+)?)\s*\}}", re.ASCII
 )
@@ -114,7 +116,11 @@ def quantity(text: str) -> Quantity | None:
     while len(text) > 2 and text[0] == "(" and text[-1] == ")" and "(" not in text[1:] and ")" not in text[1:-1]:
         text = text[1:-1].strip()
     if "\\frac" in text:
-        text = " ".join(_FRACTION.sub(r" \1/\2 ", text).split())
+        if _LETTER_BEHIND.search(text):
+            return None  # half of m, as LaTeX reads spaces
+        text = " ".join(_FRACTION.sub(lambda m: f" {m[1]}/{m[2]}" + " " * (not m.string[m.end() :][:1].isalpha()), text).split())
+    if "\\mathrm" in text:
+        text = _MARKED_LETTER.sub(r" \1", text)
     if MARKED.search(text) and (special := _special(text)) is not None:
         return special
     match = _QUANTITY.fullmatch(text)
@@ -204,7 +210,7 @@ def unit_name(text: str) -> str | None:
             names.append(word)
             continue
         small = word in ("of", "a", "an", "in", "on") and len(words) > 1
-        short = word.isascii() and len(word.strip(".")) < 3 and not small
+        short = word.isascii() and len(re.sub(r"[.^{}\d-]", "", word)) < 3 and not small
         if short or not _UNIT_WORD.fullmatch(word):
             return None
         word = word.strip(".")

@@ -58,6 +58,8 @@ def read(text: str) -> Tree:
     reader = _Reader(text.replace("**", "^"))
     try:
         tree = reader.sum()
+        if reader.take("\\over"):
+            tree = ("div", tree, reader.sum())
     except RecursionError:
         raise Unread("too deep") from None
     if reader.peek():

@@ -38,7 +38,10 @@ def plain_value(item: Shape) -> Tree | None:
 def union(shapes: list[Shape]) -> Shape:
     if all(item[0] == "list" and item[1] == "⦃⦄" for item in shapes):
         return ("list", "⦃⦄", [one for item in shapes for one in item[2]])
-    return ("reals", [piece for item in shapes for piece in as_reals(item)])
+    names = {item[2] if item[0] == "reals" else item[1] if item[0] == "named" else "" for item in shapes}
+    if len(names - {""}) > 1:
+        raise Unread("intervals of two unknowns")
+    return ("reals", [piece for item in shapes for piece in as_reals(item)], max(names))
 
 
 def without(whole: Shape, taken: Shape) -> Shape:
@@ -56,7 +59,7 @@ def without(whole: Shape, taken: Shape) -> Shape:
             raise Unread("a hole outside")
         pieces = [*pieces[:-1], (low, closed, hole, False), (hole, False, high, closes)]
         low, closed = hole, False
-    return ("reals", pieces)
+    return ("reals", pieces, "")
 
 
 def order(a: Tree, b: Tree) -> int:

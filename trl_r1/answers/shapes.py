@@ -77,7 +77,7 @@ def shape(text: str) -> Shape:
     if _EMPTY.fullmatch(text):
         return ("list", "⦃⦄", [])
     if _REALS.fullmatch(text):
-        return ("reals", [(("neg", INFINITY), False, INFINITY, False)])
+        return ("reals", [(("neg", INFINITY), False, INFINITY, False)], "")
     member = _MEMBER.match(text)
     if member and not _COMMA.search(text[: member.end()]):
         inner = shape(text[member.end() :])
@@ -88,7 +88,7 @@ def shape(text: str) -> Shape:
     if builder:
         inner = shape(builder[2])
         if inner[0] == "reals" or (inner[0] == "list" and inner[1] in ("", "⦃⦄")):
-            return inner if inner[0] == "reals" else ("list", "⦃⦄", inner[2])
+            return ("reals", inner[1], "") if inner[0] == "reals" else ("list", "⦃⦄", inner[2])
         raise Unread("a set of what?")
     matrix = _MATRIX.fullmatch(text)
     if matrix:
@@ -272,12 +272,12 @@ def _as_reals(trees: list[Tree], signs: list[str]) -> Shape | None:
         sign = signs[0] if at == 0 else TURNED[signs[0]]
         end = trees[1 - at]
         if sign == "!=":
-            return ("reals", [(("neg", INFINITY), False, end, False), (end, False, INFINITY, False)])
+            return ("reals", [(("neg", INFINITY), False, end, False), (end, False, INFINITY, False)], trees[at][1])
         if sign.startswith("<"):
-            return ("reals", [(("neg", INFINITY), False, end, sign == "<=")])
-        return ("reals", [(end, sign == ">=", INFINITY, False)])
+            return ("reals", [(("neg", INFINITY), False, end, sign == "<=")], trees[at][1])
+        return ("reals", [(end, sign == ">=", INFINITY, False)], trees[at][1])
     if len(trees) == 3 and at == 1 and signs[0][0] == signs[1][0] and signs[0][0] in "<>":
         low, high = (0, 2) if signs[0][0] == "<" else (2, 0)
         closed = [len(sign) == 2 for sign in signs]
-        return ("reals", [(trees[low], closed[low // 2], trees[high], closed[high // 2])])
+        return ("reals", [(trees[low], closed[low // 2], trees[high], closed[high // 2])], trees[at][1])
     return None
