@@ -1,7 +1,8 @@
 # make demo   trains a small model on this machine's CPU and shows what it learnt (some minutes)
 # make test   runs the tests
 # make lint   style and types
-# make bench  identity with stock TRL; speed and safety of the rewards beside TRL's
+# make bench  identity with stock TRL; 10,000 answers judged against float64 and sympy; speed and safety of the rewards
+#             beside TRL's
 # make fuzz   200,000 hostile completions through every reward that needs no model (an hour or so; prints its seed)
 #
 # Each target sets up everything it needs in $(VENV) and can be run first, alone, and again. Only the reward `code` wants
@@ -60,6 +61,7 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/identity.py
+	@$(BIN)/python benchmarks/judge_pairs.py
 	@$(BIN)/python benchmarks/rewards.py
 
 fuzz: $(VENV)/.installed

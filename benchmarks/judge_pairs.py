@@ -20,35 +20,25 @@ every wrong verdict. Exit status 1 if there is one. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import cmath
 import json
 import os
 import random
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+
+from judge_spellings import spell
+from judge_truth import Answer, Tree, Truth, n
 
 
 for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
     os.environ.setdefault(name, value)
 
-Tree = tuple  # ("n", Fraction) ("s", name) ("c", "pi" | "e" | "i") ("+" | "*", tree, ...) ("/" | "^" | "r", tree, tree) ("f", name, tree)
 FUNCTIONS = ("sin", "cos", "tan", "ln", "arctan", "exp")
 KINDS = "numbers fractions roots powers symbols functions complex intervals sets tuples matrices relations".split()
 NEAR_MISSES = "number sign below symbol exponent dropped order tiny".split()
-
-
-@dataclass
-class Answer:
-    """``shape`` is "value", or one of the last five kinds; ``marks`` are brackets or the sign of a relation."""
-
-    shape: str
-    items: list[Tree]
-    marks: str = ""
-    columns: int = 1
 
 
 @dataclass
@@ -57,10 +47,6 @@ class Pair:
     near_miss: str  # "" for an equal pair
     answer: str
     gold: str
-
-
-def n(value: Any) -> Tree:
-    return ("n", Fraction(value))
 
 
 # ---------------------------------------------------------------- drawing
@@ -82,7 +68,9 @@ def draw(kind: str, chance: random.Random) -> Answer:
     if kind == "matrices":
         return Answer(kind, [one(chance) for one in simple], chance.choice("pb"), chance.choice((1, 2)))
     left = _linear(chance)
-    return Answer("relations", [left, VALUES["fractions"](chance)], chance.choice(("=", "=", "<", "<=", ">", ">=", "!=")))
+    return Answer(
+        "relations", [left, VALUES["fractions"](chance)], chance.choice(("=", "=", "<", "<=", ">", ">=", "!="))
+    )
 
 
 def _whole(chance: random.Random, most: int = 30) -> Tree:
@@ -94,7 +82,9 @@ def _fraction(chance: random.Random) -> Tree:
 
 
 def _positive(chance: random.Random) -> Tree:
-    return chance.choice((n(chance.randint(1, 30)), n(Fraction(chance.randint(1, 30), 7)), ("r", n(chance.randint(2, 50)), n(2))))
+    return chance.choice(
+        (n(chance.randint(1, 30)), n(Fraction(chance.randint(1, 30), 7)), ("r", n(chance.randint(2, 50)), n(2)))
+    )
 
 
 def _symbol(chance: random.Random) -> Tree:
@@ -146,7 +136,11 @@ def _polynomial(chance: random.Random) -> Tree:
     if form == 1:
         return ("+", ("*", _fraction(chance), ("^", x, n(2))), ("*", _fraction(chance), x), _whole(chance))
     if form == 2:
-        return ("/", ("+", ("*", _whole(chance, 9), x), _whole(chance)), ("+", _symbol(chance), n(chance.randint(31, 40))))
+        return (
+            "/",
+            ("+", ("*", _whole(chance, 9), x), _whole(chance)),
+            ("+", _symbol(chance), n(chance.randint(31, 40))),
+        )
     return ("*", _fraction(chance), ("+", x, _whole(chance)))
 
 
@@ -157,7 +151,9 @@ def _function(chance: random.Random) -> Tree:
         inside = ("*", n(chance.randint(2, 5)), inside)
     held = ("f", name, inside)
     constant = ("*", _fraction(chance), ("c", chance.choice(("pi", "e"))))
-    return chance.choice((("*", _fraction(chance), held), ("+", held, _whole(chance)), ("+", held, constant), constant))
+    return chance.choice(
+        (("*", _fraction(chance), held), ("+", held, _whole(chance)), ("+", held, constant), constant)
+    )
 
 
 def _complex(chance: random.Random) -> Tree:
@@ -190,7 +186,11 @@ def rewritten(tree: Tree, chance: random.Random) -> Tree:
         number, rest = tree[1][1], tree[2:]
         if chance.random() < 0.5 or any(part[0] != "+" for part in rest):  # 3/5 x = 3x/5
             if number.denominator > 1:
-                return ("/", ("*", n(number.numerator), *rest) if number.numerator != 1 else _product(rest), n(number.denominator))
+                return (
+                    "/",
+                    ("*", n(number.numerator), *rest) if number.numerator != 1 else _product(rest),
+                    n(number.denominator),
+                )
         elif len(rest) == 1:  # a(x+y) = ax+ay
             return ("+", *(("*", tree[1], part) for part in rest[0][1:]))
     if tree[0] == "/" and tree[1][0] == "+" and chance.random() < 0.4:  # (a+b)/c = a/c+b/c
@@ -210,7 +210,9 @@ def _product(parts: tuple) -> Tree:
 
 def leaves(tree: Tree, wanted: Callable[[Tree], bool], path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
     found = [path] if wanted(tree) else []
-    return found + [p for i, part in enumerate(tree) if isinstance(part, tuple) for p in leaves(part, wanted, (*path, i))]
+    return found + [
+        p for i, part in enumerate(tree) if isinstance(part, tuple) for p in leaves(part, wanted, (*path, i))
+    ]
 
 
 def replaced(tree: Tree, path: tuple[int, ...], new: Callable[[Tree], Tree]) -> Tree:
@@ -219,7 +221,9 @@ def replaced(tree: Tree, path: tuple[int, ...], new: Callable[[Tree], Tree]) -> 
     return tuple(replaced(part, path[1:], new) if i == path[0] else part for i, part in enumerate(tree))
 
 
-def _one(tree: Tree, wanted: Callable[[Tree], bool], new: Callable[[Tree], Tree], chance: random.Random) -> Tree | None:
+def _one(
+    tree: Tree, wanted: Callable[[Tree], bool], new: Callable[[Tree], Tree], chance: random.Random
+) -> Tree | None:
     spots = leaves(tree, wanted)
     return replaced(tree, chance.choice(spots), new) if spots else None
 
@@ -232,7 +236,9 @@ def near_miss(answer: Answer, how: str, chance: random.Random) -> Answer | None:
     changed = _missed(answer.items[spot], how, chance)
     if changed is None:
         return None
-    return Answer(answer.shape, [changed if i == spot else t for i, t in enumerate(answer.items)], answer.marks, answer.columns)
+    return Answer(
+        answer.shape, [changed if i == spot else t for i, t in enumerate(answer.items)], answer.marks, answer.columns
+    )
 
 
 def _misordered(answer: Answer, chance: random.Random) -> Answer | None:
@@ -260,7 +266,9 @@ def _missed(tree: Tree, how: str, chance: random.Random) -> Tree | None:
         return _one(
             tree,
             lambda t: (t[0] == "*" and t[1][0] == "n") or (t[0] == "n" and t[1].denominator > 1) or t[0] == "/",
-            lambda t: ("/", t[1], _product(t[2:])) if t[0] == "*" else n(1 / t[1]) if t[0] == "n" else ("*", t[1], t[2]),
+            lambda t: (
+                ("/", t[1], _product(t[2:])) if t[0] == "*" else n(1 / t[1]) if t[0] == "n" else ("*", t[1], t[2])
+            ),
             chance,
         )
     if how == "symbol":
@@ -282,128 +290,11 @@ def _less(tree: Tree, chance: random.Random) -> Tree:
     return rest[0] if len(rest) == 1 else (tree[0], *rest)
 
 
-# ---------------------------------------------------------------- truth
-
-
-NAMES = "xyztabnkw"
-POINTS = [{name: Fraction(random.Random(f"{name}{k}").randint(30, 400), 97) for name in NAMES} for k in range(4)]
-
-
-def in_floats(tree: Tree, point: dict[str, Fraction]) -> complex:
-    head = tree[0]
-    if head == "n":
-        return complex(float(tree[1]))
-    if head == "s":
-        return complex(float(point[tree[1]]))
-    if head == "c":
-        return {"pi": complex(cmath.pi), "e": complex(cmath.e), "i": 1j}[tree[1]]
-    if head == "f":
-        return {"ln": cmath.log, "arctan": cmath.atan}.get(tree[1], getattr(cmath, tree[1], cmath.exp))(in_floats(tree[2], point))
-    parts = [in_floats(part, point) for part in tree[1:]]
-    if head == "+":
-        return sum(parts)
-    if head == "*":
-        result = 1 + 0j
-        for part in parts:
-            result *= part
-        return result
-    if head == "/":
-        return 0j if cmath.isinf(parts[1]) else parts[0] / parts[1]
-    try:
-        return parts[0] ** (parts[1] if head == "^" else 1 / parts[1])
-    except OverflowError:
-        return complex("inf")
-
-
-def in_sympy(tree: Tree, point: dict[str, Fraction]) -> Any:
-    import sympy
-
-    head = tree[0]
-    if head in "ns":
-        value = tree[1] if head == "n" else point[tree[1]]
-        return sympy.Rational(value.numerator, value.denominator)
-    if head == "c":
-        return {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}[tree[1]]
-    if head == "f":
-        return {"ln": sympy.log, "arctan": sympy.atan}.get(tree[1], getattr(sympy, tree[1], None))(in_sympy(tree[2], point))
-    parts = [in_sympy(part, point) for part in tree[1:]]
-    if head in "+*":
-        return (sympy.Add if head == "+" else sympy.Mul)(*parts)
-    return parts[0] / parts[1] if head == "/" else parts[0] ** (parts[1] if head == "^" else 1 / parts[1])
-
-
-@dataclass
-class Truth:
-    """The evaluators' verdicts, and how often they could not decide."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def same(self, a: Tree, b: Tree) -> bool | None:
-        verdicts = {self._at(a, b, point) for point in POINTS}
-        return None if None in verdicts else verdicts == {True}
-
-    def _at(self, a: Tree, b: Tree, point: dict[str, Fraction]) -> bool | None:
-        import sympy
-
-        difference = in_sympy(a, point) - in_sympy(b, point)
-        if difference.is_Rational:
-            exact = difference == 0
-        else:
-            held = sympy.expand(difference)
-            exact = held == 0 or abs(held.evalf(50, maxn=2500, chop=False)) < sympy.Float("1e-1500", 20)
-        try:
-            first, second = in_floats(a, point), in_floats(b, point)
-        except (ZeroDivisionError, OverflowError, ValueError):
-            return None
-        close = abs(first - second) <= 1e-9 * max(abs(first), abs(second), 1e-300)
-        if close and not exact:
-            self.counts["too close for float64"] += 1
-            return False
-        return exact if close == exact else None
-
-    def equal(self, a: Answer, b: Answer) -> bool | None:
-        if a.shape == "relations":
-            return self._relations(a, b)
-        if len(a.items) != len(b.items) or (a.shape == "intervals" and a.marks != b.marks):
-            return False
-        if a.shape != "sets":
-            verdicts = [self.same(x, y) for x, y in zip(a.items, b.items, strict=True)]
-            return None if None in verdicts else all(verdicts)
-        left = list(b.items)
-        for item in a.items:
-            verdicts = [self.same(item, other) for other in left]
-            if None in verdicts:
-                return None
-            if True not in verdicts:
-                return False
-            del left[verdicts.index(True)]
-        return True
-
-    def _relations(self, a: Answer, b: Answer) -> bool | None:
-        """F < 0 and G < 0 are one if F = c G with a positive number c; -1 turns the sign."""
-        turned = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
-        first, second = (("+", r.items[0], ("*", n(-1), r.items[1])) for r in (a, b))
-        ratios = [in_sympy(first, p) / in_sympy(second, p) if in_sympy(second, p) != 0 else None for p in POINTS]
-        floats = [in_floats(first, p) / in_floats(second, p) if in_floats(second, p) != 0 else None for p in POINTS]
-        if None in ratios or None in floats:
-            return None
-        constant = all(ratio == ratios[0] for ratio in ratios)
-        if constant != all(abs(f - floats[0]) <= 1e-9 * abs(floats[0]) for f in floats):  # type: ignore[operator,arg-type]
-            if constant:
-                return None
-            self.counts["too close for float64"] += 1
-        if not constant or ratios[0] == 0:
-            return False
-        return (a.marks if ratios[0] > 0 else turned[a.marks]) == b.marks
-
-
 # ---------------------------------------------------------------- pairs
 
 
 def pairs(seed: int, count: int) -> tuple[list[Pair], Counter[str]]:
     """``count`` pairs, half of them equal, in equal shares for the kinds; and what could not be decided."""
-    from judge_spellings import spell
-
     chance = random.Random(seed)
     truth = Truth()
     made: list[Pair] = []
@@ -449,7 +340,10 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=40, help="wrong verdicts to print")
     chosen = parser.parse_args()
     made, counts = pairs(chosen.seed, chosen.count)
-    print(f"seed {chosen.seed}: {len(made)} pairs, {sum(not p.near_miss for p in made)} equal; {dict(counts)}", flush=True)
+    print(
+        f"seed {chosen.seed}: {len(made)} pairs, {sum(not p.near_miss for p in made)} equal; {dict(counts)}",
+        flush=True,
+    )
     outcomes = judged(made)
     wrong = [(p, o) for p, o in zip(made, outcomes, strict=True) if (o == "equal") != (not p.near_miss)]
     for title, key, names in (("kind", "kind", KINDS), ("near miss", "near_miss", NEAR_MISSES)):

@@ -158,9 +158,16 @@ class Writer:
             sign, parts = ("-" if parts[0][1] < 0 else ""), parts[1:]
         texts = []
         for index, part in enumerate(parts):
-            text = self.number(part[1]) if part[0] == "n" and index == 0 else self.factor(part, index == len(parts) - 1)
+            text = (
+                self.number(part[1]) if part[0] == "n" and index == 0 else self.factor(part, index == len(parts) - 1)
+            )
             if index and texts and not self.by.strip(" \\,"):
-                if text[0].isdigit() or texts[-1][-1:].isdigit() and text[0] == "\\frac"[0] and text.startswith("\\frac"):
+                if (
+                    text[0].isdigit()
+                    or texts[-1][-1:].isdigit()
+                    and text[0] == "\\frac"[0]
+                    and text.startswith("\\frac")
+                ):
                     texts.append("\\cdot " + text)
                     continue
             texts.append(text)
@@ -223,7 +230,9 @@ class Writer:
             digits = str(exponent[1])
             if not self.plain and self.chance.random() < 0.1:
                 return inside + "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] for digit in digits)
-            return f"{inside}^{digits}" if len(digits) == 1 and self.chance.random() < 0.5 else f"{inside}^{{{digits}}}"
+            return (
+                f"{inside}^{digits}" if len(digits) == 1 and self.chance.random() < 0.5 else f"{inside}^{{{digits}}}"
+            )
         return f"{inside}^({self.sum(exponent)})" if self.plain else f"{inside}^{{{self.sum(exponent)}}}"
 
     def function(self, tree: Tree) -> str:

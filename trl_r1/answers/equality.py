@@ -154,6 +154,15 @@ def _all(verdicts: Sequence[bool | Pending]) -> bool | Pending:
     return Pending(pairs) if pairs else True
 
 
+def _rounded(text: str) -> str:
+    """A vector in angle brackets, in round ones."""
+    found = _ANGLED.fullmatch(text) if "\\rangle" in text else None
+    return f"({found[1]})" if found else text
+
+
+_ANGLED = re.compile(r"\\langle(?![A-Za-z])((?:(?!\\[lr]angle).)*)\\rangle", re.DOTALL)
+
+
 def _in_digits(text: str) -> str:
     number = number_in_words(text)
     return text if number is None else str(number)
@@ -165,7 +174,7 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
     if not a:
         return False
 
-    a, g = _in_digits(a), _in_digits(g)
+    a, g = _in_digits(_rounded(a)), _in_digits(_rounded(g))
     gold_number = quantity(g)
     if gold_number is not None:
         number = quantity(a)
@@ -242,11 +251,14 @@ _UNIT_BEHIND = re.compile(
 )
 
 
+_OF_AN_ANGLE = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z]).*degrees?$")
+
+
 def _unit_behind(text: str) -> tuple[str, Fraction] | None:
     """What a unit behind an expression without variables measures, and its size; None without one that is known. A
     letter is one where LaTeX sets it upright."""
     found = _UNIT_BEHIND.search(text)
-    if found is None or VARIABLE.search(text[: found.start()]):
+    if found is None or VARIABLE.search(text[: found.start()]) or _OF_AN_ANGLE.search(text):
         return None
     name = unit_name(f" {re.sub(r'mathrm|[{}]|^ *', '', found[1].replace(chr(92), ''))}")
     return known_unit(name) if name else None
@@ -261,6 +273,8 @@ def _compare_lists(a: str, g: str, brackets: str, gold_items: list[str], simplif
         return False if len(items) > 1 or quantity(a) is not None else Pending(((a, g),))
     if (ordered and brackets != other) or len(items) != len(gold_items):
         pending = OPERATION.search(a) or OPERATION.search(g)  # \pm, \cup and the like may still say the same
+        if brackets == other == "⦃⦄":
+            return Pending(((a, g),))  # a member named twice
         return Pending(((a, g),)) if pending and not ordered else False
     if ordered:
         return _all([_decide(x, y, simplified) for x, y in zip(items, gold_items, strict=True)])

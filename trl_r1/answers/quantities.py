@@ -118,7 +118,9 @@ def quantity(text: str) -> Quantity | None:
     if "\\frac" in text:
         if _LETTER_BEHIND.search(text):
             return None  # half of m, as LaTeX reads spaces
-        text = " ".join(_FRACTION.sub(lambda m: f" {m[1]}/{m[2]}" + " " * (not m.string[m.end() :][:1].isalpha()), text).split())
+        text = " ".join(
+            _FRACTION.sub(lambda m: f" {m[1]}/{m[2]}" + " " * (not m.string[m.end() :][:1].isalpha()), text).split()
+        )
     if "\\mathrm" in text:
         text = _MARKED_LETTER.sub(r" \1", text)
     if MARKED.search(text) and (special := _special(text)) is not None:
