@@ -139,6 +139,7 @@ RULES = [
             (r"0.\overline{6}", r"\frac{2}{3}"),
             (r"\frac23", r"0.\overline{6}"),
             (r"0.(1)", r"\frac19"),
+            (r"0.\dot{3}\dot{6}", r"\frac{4}{11}"),
             (r"0.1\overline{6}", r"\frac16"),
             (r"0.\dot{3}", r"\frac13"),
             (r"0.\dot{1}4285\dot{7}", r"\frac17"),
@@ -183,6 +184,7 @@ RULES = [
         "relations",
         [
             (r"x != 4", r"x\neq 4"),
+            (r"x\not= 4", r"x\neq 4"),
             (r"r<q<p", r"p>q>r"),
             (r"4 \ne x", r"x\neq4"),
             (r"y=-\frac13x+\frac16", r"2x+6y-1=0"),
@@ -212,6 +214,7 @@ RULES = [
         [
             (r"x\le -1 \text{ or } x\ge 3", r"(-\infty,-1]\cup[3,\infty)"),
             (r"(1,3]", r"1<x\le3"),
+            (r"x>1 \text{ and } x<5", r"1<x<5"),
             (r"x>2", r"(2,\infty)"),
             (r"[3,\infty)\cup(-\infty,-1]", r"(-\infty,-1]\cup[3,\infty)"),
             (r"x\neq 4", r"(-\infty,4)\cup(4,\infty)"),
@@ -248,6 +251,7 @@ RULES = [
             (r"2+\sqrt5, 2-\sqrt5", r"2\pm\sqrt5"),
             (r"x=2+\sqrt5 \text{ or } x=2-\sqrt5", r"2\pm\sqrt5"),
             (r"\pm 3", r"3,-3"),
+            (r"(\pm1,0)", r"(1,0),(-1,0)"),
             (r"x=\pm3", r"-3,3"),
             (r"\varnothing", r"\emptyset"),
             (r"\{\}", r"\emptyset"),

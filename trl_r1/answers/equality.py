@@ -270,7 +270,8 @@ def _compare_lists(a: str, g: str, brackets: str, gold_items: list[str], simplif
         return _compare(a[1:-1].strip() if other == "()" and len(items) == 1 else a, gold_items[0], simplified)
     ordered = brackets not in ("", "⦃⦄")
     if ordered != (other not in ("", "⦃⦄")):
-        return False if len(items) > 1 or quantity(a) is not None else Pending(((a, g),))
+        spelt = len(items) > 1 and "\\pm" not in a + g
+        return False if spelt or quantity(a) is not None else Pending(((a, g),))
     if (ordered and brackets != other) or len(items) != len(gold_items):
         pending = OPERATION.search(a) or OPERATION.search(g)  # \pm, \cup and the like may still say the same
         if brackets == other == "⦃⦄":

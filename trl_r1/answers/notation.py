@@ -110,6 +110,8 @@ def canonical(text: str) -> str:
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
     text = _DEGREES.sub(" degrees ", _SPACING.sub(" ", text))
     text = _STYLED.sub(_unstyled, text)
+    if "\\not" in text:
+        text = re.sub(r"\\not\s*=", r"\\ne ", text)
     if "\\over" in text:
         text = _OVER.sub(r"\\frac{\1}{\2}", text)
     if "\\frac" in text:
@@ -139,6 +141,8 @@ def _without_end(text: str) -> str:
     while text:
         if text[-1].isspace():
             text = text.rstrip()
+        elif text[-1] == "\\" and text[-2:-1] != "\\":
+            text = text[:-1]  # of a spacing at the end
         elif text[-1] in ".,;:!" and text[-2:-1] == "\\" and text[-3:-2] != "\\" and text[-1] != ".":
             text = text[:-2]  # spacing: \, \; \! \:
         elif text[-1] in ".,;" and text[-2:-1] != "\\" and not (text.endswith("...") and text[-4:-3].isdigit()):

@@ -7,9 +7,11 @@ from fractions import Fraction
 
 
 _REPEATING = re.compile(
-    r"(?P<sign>[-+]?)\s*(?P<plain>\d{0,40}\.\d{0,40}?)(?:(?:\\(?:overline|bar|dot)\s*(?:\{\s*(?P<over>\d{1,40})\s*\}|(?P<one>\d))"
-    r"|\((?P<round>\d{1,40})\))|\\dot\s*\{?(?P<first>\d)\}?(?P<inner>\d{0,40})\\dot\s*\{?(?P<last>\d)\}?"
-    r"|(?P<seen>(?P<block>\d)(?P=block){2,40}|(?P<long>\d{2,12}?)(?P=long){1,20})\s*(?:\.\.\.|\\[lc]?dots))(?P<rest>[^\d.].*)?",
+    r"(?P<sign>[-+]?)\s*(?P<plain>\d{0,40}\.\d{0,40}?)"
+    r"(?:\\dot\s*\{?(?P<first>\d)\}?(?P<inner>\d{0,40})\\dot\s*\{?(?P<last>\d)\}?"
+    r"|\\(?:overline|bar|dot)\s*(?:\{\s*(?P<over>\d{1,40})\s*\}|(?P<one>\d))|\((?P<round>\d{1,40})\)"
+    r"|(?P<seen>(?P<block>\d)(?P=block){2,40}|(?P<long>\d{2,12}?)(?P=long){1,20})\s*(?:\.\.\.|\\[lc]?dots))"
+    r"(?P<rest>[^\d.].*)?",
     re.ASCII | re.DOTALL,
 )
 _PRIME = re.compile(r"\^\s*(?:\{\s*)?((?:\\prime\s*){1,2})\}?")

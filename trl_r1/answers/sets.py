@@ -44,6 +44,18 @@ def union(shapes: list[Shape]) -> Shape:
     return ("reals", [piece for item in shapes for piece in as_reals(item)], max(names))
 
 
+def both(a: Shape, b: Shape) -> Shape:
+    """``x > 1`` and ``x < 5`` is one interval. Raises ``Unread`` for anything else."""
+    if a[0] != "reals" or b[0] != "reals" or a[2] != b[2] or len(a[1]) != 1 or len(b[1]) != 1:
+        raise Unread("what belongs to both?")
+    first, second = a[1][0], b[1][0]
+    if first[0] == ("neg", INFINITY):
+        first, second = second, first
+    if first[2] != INFINITY or second[0] != ("neg", INFINITY) or order(first[0], second[2]) >= 0:
+        raise Unread("what belongs to both?")
+    return ("reals", [(first[0], first[1], second[2], second[3])], a[2])
+
+
 def without(whole: Shape, taken: Shape) -> Shape:
     holes = as_reals(taken)
     pieces = as_reals(whole)

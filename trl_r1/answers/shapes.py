@@ -10,9 +10,10 @@ r"""An answer's shape: a value, a list, a set, an interval, a relation, a matrix
 from __future__ import annotations
 
 import re
+from itertools import product
 
 from trl_r1.answers.reading import read
-from trl_r1.answers.sets import INFINITY, Shape, union, without
+from trl_r1.answers.sets import INFINITY, Shape, both, union, without
 from trl_r1.answers.tree import Tree, Unread, contains, symbols
 
 
@@ -104,6 +105,8 @@ def shape(text: str) -> Shape:
         shapes = [shape(piece) for piece in flat]
         if any(kind[0] == "reals" for kind in shapes):
             if len(pieces) > 1:
+                if len(shapes) == 2 and len(split(whole, _COMMA)) == 1:
+                    return both(*shapes)
                 raise Unread("intervals in a list")
             return union(shapes)
         return ("list", "", [item for inner in shapes for item in _spread(inner)])
@@ -174,6 +177,11 @@ def _bracketed(text: str) -> Shape | None:
     shapes = [shape(item) for item in items]
     if brackets == "⦃⦄":
         return ("list", brackets, [item for inner in shapes for item in _spread(inner)])
+    if any(item[0] == "list" and item[1] == "" for item in shapes):  # (\pm 1, 0) is two points
+        combined = list(product(*map(_spread, shapes)))
+        if len(combined) > MOST_ITEMS:
+            raise Unread("many points")
+        return ("list", "", [("list", brackets, list(point)) for point in combined])
     return ("list", brackets, shapes)
 
 
