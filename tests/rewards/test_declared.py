@@ -8,7 +8,7 @@ from trl_r1.answers import forms
 from trl_r1.answers.declared import Interval, decide_as, interval, spelled
 from trl_r1.answers.equality import Pending
 from trl_r1.answers.types import type_name
-from trl_r1.rewards.accuracy import Accuracy, judge, verify
+from trl_r1.rewards.accuracy import Accuracy, judge, verdict, verify
 from trl_r1.rewards.symbolic import Symbolic
 
 
@@ -111,7 +111,7 @@ def test_types_by_their_other_names(name, kind):
 def test_one_table_of_types_serves_golds_options_and_columns():
     golds = ["72", "1/2", "0.5", "12%", "B", "yes", "12:30", "[0, 1)", "(1, 2)", "x^2", "Paris"]
     read = [forms.answer_type(gold) for gold in golds]
-    assert {*read, "number"} == set(forms.TYPES)
+    assert {*read, "number", "sequence", "fact"} == set(forms.TYPES)
     for gold, kind in zip(golds, read, strict=True):
         assert verify(gold, gold, answer_type=kind) is True
         assert verify(forms.wrong_form(gold), gold, answer_type=kind) is False
@@ -131,3 +131,76 @@ def test_intervals_and_spelling():
 def test_hostile_answers_are_decided(kind, unit):
     decide_as(kind, unit * (900 // len(unit)), "(1, 2)")
     decide_as(kind, "(1, 2)", unit * (900 // len(unit)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("29, 51, 60", "29, 51, 60", True),
+        ("60, 51, 29", "29, 51, 60", False),
+        ("29 < 51 < 60", "29, 51, 60", True),
+        ("(29, 51, 60)", "29, 51, 60", True),
+        ("[29,51,60]", "(29, 51, 60)", True),
+        ("29, 60, 51", "29, 51, 60", False),
+        ("29, 51", "29, 51, 60", False),
+        ("29, 51, 51, 60", "29, 51, 60", False),
+        ("29 51 60", "29, 51, 60", True),
+        (r"29 \to 51 \to 60", "29, 51, 60", True),
+        ("C, A, B", "C, A, B", True),
+        ("A, B, C", "C, A, B", False),
+        (r"\frac{1}{2}, 0.25", "1/2, 1/4", True),
+        (r"0.25, \frac{1}{2}", "1/2, 1/4", False),
+        ("60 > 51 > 29", "29 < 51 < 60", False),
+        ("2", "2", None),
+    ],
+)
+def test_the_order_of_a_sequence_counts(answer, gold, right):
+    assert verify(answer, gold, answer_type="sequence") is right
+
+
+def test_without_a_declaration_a_bare_list_is_a_set_of_solutions():
+    assert verify("60, 51, 29", "29, 51, 60") is True
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "right"),
+    [
+        ("The capital of France is Paris.", "Paris", True),
+        ("首都是北京。", "北京", True),
+        ("It was Camus, in 1942.", "Camus", True),
+        ("Paris. It lies on the Seine.", "Paris", True),
+        ("Paris", "Paris", True),
+        (r"\boxed{Paris}", "Paris", True),
+        ("It is not Paris.", "Paris", False),
+        ("Paris or London.", "Paris", False),
+        ("Paris, London, Rome, Berlin", "Paris", False),
+        ("It is 42.5.", "42", False),
+        ("It is 42.", "42", True),
+        ("In 1942.", "194", False),
+        ("Parisian fashion", "Paris", False),
+        ("不是北京。", "北京", False),
+        ("北京或上海", "北京", False),
+    ],
+)
+def test_a_fact_is_stated(text, gold, right):
+    assert verdict(text, gold, answer_type="fact") is right
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "right"),
+    [
+        ("The capital of France is Paris.", "Paris", True),
+        ("首都是北京。", "北京", True),
+        ("中国的首都是北京市。", "北京", True),
+        ("Paris is the capital of France.", "Paris", True),
+        ("The answer is Paris, the capital of France.", "Paris", True),
+        ("The capital of France is London.", "Paris", False),
+        ("The capital of France is not Paris.", "Paris", False),
+        ("It is 42.5.", "42", False),
+        ("It is 42.", "42", True),
+        ("The curve is a hyperbola.", "hyperbola", True),
+        ("The capital is Paris or Lyon.", "Paris", False),
+    ],
+)
+def test_without_a_declaration_one_plain_statement_states_it(text, gold, right):
+    assert verdict(text, gold) is right

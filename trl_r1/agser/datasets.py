@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.agser.split import Prompt
+from trl_r1.answers.facts import found_in
+from trl_r1.answers.types import declared_type
 
 
 CAST_SHARE = 0.8  # of the names in an answer that must be in the cast, and more
@@ -37,6 +39,7 @@ class Asked:
     question: str
     truth: tuple[str, ...]
     group: str = "all"
+    kind: str = ""  # declared type of the truth (`trl_r1.answers.types`)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,21 @@ class Source:
         shown = "".join(f"Question: {question}\nAnswer: {answer}\n\n" for question, answer in self.examples)
         return [f"{INSTRUCTION}\n\n{shown}Question: {asked.question}\nAnswer:" for asked in self.asked]
 
-    def made_up(self, number: int, answer: str) -> bool:
+    def made_up(self, number: int, answer: str) -> bool | None:
         return not self.right(answer, self.asked[number].truth)
+
+
+@dataclass(frozen=True)
+class Judged(Source):
+    """Questions whose answers are judged as everywhere else here."""
+
+    def made_up(self, number: int, answer: str) -> bool | None:
+        """None: no gold of this row can be read."""
+        from trl_r1.rewards.accuracy import verdict
+
+        asked = self.asked[number]
+        found = [verdict(answer, fact, answer_type=asked.kind) for fact in asked.truth]
+        return False if True in found else None if all(one is None for one in found) else True
 
 
 def plain(text: str) -> str:
@@ -67,10 +83,10 @@ def plain(text: str) -> str:
 def says(answer: str, fact: str) -> bool:
     """Whether an answer names a fact, as whole words.
 
-    >>> says("It was Camus, in 1942.", "camus"), says("in 1942", "194")
-    (True, False)
+    >>> says("It was Camus, in 1942.", "camus"), says("in 1942", "194"), says("It is 42.5.", "42")
+    (True, False, False)
     """
-    return bool(plain(fact)) and f" {plain(fact)} " in f" {plain(answer)} "
+    return bool(found_in(answer, fact))
 
 
 # -- who is right
@@ -202,7 +218,8 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def read_questions(name: str, split: str = "train") -> Source:
-    """Rows with a question and one gold answer or a list of them; a right answer names one."""
+    """Rows with a question and one gold answer or a list of them; a right answer is one of them, as the accuracy reward
+    judges it (`trl_r1.rewards.accuracy.verdict`), with the row's ``answer_type`` where it declares one."""
     from trl_r1.data.columns import load_rows
     from trl_r1.data.goldcheck import GOLD_COLUMNS, PROMPT_COLUMNS, find_column
 
@@ -213,7 +230,8 @@ def read_questions(name: str, split: str = "train") -> Source:
     def facts(value: Any) -> tuple[str, ...]:
         return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
-    return Source([Asked(str(row[question]), facts(row[gold])) for row in rows], (), right_any, cut=False)
+    asked = [Asked(str(row[question]), facts(row[gold]), kind=declared_type(row)) for row in rows]
+    return Judged(asked, (), right_any, cut=False)
 
 
 def read_miniature(seed: int) -> Source:

@@ -6,6 +6,8 @@ r"""Answers of a declared type: the row (or an option) says how its gold is to b
     text                                 compared letter by letter, but for case, articles, spaces and punctuation
     interval                             ends and brackets exactly; ``1 < x \le 2`` is ``(1, 2]``; parts in any order
     list                                 as without a declaration
+    sequence                             item by item, in this order; brackets and what parts the items do not matter
+    fact                                 stated by the reply, neither denied nor one of several (``trl_r1.answers.facts``)
     expression                           mathematics, even if it looks like a choice, a word or a truth value
 
 A gold that is not of its declared type is no gold: None.
@@ -28,6 +30,7 @@ from trl_r1.answers.equality import (
     plain_words,
     sides_of,
 )
+from trl_r1.answers.facts import found_in, mentions, states
 from trl_r1.answers.notation import LONGEST_ANSWER, canonical, squeezed
 from trl_r1.answers.quantities import quantity
 
@@ -71,6 +74,12 @@ def decide_as(kind: str, answer: str, gold: str, require_simplified: bool = True
         )
     if len(answer) > max(LONGEST_ANSWER, 2 * len(gold)):
         return False
+    if base == "sequence":
+        return _same_sequence(canonical(answer), g, require_simplified)
+    if base == "fact":
+        if not found_in(gold, gold):
+            return None
+        return spelled(answer) == spelled(gold) or states(answer, gold) or mentions(answer, gold)
     if base == "text":
         return spelled(answer) == spelled(gold)
     if base == "interval":
@@ -81,6 +90,39 @@ def decide_as(kind: str, answer: str, gold: str, require_simplified: bool = True
             return True
         return False if not a or SYMBOL.fullmatch(a) else Pending(((a, g),))  # to math-verify b and B are one
     return decide(answer, gold, require_simplified)
+
+
+_STEP = re.compile(r"\s*(?:<=?|>=?|\\(?:[lg]eq?|to|rightarrow|prec|succ)(?![A-Za-z])|->|→|，|、|;|\bthen\b)\s*")
+
+
+def in_order(text: str) -> list[str]:
+    """The items of a sequence, whatever parts and encloses them.
+
+    >>> in_order("29 < 51 < 60"), in_order("(3, 1, 2)"), in_order("A -> C -> B")
+    (['29', '51', '60'], ['3', '1', '2'], ['A', 'C', 'B'])
+    """
+    brackets, items = parts(text)
+    inner = text[1:-1] if brackets else text
+    items = items if len(items) > 1 else [item.strip() for item in _STEP.split(inner)]
+    items = [item for item in (re.sub(r"^(?:and|then)\s+", "", item) for item in items) if item]
+    return inner.split() if len(items) == 1 and re.fullmatch(r"\S+(?: \S+){2,}", inner) else items
+
+
+def _same_sequence(a: str, g: str, simplified: bool) -> bool | Pending | None:
+    golds = in_order(g)
+    if len(golds) < 2:
+        return None
+    found = in_order(a)
+    turned = [
+        ">" in text or "\\g" in text for text in (a, g)
+    ]  # 60 > 51 > 29 is that order, whatever the other's signs
+    if len(found) != len(golds) or (turned[0] != turned[1] and "<" in a + g and ">" in a + g):
+        return False
+    verdicts = [decide(one, wanted, simplified) for one, wanted in zip(found, golds, strict=True)]
+    if False in verdicts:
+        return False
+    pairs = tuple(pair for verdict in verdicts if isinstance(verdict, Pending) for pair in verdict.pairs)
+    return Pending(pairs) if pairs else True
 
 
 def _percentage(text: str) -> str:

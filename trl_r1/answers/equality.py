@@ -8,6 +8,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from trl_r1.answers.facts import states
+from trl_r1.answers.letters import letters_of
+from trl_r1.answers.named import has_unknown, is_name, names_value, relates, same_name
 from trl_r1.answers.notation import FUNCTION_NAMES, LONGEST_ANSWER, NOUN, canonical, squeezed
 from trl_r1.answers.numerals import number_in_words
 from trl_r1.answers.quantities import known_unit, quantity, unit_name, units_agree
@@ -126,25 +129,87 @@ def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
         _MEMBER.sub("", a, count=1) if _MEMBER.match(a) else a,
         _MEMBER.sub("", g, count=1) if _MEMBER.match(g) else g,
     )
-    gold_sides = sides_of(g)
-    sides = sides_of(a) if len(gold_sides) > 1 or len(parts(a)[1]) == 1 else [a]
-    if len(gold_sides) == 2 and SYMBOL.fullmatch(gold_sides[0]):
-        if len(sides) == 2 and SYMBOL.fullmatch(sides[0]):
-            if sides[0] != gold_sides[0]:
+    named = _named_items(a, g, simplified)
+    if named is not None:
+        return named
+    gold_sides = _turned(sides_of(g))
+    sides = _turned(sides_of(a) if len(gold_sides) > 1 or len(parts(a)[1]) == 1 else [a])
+    if len(gold_sides) == 2 and _names(gold_sides[0]):
+        if len(sides) == 2 and _names(sides[0]):
+            if not same_name(sides[0], gold_sides[0]):
                 return False if quantity(gold_sides[1]) else Pending(((a, g),))
             return _compare(sides[1], gold_sides[1], simplified)
         if len(sides) == 1:
             return _compare(a, gold_sides[1], simplified)
         return Pending(((a, g),))
     if len(gold_sides) > 1:
+        if len(gold_sides) == 2 and has_unknown(gold_sides[0]) and not relates(a):
+            return False  # x+y=8 is not answered by 8
         return Pending(((a, g),))
     if len(sides) > 1:
-        members = sides[1:] if not sides[0] or SYMBOL.fullmatch(sides[0]) else sides
+        named_value = _names(sides[0]) or (names_value(sides[0], sides[-1]) and not has_unknown(g))
+        members = sides[1:] if not sides[0] or named_value else sides
         if not all(members):
             return False
         verdict = _compare(members[-1], g, simplified)  # the last one is the answer; the others have to be true
         return _all([verdict, *(_compare(member, g, False) for member in members[:-1])])
     return _compare(a, g, simplified)
+
+
+def _names(side: str) -> bool:
+    return SYMBOL.fullmatch(side) is not None or is_name(side)
+
+
+def _turned(sides: list[str]) -> list[str]:
+    """``5 = x`` is ``x = 5``."""
+    turn = len(sides) == 2 and _names(sides[1]) and not _names(sides[0]) and not has_unknown(sides[0])
+    return sides[::-1] if turn else sides
+
+
+def _named_items(a: str, g: str, simplified: bool) -> bool | Pending | None:
+    """Lists whose items are named: ``a=2, b=3`` by name, or in order; ``x=4, x=-3`` without the name. None: no such list."""
+    if "=" not in a + g:
+        return None
+    golds, answers = _values_by_name(g), _values_by_name(a)
+    if golds and len(golds[0]) == 1:  # one unknown with several values
+        values = ", ".join(golds[1])
+        bare = ", ".join(answers[1]) if answers and answers[0] == golds[0] else a
+        return _compare(bare, values, simplified)
+    if golds:
+        brackets, items = parts(a)
+        if answers and len(answers[0]) > 1:
+            if set(answers[0]) != set(golds[0]):
+                return False
+            wanted = [answers[1][answers[0].index(name)] for name in golds[0]]
+        elif "=" in a or len(items) != len(golds[1]) or brackets not in ("", "()"):
+            return Pending(((a, g),)) if "=" in a else False
+        else:
+            wanted = items
+        return _all([_compare(x, y, simplified) for x, y in zip(wanted, golds[1], strict=True)])
+    brackets, items = parts(g)
+    if answers and len(answers[0]) == len(items) > 1 and brackets == "()" and "=" not in g:
+        ordered = [value for _, value in sorted(zip(*answers, strict=True))]  # x before y
+        return _all([_compare(x, y, simplified) for x, y in zip(ordered, items, strict=True)])
+    if answers and len(answers[0]) == 1 and "=" not in g and brackets in ("", "⦃⦄"):
+        return _compare(", ".join(answers[1]), ", ".join(items), simplified)
+    return None
+
+
+def _values_by_name(text: str) -> tuple[list[str], list[str]] | None:
+    """The names (one, if all are the same) and values of a bare list of named items; None for anything else."""
+    brackets, items = parts(text)
+    if brackets or len(items) < 2:
+        return None
+    pairs = [sides_of(item) for item in items]
+    if (
+        any(len(pair) not in (1, 2) or (len(pair) == 2 and not is_name(pair[0])) for pair in pairs)
+        or len(pairs[0]) != 2
+    ):
+        return None
+    names = [pair[0] for pair in pairs if len(pair) == 2]
+    if len(set(names)) == 1:  # x = 4 or -3
+        return names[:1], [pair[-1] for pair in pairs]
+    return (names, [pair[1] for pair in pairs]) if len(set(names)) == len(pairs) else None
 
 
 def _all(verdicts: Sequence[bool | Pending]) -> bool | Pending:
@@ -205,6 +270,10 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
         chosen = _CHOICE.fullmatch(a)
         return bool(chosen) and (chosen.group(1) or chosen.group(2)).upper() == choice.group(1)  # type: ignore[union-attr]
 
+    several = letters_of(g)
+    if len(several) > 1 and several == sorted(several) and (chosen_letters := letters_of(a)):
+        return set(chosen_letters) == set(several)  # AC, and A, C
+
     based, colon = BASED.fullmatch(g), COLON.fullmatch(g)
     if based:
         other = BASED.fullmatch(a)
@@ -221,7 +290,7 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
 
     words = plain_words(g)
     if words is not None and "," not in g:
-        return plain_words(a) == words
+        return plain_words(a) == words or states(a, g)
 
     brackets, gold_items = parts(g)
     if brackets or len(gold_items) > 1:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
+from trl_r1.answers.letters import chosen
 from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
-from trl_r1.answers.prose import after_cue, from_prose, is_prose
+from trl_r1.answers.prose import after_cue, from_prose, is_cut, is_prose
 from trl_r1.answers.quantities import quantity
-from trl_r1.text.completions import ANSWER, THINK, after_thought, shown
+from trl_r1.text.completions import ANSWER, THINK, after_thought, says, shown
 
 
 SOURCES: dict[str, str] = {
@@ -37,6 +39,7 @@ def extract(
     prefilled_think: bool = False,
     think: tuple[str, str] = THINK,
     truncated: bool = False,
+    kind: str = "",
 ) -> str | None:
     r"""The final answer that a reply declares after its thought; None if it declares none.
 
@@ -51,6 +54,8 @@ def extract(
         sources: which of ``SOURCES`` to look at.
         prefilled_think: the template opened the thought, so a text without ``</think>`` is unfinished: no answer.
         truncated: the token limit cut the reply: only a closed box or answer tag is an answer (``#### 4`` may be 42).
+        kind: the declared type of the gold (``trl_r1.answers.types``); to a ``fact`` a short reply without box, tag and cue
+            is the answer as a whole.
 
     >>> extract(r"<think>\boxed{3}?</think> No, \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
@@ -66,7 +71,7 @@ def extract(
     if "boxed" in sources and "box" in region:
         closed, cut_off = boxes(region)
         if closed and closed[-1][0] >= block and closed[-1][1] > cut_off:
-            return _joined_boxes(region, closed) or None
+            return _said_in(_joined_boxes(region, closed)) or None
         if cut_off > block:
             return None
     if block >= 0:
@@ -84,7 +89,32 @@ def extract(
         found = _after_hashes(region)
         if found or region.rstrip().endswith("####"):
             return found
-    return from_prose(region) if "sentence" in sources else None
+    if "sentence" not in sources:
+        return None
+    if kind == "fact" and says(region) and len(region.strip()) <= LONGEST_FACT:
+        announced = after_cue(region) if not is_cut(region) else None
+        return announced or (None if is_cut(region) else " ".join(region.split()))
+    return from_prose(region)
+
+
+LONGEST_FACT = 400  # characters of a reply that may state a fact as a whole
+
+
+def read_with(extract: Callable[..., str | None], text: str, truncated: bool = False, kind: str = "") -> str | None:
+    """``extract`` of a text with what is known of it, as far as that function asks for it: somebody's own may not.
+
+    >>> read_with(str.strip, " 4 ", truncated=True)
+    '4'
+    """
+    known = {name: value for name, value in (("truncated", truncated), ("kind", kind)) if value}
+    if not known:
+        return extract(text)
+    try:
+        taken = signature(extract).parameters
+    except (TypeError, ValueError):
+        return extract(text)
+    anything = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values())
+    return extract(text, **{name: value for name, value in known.items() if anything or name in taken})
 
 
 def _joined_boxes(text: str, closed: list[tuple[int, int, int, int]]) -> str:
@@ -104,6 +134,14 @@ def _joined_boxes(text: str, closed: list[tuple[int, int, int, int]]) -> str:
             spread = True
         last = box
     return ", ".join(contents) if spread else contents[0]
+
+
+def _said_in(box: str) -> str:
+    """What a box that holds a sentence says: ``\\boxed{\\text{The answer is } 5}`` is 5."""
+    if len(box) > 200 or not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}|[\u4e00-\u9fff]{2}", box):
+        return box
+    letters, _ = chosen(box)
+    return letters or after_cue(" ".join(_STYLE.sub(r" \1 ", box).split())) or box
 
 
 _STYLE = re.compile(r"\\(?:text|textrm|mbox|mathrm)\s*\{([^{}]*)\}|\\(?:quad|qquad|,|;|:|!|\s)")

@@ -25,8 +25,10 @@ TYPES: dict[str, str] = {  # the one table of answer types, for golds that are r
     "clock": "a time, a ratio or a number in a base: 12:30, 3:2, 1101_2",
     "interval": r"an interval, a union of them, or an inequality: (2, \infty), [0, 1), 0 \le x < 1",
     "list": r"several items, or items in brackets: (1, 2), \{1, 2\}, 2 and 3",
+    "sequence": "several items whose order counts, as in sorting: 29, 51, 60; 29 < 51 < 60",
     "expression": r"a mathematical expression or equation: x^2 + 1, \sqrt{2}, y = 2x",
     "text": "words: Paris, a hyperbola",
+    "fact": "words that a reply states: for Paris, 'The capital of France is Paris.' and 'It was Paris, in 1900.'",
 }
 
 _RELATION = re.compile(r"^([^<>=]+?)\s*(<=|>=|<|>|\\leq?(?![a-z])|\\geq?(?![a-z]))\s*([^<>=\\]+)$")

@@ -113,6 +113,14 @@ _CONNECTIVE = re.compile(
 _TRUTH = re.compile(r"(?:yes|no|true|false)\b|是的|不是|正确|错误|对$|否$|是$", re.IGNORECASE)
 
 
+def is_cut(text: str) -> bool:
+    """Whether the last sentence of a text has no end mark and says nothing that could be an answer."""
+    pieces = [part for part in _SENTENCE.split(text.strip()[-_TAIL:]) if part.strip(' \t"”)')]
+    if not pieces or _ended(text):
+        return False
+    return _unfinished(pieces[-1], alone=len(pieces) == 1 or _own_line(text.strip(), pieces[-1]))
+
+
 def _ended(text: str) -> bool:
     return _END_MARK.search(text[-80:]) is not None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -83,6 +84,8 @@ _ALIASES = {  # other words in use: those of data sets, and of Python
     **dict.fromkeys(("clock or base", "time", "ratio", "base"), "clock"),
     **dict.fromkeys(("inequality",), "interval"),
     **dict.fromkeys(("set or tuple", "set", "tuple", "pair", "list of integer", "list of float"), "list"),
+    **dict.fromkeys(("ordered list", "ordered", "sorted", "ordering", "permutation"), "sequence"),
+    **dict.fromkeys(("entity", "factual", "factoid"), "fact"),
     **dict.fromkeys(("formula", "equation", "symbolic"), "expression"),
     **dict.fromkeys(("string", "str", "words", "word", "name"), "text"),
 }
@@ -116,6 +119,18 @@ def type_name(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
         return ""
     return _named(str(value))
+
+
+def declared_type(row: Mapping[str, Any], column: str | None = "answer_type") -> str:
+    """The type that a row declares for its gold; "" without one, and where its word for it is none of ours.
+
+    >>> declared_type({"answer_type": "Integer"}), declared_type({"answer_type": "essay"}), declared_type({})
+    ('integer', '', '')
+    """
+    try:
+        return type_name(row.get(column)) if column else ""
+    except ValueError:
+        return ""
 
 
 def _type_in_question(question: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_r1.routing.router import ROUTES, Routed, Router
@@ -99,8 +99,10 @@ def read_rows(chosen: argparse.Namespace, name: str, ask: Any) -> list[dict[str,
 def answer_rows(chosen: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
     from trl_r1.storage.files import replace_file
 
+    named = getattr(chosen, "answer_from", None)
+    sources = [part.strip() for part in named.split(",") if part.strip()] if named else None
     found = router.answer_all([row["prompt"] for row in rows], chosen.route, chosen.seed)
-    lines = [record(row, routed, chosen.model) for row, routed in zip(rows, found, strict=True)]
+    lines = [record(row, routed, chosen.model, sources) for row, routed in zip(rows, found, strict=True)]
     replace_file(chosen.output, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     judged = [line["right"] for line in lines if line["right"] is not None]
     right = f", {sum(judged) / len(judged):.1%} of {len(judged)} judged ones right" if judged else ""
@@ -113,13 +115,19 @@ def answer_rows(chosen: argparse.Namespace, router: Router, rows: list[dict[str,
     return 0
 
 
-def record(row: Mapping[str, Any], routed: Routed, model: str) -> dict[str, Any]:
-    """One line of an answers file: what `trl-r1 review` reads."""
+def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence[str] | None = None) -> dict[str, Any]:
+    """One line of an answers file: what `trl-r1 review` reads. ``sources``: where an answer may stand."""
+    from trl_r1.answers.types import declared_type
     from trl_r1.data.review import sample_id
-    from trl_r1.rewards.accuracy import verify
+    from trl_r1.rewards.accuracy import SOURCES, verdict, verify
 
-    right = None
-    if row.get("solution") is not None:
+    right, kind = None, declared_type(row)
+    if row.get("solution") is not None and kind:
+        cut = routed.paths[routed.chosen].clipped
+        right = verdict(
+            routed.text, row["solution"], answer_type=kind, truncated=cut, sources=tuple(sources or SOURCES)
+        )
+    elif row.get("solution") is not None:
         right = verify(routed.answer, row["solution"])
     kept = {key: row[key] for key in ("language", "domain", "topic", "id") if row.get(key) is not None}
     return {

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trl_r1.answers.forms import answer_type
+from trl_r1.answers.types import type_name
 from trl_r1.models.judge import OWN_FAULTS, Failure, Judge
 from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
@@ -205,6 +206,8 @@ def decide_right(
     sources: Sequence[str] = tuple(SOURCES),
     prefilled_think: bool = False,
     referee: Judge | None = None,
+    types: Sequence[str] | None = None,
+    truncated: Sequence[bool] | None = None,
 ) -> list[tuple[bool | None, str, str]]:
     """For each completion: is its final answer the gold one, who says so ("rule", "judge" or ""), and why not.
 
@@ -214,6 +217,7 @@ def decide_right(
 
     Args:
         sources: where the rule looks for the final answer.
+        types: the declared type of every gold (``trl_r1.answers.types``). truncated: whether a token limit cut it.
         referee: a judge with the criterion `CRITERION`; None leaves undecided what the rule cannot decide, and takes
             other words than the gold's for wrong.
 
@@ -223,9 +227,14 @@ def decide_right(
     Source: DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3 (a generative reward model, given the ground truth and the
     prediction). Departure: there it judged a part of the data, here only what the rule leaves open.
     """
-    answers = [extract(text, tuple(sources), prefilled_think) for text in completions]
+    cuts = list(truncated or [False] * len(completions))
+    kinds = [type_name(kind) for kind in types or [""] * len(completions)]
+    answers = [
+        extract(text, tuple(sources), prefilled_think, truncated=cut, kind=kind)
+        for text, cut, kind in zip(completions, cuts, kinds, strict=True)
+    ]
     wanted = [gold_answer(gold) for gold in golds]
-    outcomes = judge(answers, wanted)
+    outcomes = judge(answers, wanted, types=kinds)
     found: list[tuple[bool | None, str, str]] = []
     open_ones = []
     for index, (outcome, gold) in enumerate(zip(outcomes, wanted, strict=True)):
@@ -234,7 +243,7 @@ def decide_right(
             continue
         in_words = gold is not None and answer_type(gold) == "text"
         undecided = outcome in ("unreadable gold", "gave up")
-        if referee is not None and gold is not None and (undecided or in_words):
+        if referee is not None and gold is not None and (undecided or in_words) and not cuts[index]:
             open_ones.append(index)
         if undecided or outcome == "no gold":
             found.append((None, "", f"{NOT_BY_RULE}: {outcome}"))

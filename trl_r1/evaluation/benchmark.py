@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trl_r1.answers.extract import read_with
+from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, consensus, paired_difference, pass_at_k
 from trl_r1.models.sampling import Prompt, sample
 from trl_r1.storage.files import replace_file
@@ -34,11 +36,12 @@ KIND = "trl_r1.evaluation"  # what the JSON file says it is
 class Graders:
     """The judges of a text, each a pure function, so that a test or a user can replace one."""
 
-    extract: Callable[[str], str | None]  # text -> final answer
-    verify: Callable[[str, str], bool | None]  # (answer, gold) -> right? None: this gold cannot be judged
+    extract: Callable[..., str | None]  # text (and truncated, kind, where it takes them) -> final answer
+    verify: Callable[..., bool | None]  # (answer, gold) -> right? None: this gold cannot be judged
     same_answer: Callable[[str, str], bool]  # do two answers mean the same? (the majority vote)
     well_formed: Callable[[list[str]], list[float | None]]  # texts -> format scores in [0, 1]
     consistency: Callable[[str, str], float | None]  # (text, language) -> share in [0, 1]
+    type_column: str | None = "answer_type"  # of the rows, with the declared type of a gold answer
     answer_from: tuple[str, ...] = ()  # where `extract` looks, for the record
 
 
@@ -64,10 +67,12 @@ def default_graders(rewards: Iterable[Any] = ()) -> Graders:
             math_verify=exact.math_verify,
             seconds=exact.seconds,
             megabytes=exact.megabytes,
+            answer_type=exact.answer_type,
         ),
         same_answer=accuracy.same_answer,
         well_formed=layout,
         consistency=language.consistency,
+        type_column=exact.type_column,
         answer_from=tuple(exact.sources),
     )
 
@@ -86,18 +91,23 @@ class Problem:
     verdicts: list[bool] = field(default_factory=list)
     well_formed: list[float | None] = field(default_factory=list)
     consistency: list[float | None] = field(default_factory=list)
+    answer_type: str = ""  # declared type of the gold answer
     judged: bool = True  # false when the gold answer cannot be read: no fault of the model's
     consensus: float = math.nan  # share of the (tied) majority answers that are right
 
     def grade(self, graders: Graders) -> "Problem":
         """Fill in what the graders say. No answer, or one the verifier cannot judge, is wrong."""
-        self.answers = [graders.extract(text) for text in self.texts]
+        kind = self.answer_type
+        declared = {"answer_type": kind} if kind else {}
+        self.answers = [
+            read_with(graders.extract, text, cut, kind) for text, cut in zip(self.texts, self.clipped, strict=True)
+        ]
         known: dict[str, bool] = {}
         for answer in self.answers:
             if answer is not None and answer not in known:
-                known[answer] = graders.verify(answer, self.solution) is True
+                known[answer] = graders.verify(answer, self.solution, **declared) is True
         self.verdicts = [answer is not None and known[answer] for answer in self.answers]
-        self.judged = graders.verify(self.solution, self.solution) is not None
+        self.judged = graders.verify(self.solution, self.solution, **declared) is not None
         self.well_formed = list(graders.well_formed(self.texts))
         language = self.language
         self.consistency = [None if language is None else graders.consistency(text, language) for text in self.texts]
@@ -227,7 +237,15 @@ class Evaluation:
 
             graders = default_graders([Accuracy(sources=tuple(self.settings.get("answer_from") or SOURCES))])
         fresh = [
-            Problem(p.prompt, p.solution, p.language, list(p.texts), list(p.lengths), list(p.clipped)).grade(graders)
+            Problem(
+                p.prompt,
+                p.solution,
+                p.language,
+                list(p.texts),
+                list(p.lengths),
+                list(p.clipped),
+                answer_type=p.answer_type,
+            ).grade(graders)
             for p in self.problems
         ]
         return Evaluation(fresh, dict(self.settings), self.level)
@@ -323,6 +341,7 @@ def evaluate(
             texts=texts,
             lengths=lengths,
             clipped=clipped,
+            answer_type=declared_type(row, graders.type_column),
         ).grade(graders)
         for row, texts, lengths, clipped in zip(rows, drawn.texts, drawn.lengths, drawn.clipped, strict=True)
     ]

@@ -111,7 +111,7 @@ def ask(
     seed: int = 0,
 ) -> list[tuple[list[Item], list[Item]]]:  # fmt: skip
     """Both sides of each pair, ``samples`` answers each, judged where there is a gold answer."""
-    from trl_r1.rewards.accuracy import extract, verify
+    from trl_r1.rewards.accuracy import verdict
 
     asks = [Ask(prompt_of(question), samples) for pair in pairs for question in pair.questions]
     drawn = sampler.draw(asks, settings, seed_of(seed, "pairs"))
@@ -121,7 +121,7 @@ def ask(
         question = pair.questions[side]
         items = []
         for path in paths:
-            right = None if pair.solution is None else verify(extract(path.text), pair.solution)
+            right = None if pair.solution is None else verdict(path.text, pair.solution, truncated=path.clipped)
             items.append(
                 Item(
                     question, asks[number].prompt, path.text, pair.solution, topic=topic_of(question), right=right,

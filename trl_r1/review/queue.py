@@ -224,11 +224,12 @@ class Desk:
 
 def objection(row: Mapping[str, Any], text: str) -> str | None:
     """What speaks against an edited text: nothing to see, or another answer than the gold one."""
-    from trl_r1.rewards.accuracy import extract, verify
+    from trl_r1.answers.types import declared_type
+    from trl_r1.rewards.accuracy import verdict
 
     if not text.strip():
         return "it is empty"
     gold = row.get("solution")
-    if gold is not None and verify(extract(text), gold) is False:
+    if gold is not None and verdict(text, gold, answer_type=declared_type(row)) is False:
         return f"its final answer is not the gold answer {str(gold)[:80]!r}"
     return None

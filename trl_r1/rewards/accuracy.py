@@ -36,6 +36,7 @@ __all__ = [  # what this module computes, and what it hands on from the modules 
     "gold_answer",
     "judge",
     "same_answer",
+    "verdict",
     "verify",
 ]
 
@@ -152,6 +153,27 @@ def verify(
     return None if outcome in ("no gold", "unreadable gold") else outcome == "equal"
 
 
+def verdict(
+    text: str,
+    gold: Any,
+    *,
+    answer_type: str | None = None,
+    truncated: bool = False,
+    sources: Sequence[str] = tuple(SOURCES),
+    **limits: Any,
+) -> bool | None:
+    """Whether a reply's answer is the gold one, as every command and stage judges it; None if the gold is no use.
+
+    Args:
+        truncated: the token limit cut the reply (``extract``). limits: as in ``verify``.
+
+    >>> verdict("The capital of France is Paris.", "Paris"), verdict("It is 42.5.", "42"), verdict("So it is 4", 4)
+    (True, False, True)
+    """
+    kind = type_name(answer_type)
+    return verify(extract(text, sources, truncated=truncated, kind=kind), gold, answer_type=answer_type, **limits)
+
+
 def same_answer(a: str | None, b: str | None, math_verify: bool = True) -> bool:
     """Whether two extracted answers say the same, for majority voting. Symmetric; an unsimplified form is the same.
 
@@ -228,10 +250,14 @@ class Accuracy:
                 f"{self.name} needs a column {self.solution_column!r} with the gold answers. "
                 f"The rows have: {', '.join(sorted(columns)) or 'none'}. Name yours with solution_column."
             )
-        answers = [extract(reply(c), self.sources, self.prefilled_think, self.think) for c in completions]
         wanted = [gold_answer(gold) for gold in golds]
+        types = self._types(columns, len(wanted))
+        answers = [
+            extract(reply(completion), self.sources, self.prefilled_think, self.think, kind=kind)
+            for completion, kind in zip(completions, types, strict=True)
+        ]
         limits = (self.require_simplified, self.math_verify, self.seconds, self.megabytes)
-        outcomes = judge(answers, wanted, *limits, self._types(columns, len(wanted)))
+        outcomes = judge(answers, wanted, *limits, types)
         if log_extra is not None:
             log_extra(f"{self.name}_answer", [answer or "" for answer in answers])
             log_extra(f"{self.name}_gold", [gold or "" for gold in wanted])

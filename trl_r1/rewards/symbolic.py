@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from trl_r1.answers.declared import interval
+from trl_r1.answers.declared import in_order, interval
 from trl_r1.answers.equality import BASED, COLON, decide, parts
 from trl_r1.answers.extract import SOURCES, extract
 from trl_r1.answers.forms import TYPES
@@ -131,7 +131,9 @@ def of_type(text: str, kind: str) -> bool:
     if base == "choice":
         letter = letter_of(text)
         return bool(letter) and (not detail or letter.lower() in detail)
-    if base == "text":
+    if base == "sequence":
+        return len(in_order(text)) > 1
+    if base in ("text", "fact"):
         return len(text) <= LONGEST_TEXT
     if base == "expression":
         return well_formed_mathematics(text)
@@ -207,7 +209,7 @@ def form(text: str, ask: Asked, sources: Sequence[str] = tuple(SOURCES), think: 
 
 
 def _reads(read: str, kind: str) -> bool:
-    if kind == "text" or is_truth(read) or letter_of(read):
+    if kind in ("text", "fact") or is_truth(read) or letter_of(read):
         return len(read) <= LONGEST_TEXT
     if quantity(read) is not None:
         return True
@@ -226,7 +228,8 @@ def _single(region: str, answer: str, ask: Asked) -> bool:
     if len(contents) > 1 and ", ".join(contents) == answer:
         between = " ".join(region[a[1] : b[0]] for a, b in zip(outer, outer[1:], strict=False))
         alternatives = re.search(r"\bor\b|或", between) is not None
-        return not alternatives or (ask.answer_type == "list" and not any(parts(canonical(c))[0] for c in contents))
+        bracketed = any(parts(canonical(content))[0] for content in contents)
+        return not alternatives or (ask.answer_type in ("list", "sequence") and not bracketed)
     declared = {canonical(content) for content in contents if len(content) <= LONGEST_ANSWER}
     if region.count(ANSWER[0]) == 1:
         inside = extract(region[region.find(ANSWER[0]) :], ("boxed", "answer"))

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from trl_r1.answers.extract import read_with
+from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.metrics import answer_classes
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
@@ -75,7 +77,7 @@ def identity(prompt: Prompt) -> str:
 
 
 def draw_pools(
-    sampler: Sampler, rows: Sequence[Mapping[str, Any]], router: Router, verify: Callable[[str, str], bool | None],
+    sampler: Sampler, rows: Sequence[Mapping[str, Any]], router: Router, verify: Callable[..., bool | None],
     paths: int, seed: int = 0,
 ) -> list[Pool]:  # fmt: skip
     """``paths`` paths for every row (``prompt``, ``solution``), read and judged as the router and ``verify`` do.
@@ -87,12 +89,15 @@ def draw_pools(
     drawn = sampler.draw([Ask(row["prompt"], paths) for row in rows], router.settings, seed)
     pools = []
     for row, found in zip(rows, drawn, strict=True):
-        read = [replace(path, answer=router.extract(path.text)) for path in found]
+        read = [replace(path, answer=router.read(path)) for path in found]
+        kind = declared_type(row)
+        declared = {"answer_type": kind} if kind else {}
+        answers = [read_with(router.extract, path.text, path.clipped, kind) if kind else path.answer for path in read]
         known: dict[str, bool] = {}
-        for path in read:
-            if path.answer is not None and path.answer not in known:
-                known[path.answer] = verify(path.answer, str(row["solution"])) is True
-        right = [path.answer is not None and known[path.answer] for path in read]
+        for answer in answers:
+            if answer is not None and answer not in known:
+                known[answer] = verify(answer, str(row["solution"]), **declared) is True
+        right = [answer is not None and known[answer] for answer in answers]
         pools.append(Pool(row["prompt"], str(row["solution"]), read, right))
     return pools
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trl_r1.answers.extract import read_with
 from trl_r1.models.engines import seed_of
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.cache import PathCache, cache_key
@@ -127,7 +128,8 @@ class Router:
         settings: how.
         limits: how much.
         complexity: features -> chance that one pass is wrong.
-        extract: text -> final answer or None. same: do two answers mean the same? Both None: those of the rewards.
+        extract: text (and ``truncated``, if it takes that) -> final answer or None.
+            same: do two answers mean the same? Both None: those of the rewards.
         difficulty: optional, question text -> difficulty in [0, 1], one more feature.
         settled: for ``choose`` weighted: what the vote shows -> chance that its leader is right; None: nobody fitted it,
             and the votes are counted for when to end.
@@ -139,7 +141,7 @@ class Router:
     settings: Settings = field(default_factory=Settings)
     limits: Limits = field(default_factory=Limits)
     complexity: Complexity = GUESS
-    extract: Callable[[str], str | None] | None = None
+    extract: Callable[..., str | None] | None = None
     same: Callable[[str, str], bool] | None = None
     difficulty: Difficulty | None = None
     score: Score | None = None
@@ -155,6 +157,11 @@ class Router:
             self.same = self.same or graders.same_answer
         if self.limits.choose in ("verifier", "agser") and self.score is None:
             raise ValueError(f"choose={self.limits.choose} needs a scoring function; give `score`, or choose vote.")
+
+    def read(self, path: Path) -> str | None:
+        """The answer of a path; of one that the token limit cut, only a closed one."""
+        assert self.extract is not None
+        return read_with(self.extract, path.text, truncated=path.clipped)
 
     # --- one question
 
@@ -182,7 +189,7 @@ class Router:
 
         def take(found: Sequence[Path]) -> None:
             for path in found:
-                read = path if path.answer is not None else replace(path, answer=self.extract(path.text))  # type: ignore[misc]
+                read = path if path.answer is not None else replace(path, answer=self.read(path))
                 paths.append(read)
                 tally.add(read.answer, weight_of(read, limits.sharpness))
 
@@ -199,7 +206,7 @@ class Router:
             tokens += draft.tokens
             if draft.clipped and limits.draft_tokens < settings.max_new_tokens:
                 draft_cost = draft.tokens  # it ended nowhere: its price is paid, and it is no path
-                features |= draft_features(replace(draft, answer=self.extract(draft.text)))
+                features |= draft_features(replace(draft, answer=self.read(draft)))
                 del features["draft_clipped"], features["draft_unanswered"]  # a short draft has neither by design
             else:
                 take([draft])

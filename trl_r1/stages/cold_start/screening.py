@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import Limits, decide_right, first_objection
 from trl_r1.stages.cold_start.sources import in_layout, lay_out, summarised, take_apart
 from trl_r1.text.completions import ANSWER
@@ -57,6 +58,8 @@ def screen(
             [samples[place]["question"] for place in judged],
             [samples[place]["solution"] for place in judged],
             sources=answer_sources,
+            types=[declared_type(samples[place]) for place in judged],
+            truncated=[bool(samples[place].get("clipped")) for place in judged],
         )
         rights = dict(zip(judged, decided, strict=True))
     verdicts = []

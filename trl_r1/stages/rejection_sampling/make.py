@@ -23,6 +23,7 @@ import torch
 from tqdm.auto import tqdm
 from trl import ModelConfig
 
+from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import FILTERS, Limits, decide_right, first_objection, language_share
 from trl_r1.data.near_duplicates import Contamination
 from trl_r1.evaluation.benchmark import Problem
@@ -31,7 +32,6 @@ from trl_r1.models.engines import Engine, InProcess
 from trl_r1.models.load import base_of, find_policy, load_policy
 from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.models.sampling import Prompt
-from trl_r1.rewards.accuracy import extract
 from trl_r1.rewards.format import well_formed
 from trl_r1.runs.cluster_options import RAY_NAMES, check_cluster
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
@@ -44,6 +44,7 @@ from trl_r1.stages.rejection_sampling.select import (
     STAGE,
     Row,
     add_sample,
+    answer_of,
     as_dropped,
     numbers,
     record,
@@ -283,11 +284,13 @@ def judge_unit(
     pool, problems = prepared.pools[unit.pool], prepared.problems[unit.pool]
     verdicts: dict[int, tuple[bool | None, str, str]] = {}
     if "right" in pool.filters:
-        worth = [n for n, row in enumerate(rows) if row["text"].strip() and not row["refused"] and not row["clipped"]]
+        worth = [n for n, row in enumerate(rows) if row["text"].strip() and not row["refused"]]
         found = decide_right(
             [rows[n]["text"] for n in worth], [problems[rows[n]["place"]]["question"] for n in worth],
             [problems[rows[n]["place"]]["solution"] for n in worth], sources=options._sources,
             prefilled_think=limits.prefilled_think, referee=options.referee(),
+            types=[declared_type(problems[rows[n]["place"]]) for n in worth],
+            truncated=[rows[n]["clipped"] for n in worth],
         )  # fmt: skip
         verdicts = dict(zip(worth, found, strict=True))
     judged = []
@@ -301,7 +304,7 @@ def judge_unit(
         objection = first_objection(sample, limits, pool.filters) or ("", "")
         judged.append({
             "place": row["place"], "index": row["index"], "filter": objection[0], "why": objection[1], "right": right,
-            "by": by, "answer": extract(row["text"], tuple(options._sources), limits.prefilled_think) if by else None,
+            "by": by, "answer": answer_of(row, problem, options._sources, limits) if by else None,
             "language": language_share(sample),
             "layout": well_formed(row["text"], layout=limits.layout, prefilled_think=limits.prefilled_think),
         })  # fmt: skip

@@ -169,6 +169,7 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Row]:
         rows.append({
             "prompt": prompt, "question": text, "solution": None if gold is None else str(gold),
             "language": language, "domain": pool.domain,
+            **({"answer_type": row["answer_type"]} if row.get("answer_type") else {}),
             **({"answer": reply(answer)} if pool.answer_column else {}),
         })  # fmt: skip
     if not rows:

@@ -8,15 +8,16 @@ numbers    the numbers of an evaluation, for what was drawn and for what was kep
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import NOT_BY_RULE, Limits
 from trl_r1.data.near_duplicates import near_duplicates, over_cap
 from trl_r1.data.review import sample_id
 from trl_r1.evaluation.benchmark import Evaluation, Problem, plain
 from trl_r1.evaluation.metrics import consensus
-from trl_r1.rewards.accuracy import same_answer
+from trl_r1.rewards.accuracy import extract, same_answer
 from trl_r1.stages.rejection_sampling.funnel import Funnel
 from trl_r1.stages.rejection_sampling.mix import Share, is_simple, no_chain
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
@@ -95,6 +96,12 @@ def select(
 UNREADABLE = tuple(f"{NOT_BY_RULE}: {outcome}" for outcome in ("unreadable gold", "no gold"))
 
 
+def answer_of(row: Row, problem: Row, sources: Sequence[str], limits: Limits) -> str | None:
+    """The final answer of a drawn text; of one that was cut off, only a closed one."""
+    kind = declared_type(problem)
+    return extract(row["text"], tuple(sources), limits.prefilled_think, truncated=row["clipped"], kind=kind)
+
+
 def add_sample(
     problems: dict[tuple[str, int], Problem], unit: Unit, problem: Row, row: Row, verdict: Row, asked: bool
 ) -> None:
@@ -108,7 +115,16 @@ def add_sample(
         return
     entry = problems.setdefault(
         (unit.pool, row["place"]),
-        Problem(problem["prompt"], problem["solution"], problem["language"], [], [], [], judged=asked),
+        Problem(
+            problem["prompt"],
+            problem["solution"],
+            problem["language"],
+            [],
+            [],
+            [],
+            answer_type=declared_type(problem),
+            judged=asked,
+        ),
     )
     if verdict["filter"] == "right" and verdict["why"].startswith(UNREADABLE):
         entry.judged = False
