@@ -164,12 +164,12 @@ def test_bad_problems_are_one_sentence(model, tokenizer, rows, words):
 def test_the_packages_own_rewards_are_the_default_graders():
     graders = default_graders()
     reply = "<think> three and four make seven </think> <answer>7</answer>"
-    right = Problem("3 + 4?", "7", "en", [reply, "eight", "<answer>8</answer>"], [9, 2, 3], [False] * 3).grade(graders)
+    right = Problem("3 + 4?", "7", "en", [reply, "many", "<answer>8</answer>"], [9, 2, 3], [False] * 3).grade(graders)
     assert right.verdicts == [True, False, False]
     assert right.judged
     assert right.well_formed == [1.0, 0.0, 0.0]
     assert right.consistency[0] == 1.0
-    assert right.consensus == pytest.approx(1 / 3)  # 7, "eight" and 8 tie
+    assert right.consensus == pytest.approx(1 / 3)  # 7, "many" and 8 tie
     assert benchmark.METRICS["pass@1"](right) == pytest.approx(1 / 3)
 
 
