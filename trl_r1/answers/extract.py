@@ -184,6 +184,8 @@ def gold_answer(gold: Any) -> str | None:
         return None
     if isinstance(gold, float) and not math.isfinite(gold):
         return None
+    if isinstance(gold, float) and gold.is_integer() and abs(gold) < 2**53:
+        gold = int(gold)  # of a column that mixes whole numbers and decimals
     text = str(gold).strip()
     listed = _LISTED.fullmatch(text)
     text = listed[2].strip() if listed else text

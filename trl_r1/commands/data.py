@@ -64,6 +64,8 @@ def check(chosen: argparse.Namespace) -> int:
 
     print(f"{chosen.rows}, column {column!r}: {len(rows)} rows in {took:.1f} s")
     print("\n".join(coverage(checks)))
+    for note in _notes(chosen.rows, rows, column, checks):
+        print(note)
     bad = [found for found in checks if not found.usable]
     for found in bad[:SHOWN]:
         print(f"row {found.row}: {_short(rows[found.row][column])} {found.why}")
@@ -82,6 +84,26 @@ def check(chosen: argparse.Namespace) -> int:
         changed = sum(str(rows[c.row][column]) != c.repaired for c in good)
         print(f"{len(good)} usable rows, {changed} of them repaired: {targets['repaired']}")
     return int(len(bad) > chosen.allow)
+
+
+def _notes(name: str, rows: Any, column: str, checks: Any) -> list[str]:
+    """What to know of the golds beside whether they are usable."""
+    from trl_r1.data.exact_numbers import notes
+    from trl_r1.data.goldcheck import PROMPT_COLUMNS, order_notes
+
+    said = []
+    path = Path(name).expanduser()
+    if path.exists() and (why := notes(path).get(column)):
+        said.append(f"column {column!r} {why}: it is read as text, so that every gold stays as it is written.")
+    elif "float64" in str(rows.features[column]):
+        said.append(
+            f"column {column!r} holds doubles: a whole number is read as one, and beyond 2^53 is not to be trusted."
+        )
+    question = next((one for one in PROMPT_COLUMNS if one in rows.column_names), None)
+    if question is not None:
+        types = rows["answer_type"] if "answer_type" in rows.column_names else None
+        said += order_notes(checks, rows[question], types)
+    return said
 
 
 class Progress:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.data.exact_numbers import read_exactly
 from trl_r1.models.templates import Template, find_template, render
 
 
@@ -120,7 +121,7 @@ def read_file(path: Path) -> dict[str, "Dataset"]:
     }  # fmt: skip
     try:
         with quiet("datasets"):  # it logs what it then raises
-            rows = readers[READERS[suffix]](str(path))
+            rows = read_exactly(path, readers[READERS[suffix]])
     except Exception as error:  # each reader has its own family of errors; all mean that the file cannot be read
         if "corresponds to no data" in str(error):  # how datasets puts it when a file has a header and nothing else
             raise ValueError(f"{str(path)!r} has no rows; there is nothing to train or evaluate on.") from error
@@ -362,7 +363,7 @@ def to_prompts(
     def prompts_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         made: dict[str, list[Any]] = {
             f"{NEW}prompt": [to_prompt(template, question) for question in batch[question_column]],
-            f"{NEW}solution": [str(solution) for solution in batch[solution_column]],
+            f"{NEW}solution": [gold_text(solution) for solution in batch[solution_column]],
         }
         if language_column is not None:
             made[f"{NEW}language"] = list(batch[language_column])
@@ -373,6 +374,11 @@ def to_prompts(
     # Under other names first: map would cast a new column to the type of an old one of that name ("4" back to 4).
     made = rows.map(prompts_of, batched=True, remove_columns=taken, desc="prompts")
     return made.rename_columns({f"{NEW}{column}": column for column in final})
+
+
+def gold_text(gold: Any) -> str:
+    """A gold cell as text; a whole number of a column of doubles as one."""
+    return str(int(gold)) if isinstance(gold, float) and gold.is_integer() and abs(gold) < 2**53 else str(gold)
 
 
 def to_prompt(template: Template, question: Any) -> Template:

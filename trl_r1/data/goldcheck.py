@@ -6,6 +6,8 @@ A gold is usable when the accuracy reward, given it,
     accepts itself
     accepts the same written differently  ``72`` as ``\frac{144}{2}``, ``12%`` as ``0.12``  (``forms.equal_form``)
     rejects a wrong one                   the next number, another letter, one item changed (``forms.wrong_form``)
+    keeps a factor where it stands        ``\frac{2}{3}\pi`` is ``\frac{2\pi}{3}``, not ``\frac{2}{3\pi}`` (``moved``)
+    has all its digits                    a double beyond 2^53 may have lost its last ones
 
 A gold without a second way to write it (a union, a matrix) is judged by the other three. ``repair`` rewrites a usable
 gold so that other verifiers read it too: the answer alone, LaTeX in dollars, no separators, percent as ``\%``.
@@ -13,6 +15,7 @@ gold so that other verifiers read it too: the answer alone, LaTeX in dollars, no
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +24,7 @@ from typing import Any
 
 from trl_r1.answers.equality import parts
 from trl_r1.answers.forms import TYPES, answer_type, equal_form, wrong_form
+from trl_r1.answers.moved import moved_factor
 from trl_r1.answers.notation import canonical, latex
 from trl_r1.answers.quantities import quantity
 from trl_r1.data.columns import closest_column
@@ -68,6 +72,7 @@ def check_golds(
 def _check_batch(golds: Sequence[Any], first: int, seconds: float) -> list[GoldCheck]:
     answers = [gold_answer(gold) for gold in golds]
     answers = [answer if answer is not None and canonical(answer) else None for answer in answers]
+    moved = [moved_factor(answer) if answer is not None else None for answer in answers]
     trials: list[tuple[int, str, str]] = []  # (index, what it shows, the answer tried)
     second: dict[int, str] = {}
     fixed: dict[int, str] = {}
@@ -76,6 +81,8 @@ def _check_batch(golds: Sequence[Any], first: int, seconds: float) -> list[GoldC
             continue
         again = equal_form(answer)
         trials += [(index, "itself", answer), (index, "wrong", wrong_form(answer))]
+        if moved[index] is not None:
+            trials += zip((index, index), ("moved", "under"), moved[index], strict=True)  # type: ignore[arg-type]
         if again is not None:
             second[index] = again
             trials.append((index, "again", again))
@@ -95,7 +102,9 @@ def _check_batch(golds: Sequence[Any], first: int, seconds: float) -> list[GoldC
             why = "is empty" if empty else "declares no answer"
             checks.append(GoldCheck(first + index, None, "none", why))
             continue
-        why = _why(verdicts, index, second.get(index), wrong_form(answer))
+        why = _why(verdicts, index, second.get(index), wrong_form(answer)) or _misplaced(verdicts, index, moved[index])
+        if _rounded(golds[index]):
+            why = why or "is a double beyond 2^53, whose last digits may be lost: store it as text"
         repaired = fixed.get(index, answer)
         if verdicts.get((index, "repaired"), "equal") != "equal":
             repaired = answer
@@ -115,6 +124,75 @@ def _why(verdicts: Mapping[tuple[int, str], str], index: int, again: str | None,
     if verdicts[index, "wrong"] == "equal":
         return f"accepts the wrong answer {wrong}"
     return ""
+
+
+def _misplaced(verdicts: Mapping[tuple[int, str], str], index: int, moved: tuple[str, str] | None) -> str:
+    if moved is None:
+        return ""
+    if verdicts[index, "moved"] != "equal":
+        return f"does not accept {moved[0]} ({verdicts[index, 'moved']})"
+    return f"accepts the wrong answer {moved[1]}" if verdicts[index, "under"] == "equal" else ""
+
+
+def _rounded(gold: Any) -> bool:
+    """Whether a number lost digits on its way here, or may have: a double beyond 2^53."""
+    value = gold[0] if isinstance(gold, list) and len(gold) == 1 else gold
+    return isinstance(value, float) and math.isfinite(value) and abs(value) >= 2**53
+
+
+_SMALL, _LARGE = "(?:least|smallest|lowest)", "(?:greatest|largest|highest|biggest)"
+_ORDERED = re.compile(
+    r"\b(?:sort(?:ed|ing)?|arrange|rank|ascending|descending|respectively|sequence|next (?:\w+ )?(?:terms|numbers)|"
+    r"first (?:\w+ )?terms|in (?:the )?(?:correct |right |increasing |decreasing |alphabetical |chronological )?order|"
+    rf"{_SMALL} to (?:the )?{_LARGE}|{_LARGE} to (?:the )?{_SMALL})\b|从小到大|从大到小|排序|排列|依次|分别|顺序",
+    re.IGNORECASE,
+)
+_A_SET = re.compile(
+    r"\b(?:solve|roots?|solutions?|zeros|zeroes|all (?:\w+ ){0,3}(?:values|numbers|integers|primes|x|n)|find all|"
+    r"set of|factors|divisors|which (?:of|numbers))\b|解方程|所有|的根|的解|集合|因数",
+    re.IGNORECASE,
+)
+
+
+def order_of(question: str, answer: str) -> str:
+    """How the order of a gold that is a bare list is meant: "sequence", "set", or "" where the question does not say.
+
+    >>> order_of("Sort 51, 29, 60 in ascending order.", "29, 51, 60"), order_of("Solve x^2 = 4.", "2, -2")
+    ('sequence', 'set')
+    """
+    brackets, items = parts(canonical(answer))
+    if brackets or len(items) < 2:
+        return ""
+    if _ORDERED.search(question):
+        return "sequence"
+    return "set" if _A_SET.search(question) else ""
+
+
+def order_notes(
+    checks: Sequence[GoldCheck], questions: Sequence[Any], types: Sequence[Any] | None = None
+) -> list[str]:
+    """What to say of golds that are bare lists and declare no type: which rows look as if their order counts."""
+    found: dict[str, list[int]] = {"sequence": [], "set": [], "": []}
+    for check in checks:
+        if check.type == "list" and check.answer and not (types and types[check.row]):
+            brackets, _ = parts(canonical(check.answer))
+            if not brackets:
+                found[order_of(prompt_text(questions[check.row]), check.answer)].append(check.row)
+
+    def rows(numbers: list[int]) -> str:
+        return f"{len(numbers)} ({', '.join(map(str, numbers[:5]))}{', ...' if len(numbers) > 5 else ''})"
+
+    notes = []
+    if found["sequence"]:
+        notes.append(
+            f"lists whose order seems to count: rows {rows(found['sequence'])}. Any order is paid unless the row declares "
+            "answer_type: sequence."
+        )
+    if found["set"]:
+        notes.append(f"lists that look like sets of solutions, right in any order: rows {rows(found['set'])}.")
+    if found[""] and (found["sequence"] or found["set"]):
+        notes.append(f"lists whose question does not say: rows {rows(found[''])}.")
+    return notes
 
 
 def repair(answer: str) -> str:
