@@ -4,6 +4,7 @@ import pytest
 
 from trl_r1.answers.extract import extract
 from trl_r1.answers.letters import chosen
+from trl_r1.rewards.accuracy import verify
 
 
 BOXES = [
@@ -168,6 +169,55 @@ CHOSEN = [
     ("We can't choose C.", ""),
     ("Options B, C, and D are incorrect, so A.", ""),
 ]
+
+MORE = [  # (last sentence, an answer equal to the one it gives)
+    ("The final answer is: $\\boxed{\\text{(C)}}$", "C"),
+    ("So the correct option is **(D) 24**.", "D"),
+    ("Therefore, the correct answer is option A.", "A"),
+    ("I'd go with B.", "B"),
+    ("因此选C。", "C"),
+    ("答案：D", "D"),
+    ("综上所述，本题正确答案为A。", "A"),
+    ("Answer: I", "I"),
+    ("Hence, the smallest possible value of $n$ is 15.", "15"),
+    ("In total, he spent $45 on 3 shirts.", "45"),
+    ("Each child gets 4 apples.", "4"),
+    ("After 3 days, she has 12 eggs left.", "12"),
+    ("Thus, it takes 8 hours for 3 workers.", "8"),
+    ("There are 120 ways to arrange the 5 books.", "120"),
+    ("The probability is 3/8.", "3/8"),
+    ("The sum of the 3 numbers is 24.", "24"),
+    ("So Tom needs 6 more dollars to buy 2 pens.", "6"),
+    ("He will be 45 years old in 10 years.", "45"),
+    ("答：一共有24个苹果。", "24"),
+    ("答：需要5天。", "5"),
+    ("所以小明还剩3个苹果。", "3"),
+    ("The area of the circle with radius $3$ is $9\\pi$.", "9\\pi"),
+    ("The radius is $5$ cm.", "5"),
+    ("The distance between $A$ and $B$ is $13$.", "13"),
+    ("We get $x = 5$.", "x = 5"),
+    ("It follows that $f(2) = 7$.", "7"),
+    ("The slope of the line is $-2$.", "-2"),
+    ("She saves $20 every 2 weeks.", "20"),
+    ("The answer is approximately 3.14.", "3.14"),
+    ("The total cost is $12.50 for the 5 books.", "12.50"),
+    ("The number of students is 30, of which 12 are girls.", "30"),
+    ("Her average speed is 60 miles per hour over 3 hours.", "60"),
+    ("It sold 15 of 20 cars.", "15"),
+    ("Only 3 of the 10 integers work.", "3"),
+    ("20% of the 50 students passed.", "20%"),
+    ("The price rose from 10 to 15 dollars.", "15"),
+    ("He ran 5 miles on each of 4 days.", "5"),
+    ("The largest integer $k$ such that $2^k < 100$ is 6.", "6"),
+    ("$n$ can be at most 34.", "34"),
+    ("So $a+b=7$.", "7"),
+    ("Thus there are 6 solutions with $x>0$.", "6"),
+]
+
+
+@pytest.mark.parametrize(("text", "gold"), MORE)
+def test_sentences_as_models_write_them(text, gold):
+    assert verify(extract(text), gold) is True
 
 
 @pytest.mark.parametrize(("text", "answer"), BOXES)

@@ -166,8 +166,13 @@ _REASON = re.compile(
 _MORE = re.compile(r"\s*(?:or\b|and\b|to\b|[,/;±+*^!=]|-\s*\d|或|和)")
 
 
+_HEDGE = re.compile(
+    r"^(?:approximately|about|around|roughly|exactly|only|just|precisely|约|大约)\s*(?=[$\\\d-])", re.IGNORECASE
+)
+
+
 def _announced(behind: str, label: bool = False) -> str | None:
-    found = trimmed(behind)
+    found = _HEDGE.sub("", trimmed(behind))
     corrected = re.match(r"not\s+[^,.]{1,40}?,?\s*but(?:\s+rather)?\s+(.+)$", found, re.IGNORECASE | re.DOTALL)
     if corrected:
         return _announced(corrected[1], label)
@@ -219,7 +224,8 @@ _DETERMINER = (
 )
 _GOVERNED = re.compile(rf"(?<![A-Za-z]){_HOW}\s+(?:{_DETERMINER}\s+){{0,4}}$|(?:买|购买|用)了?\s*$", re.IGNORECASE)
 _CLAUSE = re.compile(
-    r"(?<![A-Za-z])(?:when|where|if|because|since|while|whenever|provided that|given that|unless)\b[^,;.]{0,80}$",
+    r"(?<![A-Za-z])(?:when|where|if|of which|of whom|including|"
+    r"because|since|while|whenever|provided that|given that|unless)\b[^,;.]{0,80}$",
     re.IGNORECASE,
 )
 _PURPOSE = re.compile(
