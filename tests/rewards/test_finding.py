@@ -1,9 +1,15 @@
 """Where the answer of a reply is: joined boxes, labels, letters, the number that is asked for, and replies cut off."""
 
+import random
+import time
+
 import pytest
 
+from trl_r1.answers.declared import decide_as
+from trl_r1.answers.equality import decide
 from trl_r1.answers.extract import extract
 from trl_r1.answers.letters import chosen
+from trl_r1.answers.moved import moved_factor
 from trl_r1.rewards.accuracy import verify
 
 
@@ -269,3 +275,79 @@ def test_a_closed_answer_counts_though_the_reply_was_cut_off(text):
 def test_a_label_before_a_sentence_changes_nothing(label, sentence, answer):
     assert extract(sentence) == answer
     assert extract(label + sentence) == answer
+
+
+PIECES = [
+    "A, ",
+    "A and ",
+    "(A",
+    "( B ) ",
+    "\\boxed{1} or ",
+    "\\boxed{1}",
+    "x = ",
+    "f(",
+    "f((",
+    "|A",
+    "answer is ",
+    "Option C ",
+    "$n$ ",
+    "for 7 ",
+    "to run ",
+    "5 or ",
+    "选A",
+    "= x",
+    "\\frac{1}{2}",
+    "_{",
+    "a=1, ",
+    "is ",
+    "the ",
+    "not ",
+    "\\text{",
+    "$",
+    "1 2 ",
+    "\\angle ",
+    " ",
+    "'",
+    "{",
+    "或",
+    "和",
+    "-",
+    "if ",
+    "ABCD",
+    "Answer: ",
+    "####",
+    ". ",
+    "\n",
+    "Paris",
+    "是",
+    "\\",
+    "^",
+    "}",
+    "+",
+    "<answer>",
+]
+
+
+def texts_of_pieces() -> list[str]:
+    draw = random.Random(0)
+    mixed = ["".join(draw.choices(PIECES, k=draw.choice((5, 40, 400)))) for _ in range(200)]
+    pairs = [(one + other) * 200 for one in PIECES[:12] for other in PIECES[:24]]
+    return [piece * count for piece in PIECES for count in (30, 1000)] + pairs + mixed
+
+
+def test_finding_an_answer_takes_no_time_whatever_the_text():
+    """Processor time: repeated alternatives used to be read in exponentially many ways ("A, A, A, ...")."""
+    slow = []
+    for text in texts_of_pieces():
+        started = time.process_time()
+        extract(text)
+        for gold in ("x=5", "5", "a=1, b=2", "Paris", "BD", "(1, 2)", "C"):
+            decide(text[:1000], gold)
+            decide(gold, text[:1000])
+        for kind in ("sequence", "fact"):
+            extract(text, kind=kind)
+            decide_as(kind, text[:1000], "1, 2, 3")
+        moved_factor(text[:300])
+        if time.process_time() - started > 2.0:
+            slow.append(text[:60])
+    assert slow == []

@@ -12,15 +12,14 @@ import re
 _MARKUP = re.compile(
     r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mathbb|operatorname)(?=\s*\{)|\\[()\[\]]|[$*`\"“”‘’{}]"
 )
-_ONE = r"[(（\[【]?\s*[A-H]\s*[)）\]】]?"
-_LETTERS = (
-    rf"(?:{_ONE}(?:\s*(?:,|，|、|;|；|&|/|and|和|与|及|以及)\s*(?:and\s+)?{_ONE})*(?![A-Za-z0-9])|"
-    r"[A-H]{2,8}(?![A-Za-z0-9]))"
-)
+_ONE = r"[(（\[【]?[A-H][)）\]】]?"
+_BETWEEN = r"(?:\s?(?:[,，、;；&/和与及]|以及)\s?(?:and\s)?|\sand\s)"  # white space is single: no two ways to read it
+_LETTERS = rf"(?:{_ONE}(?:{_BETWEEN}{_ONE}){{0,7}}(?![A-Za-z0-9])|[A-H]{{2,8}}(?![A-Za-z0-9]))"
 _AFTER = (  # what may stand behind a chosen letter: the end, a new clause, never a noun ("A hyperbola") or a relation
     r"(?=\s*(?:$|[.。!！;；:：\n，、]|[,)）]\s|,$|项|选项|因为|因|正确"
     r"|(?:because|since|as|for|by|due|which|where|while|so|is|are|here|only|and\s+not|not|rather|instead|would|must)\b))"
 )
+_IN_BRACKETS = re.compile(r"(?<=[(（\[【]) | (?=[)）\]】])")
 _NO_CHOICE_BEFORE = re.compile(
     r"(?:angles?|triangles?|points?|vertex|vertices|segments?|lines?|sides?|sets?|events?|vitamin|class|team|grade|"
     r"∠|△|角|点|班|不|not|n't|never|reject\w*|eliminat\w*|exclud\w*|rul\w+ out|than)\s*(?:the\s+)?"
@@ -69,7 +68,7 @@ def chosen(sentence: str) -> tuple[str, bool]:
     """
     if len(sentence) > 2000:
         return "", False
-    text = " ".join(_MARKUP.sub(" ", sentence).split())
+    text = _IN_BRACKETS.sub("", " ".join(_MARKUP.sub(" ", sentence).split()))
     found: list[tuple[int, str]] = []
     doubted = False
     for cue in _CUES:
