@@ -88,8 +88,8 @@ def test_evaluate_names_its_own_options(large, rows, tmp_path, capsys):
     assert start(*line.split("add ")[1].rstrip(".").split()) == []
 
 
-def test_a_small_model_and_a_gpu_are_left_in_peace(tiny, large, rows, tmp_path, capsys, monkeypatch):
-    prepare_sft(tiny, rows, tmp_path / "out")
+def test_a_small_model_and_a_gpu_are_left_in_peace(wide, large, rows, tmp_path, capsys, monkeypatch):
+    prepare_sft(wide, rows, tmp_path / "out")
     assert told(capsys, "sft") == []
 
     class OnGPU:
