@@ -166,6 +166,15 @@ def _after_hashes(text: str) -> str | None:
 _LISTED = re.compile(r"\[\s*(['\"])([^'\"]*)\1\s*\]")  # ['5'], as a list of one text looks when it was made a text
 
 
+def gold_text(gold: Any) -> str:
+    """A gold cell as text; a whole number of a column that mixes whole numbers and decimals as one.
+
+    >>> gold_text(42.0), gold_text(4.5), gold_text("42.0")
+    ('42', '4.5', '42.0')
+    """
+    return str(int(gold)) if isinstance(gold, float) and gold.is_integer() and abs(gold) < 2**53 else str(gold)
+
+
 def gold_answer(gold: Any) -> str | None:
     r"""The answer in a gold cell: a number, an answer, or a worked solution that ends in one; None if it is empty.
 
@@ -184,9 +193,7 @@ def gold_answer(gold: Any) -> str | None:
         return None
     if isinstance(gold, float) and not math.isfinite(gold):
         return None
-    if isinstance(gold, float) and gold.is_integer() and abs(gold) < 2**53:
-        gold = int(gold)  # of a column that mixes whole numbers and decimals
-    text = str(gold).strip()
+    text = gold_text(gold).strip()
     listed = _LISTED.fullmatch(text)
     text = listed[2].strip() if listed else text
     if not text:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.answers.extract import gold_text
 from trl_r1.data.exact_numbers import read_exactly
 from trl_r1.models.templates import Template, find_template, render
 
@@ -374,11 +375,6 @@ def to_prompts(
     # Under other names first: map would cast a new column to the type of an old one of that name ("4" back to 4).
     made = rows.map(prompts_of, batched=True, remove_columns=taken, desc="prompts")
     return made.rename_columns({f"{NEW}{column}": column for column in final})
-
-
-def gold_text(gold: Any) -> str:
-    """A gold cell as text; a whole number of a column of doubles as one."""
-    return str(int(gold)) if isinstance(gold, float) and gold.is_integer() and abs(gold) < 2**53 else str(gold)
 
 
 def to_prompt(template: Template, question: Any) -> Template:

@@ -122,14 +122,14 @@ def has_tokenizer(name: str) -> bool:
     return (Path(name) / "tokenizer_config.json").is_file()
 
 
-def parameters_of(name: str) -> int:
+def parameters_of(name: str, revision: str | None = None) -> int:
     """Number of parameters of a model by name, from its configuration alone; no weight is read.
 
     For an adapter: of the model it belongs on, with the adapter merged in.
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(base_of(name) or name)
+    config = AutoConfig.from_pretrained(base_of(name) or name, revision=revision)
     with torch.device("meta"):
         shell = AutoModelForCausalLM.from_config(config)
     return int(shell.num_parameters())

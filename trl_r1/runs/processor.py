@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sized
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 from trl import ModelConfig
 
-from trl_r1.models.load import base_of
+from trl_r1.models.load import parameters_of
+from trl_r1.runs.heldout import longest_answer
 
 
 RATE = 2e10  # operations a second and thread; 7e10 were measured for float32 in the linear layers alone
@@ -51,9 +52,7 @@ def computes_bfloat16() -> bool:
 def weights_of(path: str, revision: str | None = None) -> int:
     """How many weights a model has, from its configuration alone; 0 where that does not tell."""
     try:
-        config = AutoConfig.from_pretrained(base_of(path) or path, revision=revision)
-        with torch.device("meta"):
-            return sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+        return parameters_of(path, revision)
     except (OSError, ValueError, RuntimeError, ImportError):  # what is wrong with it is told where it is loaded
         return 0
 
@@ -114,13 +113,15 @@ FIRST_LOOK = {"evaluation_problems": 8, "evaluation_samples": 1, "evaluation_max
 
 
 def tell_before_training(
-    stage: str, options: Any, config: Any, model: ModelConfig, path: str, problems: int, longest: int
+    stage: str, options: Any, config: Any, model: ModelConfig, path: str, held_out: Sized | None = None
 ) -> None:
     """For a training stage, which evaluates before and after: says what will take for ever.
 
     Args:
-        problems: held-out ones; 0: none.
-        longest: tokens of an answer.
+        held_out: the problems it evaluates on; None: it generates nothing.
     """
-    answers = 2 * problems * getattr(options, "evaluation_samples", 0)
+    answers = longest = 0
+    if held_out is not None:
+        answers = 2 * len(held_out) * options.evaluation_samples
+        longest = options.evaluation_max_tokens or longest_answer(config)
     tell(stage, what_takes_for_ever(config, model, path, answers, longest, FIRST_LOOK))

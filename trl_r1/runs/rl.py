@@ -31,7 +31,7 @@ from trl_r1.monitor import Limits, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries
-from trl_r1.runs.heldout import Probe, ProgressLine, evaluation, evaluation_problems, longest_answer
+from trl_r1.runs.heldout import Probe, ProgressLine, evaluation, evaluation_problems
 from trl_r1.runs.options import RLOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.storage import manifest
@@ -99,9 +99,7 @@ def prepare(
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
     check_four_bit(model, path, config)
-    problems = 0 if evaluation_rows is None else len(evaluation_rows)
-    longest = options.evaluation_max_tokens or longest_answer(config)
-    tell_before_training(stage, options, config, model, path, problems, longest)
+    tell_before_training(stage, options, config, model, path, evaluation_rows)
     folder.take()
     return PreparedRun(path, train_rows, evaluation_rows, rewards, folder.resume, folder.lock)
 

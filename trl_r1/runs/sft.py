@@ -36,7 +36,7 @@ from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
-from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems, longest_answer
+from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.storage import manifest
@@ -89,9 +89,7 @@ def prepare(
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
     check_four_bit(model, path, config)
-    problems = 0 if evaluation_rows is None else len(evaluation_rows)
-    longest = options.evaluation_max_tokens or longest_answer(config)
-    tell_before_training(stage, options, config, model, path, problems, longest)
+    tell_before_training(stage, options, config, model, path, evaluation_rows)
     tokenizer = load_tokenizer(path, model, config)
     rows = None if raw is None else fit(raw, options, config, tokenizer, options.dataset_name)
     if not rows_come_later:

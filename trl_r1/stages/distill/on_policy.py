@@ -38,7 +38,7 @@ from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
-from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems, longest_answer
+from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.sft import imitated, load_tokenizer
@@ -170,9 +170,7 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
     student = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, student, options, config)
     check_four_bit(model, student, config)
-    problems = 0 if evaluation_rows is None else len(evaluation_rows)
-    longest = options.evaluation_max_tokens or longest_answer(config)
-    tell_before_training("distill", options, config, model, student, problems, longest)
+    tell_before_training("distill", options, config, model, student, evaluation_rows)
     teacher = find_model(options.teacher_model, config, config.teacher_model_revision)
     tokenizer = load_tokenizer(student, model, config)  # type: ignore[arg-type]
     tokenizer.padding_side = "left"

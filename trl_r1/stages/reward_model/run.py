@@ -150,7 +150,7 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
     check_four_bit(model, path, config)
-    tell_before_training("reward_model", options, config, model, path, problems=0, longest=0)
+    tell_before_training("reward_model", options, config, model, path)
     folder.take()
     try:
         pairs = judged_pairs(raw, options, config, notes) if raw is not None else None
