@@ -79,6 +79,11 @@ RIGHT = [  # (answer, gold)
 ]
 
 WRONG = [  # (answer, gold)
+    ("8 plus 8 = 27", "27"),  # a false sum, not a value with its name
+    ("kait ①8 add ②8=27", "27"),
+    ("8 \\text{ times } 8 = 27", "27"),
+    ("8加8=27", "27"),
+    ("the sum of 8 and 8 = 27", "27"),
     ("8", "x+y=8"),
     ("0", "2x+6y-1=0"),
     ("2+3=6", "6"),

@@ -35,6 +35,9 @@ _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|isn't|if)\b|不|\\n(?:e|eq|ot)(?![A-Za-z])|[<>≠]|\\[lg]eq?(?![A-Za-z])"
 )
 _CONSTANT_TERM = re.compile(r"[-+]\s*\d+(?:\.\d+|/\d+)?\s*(?=[-+]|$)|^\s*-?\d+(?:\.\d+|/\d+)?\s*(?=[-+])")
+_IN_WORDS = re.compile(  # 8 plus 8
+    r"\d[^\d]{0,30}?(?:[\s{][A-Za-z]{3,}(?![A-Za-z])|[\u4e00-\u9fff])[^\d]{0,30}\d"
+)
 _ZERO = re.compile(r"0+(?:\.0+)?")
 
 
@@ -50,10 +53,12 @@ def is_name(left: str) -> bool:
 def names_value(left: str, right: str) -> bool:
     """Whether an answer ``left = right`` says what the value on its right is of, rather than set up an equation.
 
-    >>> names_value("m+n", "293"), names_value("2x+6y-1", "0"), names_value("2+3", "6"), names_value("not x", "5")
+    A sum of numbers in words ("8 plus 8") is no name, though it has letters.
+
+    >>> names_value("m+n", "293"), names_value("2x+6y-1", "0"), names_value("2+3", "6"), names_value("8 plus 8", "27")
     (True, False, False, False)
     """
-    if len(left) > 200 or _DENIED.search(left):
+    if len(left) > 200 or _DENIED.search(left) or _IN_WORDS.search(left):
         return False
     if _ZERO.fullmatch(right.strip()) and _CONSTANT_TERM.search(left):
         return False
