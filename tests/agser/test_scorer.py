@@ -7,7 +7,7 @@ from tiny_models import build
 
 from trl_r1.agser import AGSERScorer, first_line
 from trl_r1.agser.generation import by_engine
-from trl_r1.models.engines import Endpoint, EngineError
+from trl_r1.models.engines import EngineError, SamplingServer
 
 
 CHAT = [{"role": "user", "content": "Who wrote Medicine?"}]
@@ -129,11 +129,11 @@ def test_a_function_may_answer(llama, byte_tokenizer):
 
 
 def test_an_endpoint_that_is_down_is_one_sentence(llama, byte_tokenizer):
-    engine = Endpoint("http://127.0.0.1:9/v1", "m", temperature=0.0, attempts=1, seconds=2.0)
+    engine = SamplingServer("http://127.0.0.1:9/v1", "m", temperature=0.0, attempts=1, seconds=2.0)
     with pytest.raises(EngineError, match="gives no text .nobody listens there."):
         AGSERScorer(llama, byte_tokenizer, generate=engine).score([CHAT])
     with pytest.raises(ValueError, match="greedy answers, and the engine draws at temperature 1.0"):
-        by_engine(Endpoint("http://127.0.0.1:9/v1", "m"))
+        by_engine(SamplingServer("http://127.0.0.1:9/v1", "m"))
 
 
 @pytest.mark.parametrize("options", [{"k": 1.0}, {"lam": -1}, {"layers": "all"}, {"rows": "first"}, {"batch_size": 0}])

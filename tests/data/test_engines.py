@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from trl_r1.models.engines import Draw, Endpoint, EngineError, InProcess, read_completion, seed_of
+from trl_r1.models.engines import Draw, EngineError, InProcess, SamplingServer, read_completion, seed_of
 
 
 def completion(text="four", reason="stop", tokens=2):
@@ -114,7 +114,9 @@ def server():
 
 
 def endpoint(address, **changes):
-    return Endpoint(address, "m", **{"backoff": 0.01, "attempts": 3, "concurrency": 4, "seconds": 0.6, **changes})
+    return SamplingServer(
+        address, "m", **{"backoff": 0.01, "attempts": 3, "concurrency": 4, "seconds": 0.6, **changes}
+    )
 
 
 def test_texts_come_back_in_the_order_of_the_prompts_and_each_request_has_its_seed(server):
@@ -228,7 +230,7 @@ def test_garbage_is_no_completion(content):
 )
 def test_an_endpoint_that_cannot_be_is_refused(changes, said):
     with pytest.raises(ValueError, match=said):
-        Endpoint(**{"endpoint": "http://h/v1", "model": "m", **changes})
+        SamplingServer(**{"endpoint": "http://h/v1", "model": "m", **changes})
 
 
 def test_the_model_in_this_process_gives_the_same_texts_for_the_same_seed_whatever_came_before(tiny):
@@ -290,7 +292,7 @@ def served(tmp_path_factory):
 )
 def test_a_real_transformers_serve_answers_texts_and_conversations(served):
     address, model = served
-    engine = Endpoint(address, model, max_new_tokens=8, concurrency=3, attempts=2, seconds=60.0)
+    engine = SamplingServer(address, model, max_new_tokens=8, concurrency=3, attempts=2, seconds=60.0)
     engine.check()
     text = "User: Compute ①2 ②9 ③4. Assistant:"
     drawn = engine.draw([text, text.replace("9", "5")], 4, seed=0)
@@ -301,7 +303,7 @@ def test_a_real_transformers_serve_answers_texts_and_conversations(served):
     chat = engine.draw([[{"role": "user", "content": "Compute ①2 ②9 ③4."}]], 2, seed=0)
     assert all(isinstance(draw.text, str) and draw.tokens for draw in chat[0])
     with pytest.raises(EngineError, match="status"):
-        Endpoint(address, "no/such-model", attempts=1, seconds=60.0).draw([text], 1, 0)
+        SamplingServer(address, "no/such-model", attempts=1, seconds=60.0).draw([text], 1, 0)
 
 
 @pytest.mark.slow

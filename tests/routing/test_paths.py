@@ -1,7 +1,6 @@
 """Paths of a real (tiny) model against a reference computed token by token, and of a server."""
 
 import threading
-import time
 
 import pytest
 import torch
@@ -85,19 +84,19 @@ def test_log_probabilities_of_either_kind_of_answer():
 
 
 def test_a_server_is_asked_for_log_probabilities(monkeypatch):
-    from trl_r1.models.engines import Endpoint
+    from trl_r1.models.engines import SamplingServer
+    from trl_r1.network.endpoint import Endpoint, Reply
 
     seen = []
 
-    def answer(self, road, body, seconds):
-        seen.append((road, body))
-        time.sleep(0)
-        return 200, b'{"choices": [{"text": "\\\\boxed{4}", "logprobs": {"token_logprobs": [-0.5]}}]}', 0.0
+    def answer(self, path, body):
+        seen.append((path, body))
+        return Reply(200, b'{"choices": [{"text": "\\\\boxed{4}", "logprobs": {"token_logprobs": [-0.5]}}]}')
 
-    monkeypatch.setattr(Endpoint, "_exchange", answer)
-    paths = EndpointPaths(Endpoint("http://127.0.0.1:9/v1", "m"))
+    monkeypatch.setattr(Endpoint, "exchange", answer)
+    paths = EndpointPaths(SamplingServer("http://127.0.0.1:9/v1", "m"))
     found = Router(paths, limits=Limits(simple_below=1.0)).answer("q")
     assert (found.answer, found.paths[0].logprob, found.tokens) == ("4", -0.5, 3)  # 9 characters, four to a token
-    assert b'"logprobs": 1' in seen[0][1]
+    assert seen[0][1]["logprobs"] == 1
     with pytest.raises(Cancelled):
         paths.draw([Ask("q", 1, cancelled=lambda: True)], Settings(), 0)

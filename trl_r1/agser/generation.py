@@ -1,7 +1,7 @@
 """Greedy answers, in batches, and contributions read off the same forward passes.
 
     Greedy      a transformers model in this process; ids in, so a sub-query is fed as it was cut
-    Endpoint    any OpenAI-compatible server (`trl_r1.models.engines`); text in
+    SamplingServer    any OpenAI-compatible server (`trl_r1.models.engines`); text in
     a function  list of prompts -> list of texts
 
 Contributions need the model's attention, which no server shows: with the other two, the local model still runs one
@@ -157,7 +157,7 @@ class Greedy:
 
 
 def by_engine(engine: Any) -> Generate:
-    """An `Endpoint` (or any engine with ``draw``) as a function of prompts; one greedy text each.
+    """An `SamplingServer` (or any engine with ``draw``) as a function of prompts; one greedy text each.
 
     Raises:
         ValueError: an engine whose temperature is not 0.

@@ -86,7 +86,7 @@ class AGSERScorer:
         k: share of the content's tokens that are attentive. lam: weight of their agreement.
         layers: how layers are pooled, a key of ``LAYERS``. rows: a key of ``ROWS``. measure: a key of ``MEASURES``.
         consistency: ``unicode`` (Rouge-L in every script), ``rouge_score``, ``tokens``, or a function of two texts.
-        generate: who answers: None is the model itself; an OpenAI-compatible ``trl_r1.models.engines.Endpoint`` with
+        generate: who answers: None is the model itself; an OpenAI-compatible ``trl_r1.models.engines.SamplingServer`` with
             temperature 0; or a function of prompts. The contributions always come from ``model``.
         max_new_tokens: of every answer. batch_size: sequences at a time.
         cut: applied to every answer before it is compared, such as ``first_line``.

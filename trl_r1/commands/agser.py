@@ -64,7 +64,7 @@ def build(chosen: argparse.Namespace, cut: Any = None):
     from trl import ModelConfig
 
     from trl_r1.agser import AGSERScorer
-    from trl_r1.models.engines import Endpoint
+    from trl_r1.models.engines import SamplingServer
     from trl_r1.models.load import find_policy, load_policy
     from trl_r1.runs.folder import quiet_libraries
 
@@ -72,7 +72,7 @@ def build(chosen: argparse.Namespace, cut: Any = None):
     engine = None
     if chosen.endpoint:
         name = chosen.endpoint_model or chosen.model
-        engine = Endpoint(chosen.endpoint, name, temperature=0.0, max_new_tokens=chosen.max_new_tokens)
+        engine = SamplingServer(chosen.endpoint, name, temperature=0.0, max_new_tokens=chosen.max_new_tokens)
         engine.check()
     path = find_policy(chosen.model, chosen.seed)
     model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=chosen.dtype))

@@ -63,7 +63,7 @@ def problems_of(chosen: argparse.Namespace, *more: str) -> list[dict[str, Any]]:
 def make(chosen: argparse.Namespace) -> int:
     """Draws traces; returns the exit code."""
     from trl_r1.data import traces
-    from trl_r1.models.engines import Endpoint, Engine, InProcess
+    from trl_r1.models.engines import Engine, InProcess, SamplingServer
     from trl_r1.models.templates import find_template, render
 
     if not chosen.model:
@@ -71,7 +71,7 @@ def make(chosen: argparse.Namespace) -> int:
     folder, problems = Path(chosen.folder), problems_of(chosen)
     engine: Engine
     if chosen.endpoint:
-        engine = Endpoint(
+        engine = SamplingServer(
             chosen.endpoint, chosen.model, temperature=chosen.temperature, max_new_tokens=chosen.max_tokens
         )
         engine.check()

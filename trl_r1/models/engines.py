@@ -1,7 +1,7 @@
 """Engines: prompts in, texts out, from a model in this process or from a server; one interface, `Engine`.
 
-    InProcess    transformers' `generate` through `trl_r1.models.sampling`: the same seed gives the same texts
-    Endpoint     any server that speaks the OpenAI protocol: vLLM, SGLang, llama.cpp, `transformers serve`, ...
+    InProcess         transformers' `generate` through `trl_r1.models.sampling`: the same seed gives the same texts
+    SamplingServer    any server that speaks the OpenAI protocol: vLLM, SGLang, llama.cpp, `transformers serve`, ...
 
 A text prompt goes to ``<endpoint>/completions``, a conversation to ``<endpoint>/chat/completions``, one request per
 sample (not every server takes ``n``; those that reuse prefixes pay for the prompt once all the same). What fails in
@@ -19,33 +19,23 @@ Privacy        The API key is read from the environment when a request is made, 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
-import os
-import socket
-import ssl
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trl_r1.models.sampling import Prompt, sample
+from trl_r1.network.endpoint import Endpoint, Reply, Unavailable, UnusableKey
 from trl_r1.text.completions import reply
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PASSING = (408, 409, 425, 429)  # and every status from 500: worth another attempt
 REFUSED = (400, 413, 422)  # this request will never be answered; another one may
 MOST_BYTES = 16_000_000  # of one response: 65,536 tokens of text are about 400 kB
-LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the server asks for
 
 
 class EngineError(RuntimeError):
@@ -113,7 +103,7 @@ class InProcess:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class SamplingServer:
     """A server that speaks the OpenAI protocol, and how patient to be with it."""
 
     endpoint: str  # up to and without /completions, such as http://127.0.0.1:8000/v1
@@ -130,25 +120,16 @@ class Endpoint:
     read: Callable[[bytes], Draw | None] | None = None  # takes a completion apart; None: read_completion
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"endpoint={self.endpoint!r} is no http address, such as http://127.0.0.1:8000/v1.")
-        if parts.username or parts.password:
-            raise ValueError(
-                f"The endpoint at {parts.hostname!r} has a password in its address, which would end up in reports. "
-                f"Put the key into the environment variable {self.key_variable}."
-            )
         if not self.model:
             raise ValueError("No model was named for the endpoint; give the name the server knows it by.")
         if min(self.concurrency, self.attempts, self.max_new_tokens) < 1:
             raise ValueError("The endpoint's concurrency and attempts and max_new_tokens are 1 or more.")
-        if self.seconds <= 0 or self.backoff < 0:
-            raise ValueError("The endpoint's seconds are positive, its backoff is 0 or more.")
         if not self.temperature >= 0 or not 0 < self.top_p <= 1:
             raise ValueError(f"temperature={self.temperature} is negative or top_p={self.top_p} is not in (0, 1].")
         taken = sorted(set(self.extra) & {"model", "prompt", "messages", "stream", "seed", "n"})
         if taken:
             raise ValueError(f"The endpoint's extra fields may not hold {taken[0]!r}, which each request sets itself.")
+        self._server()  # refuses an address that is none, and bounds out of range
 
     def check(self, seconds: float = 10.0) -> None:
         """Whether somebody is there, before a run begins.
@@ -157,11 +138,13 @@ class Endpoint:
             EngineError: nobody answers, or the key is not accepted.
         """
         try:
-            status, _, _ = self._exchange("models", None, seconds)
-        except (OSError, HTTPException) as error:
-            raise EngineError(self._down(_why(error), 1)) from error
-        if status in (401, 403):
-            raise EngineError(self._denied(status))
+            answer = self._server().exchange("models", seconds=seconds)
+        except UnusableKey as error:
+            raise EngineError(str(error)) from error
+        except Unavailable as error:
+            raise EngineError(self._down(error.why, 1)) from error
+        if answer.status in (401, 403):
+            raise EngineError(self._denied(answer.status))
 
     def draw(
         self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
@@ -174,7 +157,7 @@ class Endpoint:
         stop = Event()
         with ThreadPoolExecutor(max_workers=self.concurrency, thread_name_prefix="endpoint") as pool:
             waiting = [
-                pool.submit(self._persist, prompt, seed_of(seed, p, k), stop, progress)
+                pool.submit(self._draw, prompt, seed_of(seed, p, k), stop, progress)
                 for p, prompt in enumerate(prompts)
                 for k in range(samples)
             ]
@@ -190,78 +173,67 @@ class Endpoint:
             raise EngineError(f"The endpoint {self.endpoint} refused all {len(draws)} requests: {draws[0].refused}.")
         return [draws[p * samples : (p + 1) * samples] for p in range(len(prompts))]
 
-    def _persist(self, prompt: Prompt, seed: int, stop: Event, progress: Callable[[int], Any] | None) -> Draw:
-        why = ""
-        for attempt in range(self.attempts):
-            if stop.is_set():
-                raise EngineError("Another request failed for good.")  # nobody sees this one
-            found, wait_for = self._ask(prompt, seed)
-            if isinstance(found, Draw):
-                if progress is not None:
-                    progress(1)
-                return found
-            why = found
-            if attempt + 1 < self.attempts:
-                stop.wait(min(max(self.backoff * 2.0**attempt, wait_for), LONGEST_WAIT))
-        raise EngineError(self._down(why, self.attempts))
-
-    def _ask(self, prompt: Prompt, seed: int) -> tuple[Draw | str, float]:
-        """One attempt: the draw, or what went wrong in passing and how long the server asks to wait, in seconds.
+    def _draw(self, prompt: Prompt, seed: int, stop: Event, progress: Callable[[int], Any] | None) -> Draw:
+        """One text.
 
         Raises:
-            EngineError: no further attempt would end better.
+            EngineError: no attempt brought one, or another request set ``stop``.
         """
-        chat = not isinstance(prompt, str)
-        body: dict[str, Any] = {
+        if stop.is_set():
+            raise EngineError("Another request failed for good.")  # nobody sees this one
+        path = "completions" if isinstance(prompt, str) else "chat/completions"
+        try:
+            drawn = self._server().post(
+                path, self._request(prompt, seed), lambda answer: self._read(path, answer), lambda s: not stop.wait(s)
+            )
+        except UnusableKey as error:
+            raise EngineError(str(error)) from error
+        except Unavailable as error:
+            raise EngineError(self._down(error.why, self.attempts)) from error
+        if progress is not None:
+            progress(1)
+        return drawn
+
+    def _server(self) -> Endpoint:
+        return Endpoint(
+            self.endpoint,
+            self.key_variable,
+            seconds=self.seconds,
+            attempts=self.attempts,
+            backoff=self.backoff,
+            most_bytes=MOST_BYTES,
+        )
+
+    def _request(self, prompt: Prompt, seed: int) -> dict[str, Any]:
+        return {
             "model": self.model,
-            ("messages" if chat else "prompt"): prompt,
+            ("prompt" if isinstance(prompt, str) else "messages"): prompt,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_new_tokens,
             "seed": seed,
             **self.extra,
         }
-        road = "chat/completions" if chat else "completions"
-        try:
-            status, content, asked = self._exchange(road, json.dumps(body).encode(), self.seconds)
-        except (OSError, HTTPException) as error:  # refused, reset, broken off, too slow, no such host, no HTTP at all
-            return _why(error), 0.0
-        if status in PASSING or status >= 500:
-            return f"status {status}{_said(content)}", asked
-        if status in (401, 403):
-            raise EngineError(self._denied(status))
-        if status in REFUSED:
-            return Draw("", 0, refused=f"status {status}{_said(content)}"), 0.0
-        if status != 200:
-            raise EngineError(f"The endpoint {self.endpoint} answers {road} with status {status}{_said(content)}.")
-        draw = (self.read or read_completion)(content) if content is not None else None
-        if draw is None:
-            return ("an answer that is no completion" if content is not None else "an endless answer"), 0.0
-        return draw, 0.0
 
-    def _exchange(self, road: str, body: bytes | None, seconds: float) -> tuple[int, bytes | None, float]:
-        """One request: status, content (None when there is too much of it), seconds the server asks to wait.
+    def _read(self, path: str, answer: Reply) -> Draw:
+        """The text of an answer whose status is not passing.
 
         Raises:
-            OSError, HTTPException: there is no answer, or not within ``seconds``.
-            EngineError: the key cannot be sent.
+            EngineError: no further attempt would end better.
+            Unavailable: it holds no text; the next one may.
         """
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        key = os.environ.get(self.key_variable, "").strip()
-        if key:
-            if not (key.isascii() and key.isprintable()):
-                raise EngineError(f"The key in ${self.key_variable} has characters that no header can carry.")
-            headers["Authorization"] = f"Bearer {key}"
-        url = f"{self.endpoint.rstrip('/')}/{road}"
-        deadline = time.monotonic() + seconds
-        request = urllib.request.Request(url, body, headers, method="GET" if body is None else "POST")
-        try:
-            response = _opener(self.endpoint).open(request, timeout=seconds)
-        except urllib.error.HTTPError as error:  # an answer like any other, with its status
-            response = error
-        with response:
-            asked = response.headers.get("Retry-After") or ""
-            return response.status, _read(response, deadline), float(asked) if asked.isdigit() else 0.0
+        if answer.status in (401, 403):
+            raise EngineError(self._denied(answer.status))
+        if answer.status in REFUSED:
+            return Draw("", 0, refused=str(answer))
+        if answer.status != 200:
+            raise EngineError(f"The endpoint {self.endpoint} answers {path} with {answer}.")
+        if answer.content is None:
+            raise Unavailable("an endless answer", answer)
+        drawn = (self.read or read_completion)(answer.content)
+        if drawn is None:
+            raise Unavailable("an answer that is no completion", answer)
+        return drawn
 
     def _down(self, why: str, attempts: int) -> str:
         times = f" after {attempts} attempts" if attempts > 1 else ""
@@ -297,67 +269,3 @@ def read_completion(content: bytes) -> Draw | None:
         return None
     counted = tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
     return Draw(text, counted, reason == "length")
-
-
-def _read(response: Any, deadline: float) -> bytes | None:
-    """The body, in pieces, so that a server that drips cannot hold us; None above ``MOST_BYTES``.
-
-    Raises:
-        TimeoutError: the deadline has passed.
-    """
-    parts, size = [], 0
-    while part := response.read1(65536):
-        parts.append(part)
-        size += len(part)
-        if size > MOST_BYTES:
-            return None
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    announced = response.headers.get("Content-Length") or ""
-    if announced.isdigit() and size < int(announced):
-        raise ConnectionResetError
-    return b"".join(parts)
-
-
-def _said(content: bytes | None) -> str:
-    """What an error response says for itself, in one line of at most 200 characters, after a colon."""
-    text = (content or b"")[:4000].decode("utf-8", errors="replace")
-    try:
-        found = json.loads(text)
-        found = found.get("error", found.get("detail", found)) if isinstance(found, dict) else found
-        text = str(found.get("message", "") if isinstance(found, dict) else found)
-    except (ValueError, RecursionError):
-        pass  # no JSON: the text itself is what it says
-    line = " ".join(text.split())
-    return f": {line[:200].rstrip('.')}" if line and not line.startswith("<") else ""  # a proxy's page says nothing
-
-
-def _why(error: OSError | HTTPException) -> str:
-    """A connection error in a few words; the libraries' own texts repeat the address and more."""
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
-        return "too slow"
-    if isinstance(cause, ConnectionRefusedError):
-        return "nobody listens there"
-    if isinstance(cause, socket.gaierror):
-        return "no such host"
-    if isinstance(cause, ssl.SSLError):
-        return f"no secure connection: {cause.reason or 'handshake failed'}"
-    return "the connection broke off"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect becomes its status: it would take the key to another host."""
-
-    def redirect_request(self, *args: Any, **options: Any) -> None:
-        return None
-
-
-def _opener(address: str) -> urllib.request.OpenerDirector:
-    """Without a proxy for an address on this machine, to which no proxy has a way."""
-    host = urllib.parse.urlsplit(address).hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return urllib.request.build_opener(_NoRedirect, *([urllib.request.ProxyHandler({})] if local else []))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trl_r1.models.engines import Draw, Endpoint, read_completion, seed_of
+from trl_r1.models.engines import Draw, SamplingServer, read_completion, seed_of
 from trl_r1.models.sampling import (
     NEUTRAL,
     Prompt,
@@ -287,7 +287,7 @@ def read_scored(content: bytes) -> ScoredDraw | None:
 class EndpointPaths:
     """A server of the OpenAI protocol. Calls may overlap; each opens up to ``endpoint.concurrency`` connections."""
 
-    endpoint: Endpoint
+    endpoint: SamplingServer
     logprobs: bool = True  # ask for them; a server that refuses such requests needs False
 
     @property

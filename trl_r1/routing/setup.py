@@ -83,9 +83,9 @@ def sampler_of(chosen: argparse.Namespace) -> ModelPaths | EndpointPaths:
         ValueError, EngineError: in one sentence.
     """
     if chosen.endpoint:
-        from trl_r1.models.engines import Endpoint
+        from trl_r1.models.engines import SamplingServer
 
-        endpoint = Endpoint(chosen.endpoint, chosen.model, concurrency=chosen.concurrency)
+        endpoint = SamplingServer(chosen.endpoint, chosen.model, concurrency=chosen.concurrency)
         endpoint.check()
         return EndpointPaths(endpoint, not chosen.no_logprobs)
     from trl import ModelConfig

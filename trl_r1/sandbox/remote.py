@@ -10,14 +10,12 @@ Source: SandboxFusion, https://bytedance.github.io/SandboxFusion/docs/api/run-co
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+from trl_r1.network.endpoint import Endpoint, Reply, Unavailable
 from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Limits, Outcome
 
 
@@ -55,7 +53,7 @@ class SandboxFusion:
             "memory_limit_MB": int(limits.memory_mib),
         }
         try:
-            answer = post(f"{self.url.rstrip('/')}/run_code", request, limits.wall_seconds)
+            answer = post(self.url, "run_code", request, limits.wall_seconds)
             if answer.get("status") == "SandboxError":
                 raise Unusable(f"the server reports: {str(answer.get('message'))[:300]}")
             compiled, ran = answer.get("compile_result"), answer.get("run_result")
@@ -100,10 +98,9 @@ class Piston:
         }
         root = self.url.rstrip("/")
         root = root if root.endswith(("/api/v2", "/piston")) else f"{root}/api/v2"
-        headers = {"Authorization": self.key} if self.key else {}
         begun = time.monotonic()
         try:
-            answer = post(f"{root}/execute", request, limits.wall_seconds, headers)
+            answer = post(root, "execute", request, limits.wall_seconds, self.key)
             result = answer.get("run")
             compiled = answer.get("compile")
             if isinstance(compiled, dict) and compiled.get("code") != 0:
@@ -137,29 +134,42 @@ def _outcome(status: str, result: dict[str, Any], seconds: float, limits: Limits
     return Outcome(status, stdout[:kept], stderr[:kept], float(seconds))
 
 
-def post(url: str, request: dict[str, Any], wall_seconds: float, headers: dict[str, str] | None = None) -> Any:
+def post(url: str, path: str, request: dict[str, Any], wall_seconds: float, key: str = "") -> dict[str, Any]:
     """The JSON object that a server answers with.
 
     Raises:
         Unusable: none came, in ``TRIES`` tries, or the server refused the request.
     """
-    data = json.dumps(request).encode()
-    why = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-        sent = urllib.request.Request(url, data, {"Content-Type": "application/json", **(headers or {})})
-        try:
-            with urllib.request.urlopen(sent, timeout=wall_seconds + OVERHEAD_SECONDS) as response:
-                answer = json.loads(response.read(LARGEST_ANSWER))
-            if isinstance(answer, dict):
-                return answer
-            why = "the answer is no JSON object"
-        except urllib.error.HTTPError as error:
-            with error:
-                why = f"HTTP {error.code}: {error.read(300).decode('utf-8', 'replace')}"
-            if error.code < 500 and error.code not in (408, 429):
-                break
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            why = f"{type(error).__name__}: {error}"
-    raise Unusable(why)
+    try:
+        server = Endpoint(
+            url,
+            authorization=key,
+            seconds=wall_seconds + OVERHEAD_SECONDS,
+            attempts=TRIES,
+            backoff=PAUSE_SECONDS,
+            most_bytes=LARGEST_ANSWER,
+        )
+        return server.post(path, request, read_object)
+    except Unavailable as error:
+        reply = error.reply
+        bad = reply is not None and not reply.is_good
+        raise Unusable(f"HTTP {reply.status}: {reply.message}" if reply is not None and bad else error.why) from error
+    except ValueError as error:
+        raise Unusable(str(error)) from error
+
+
+def read_object(reply: Reply) -> dict[str, Any]:
+    """The JSON object in a reply.
+
+    Raises:
+        Unavailable: the status is not 2xx, for good; or it holds none, which another attempt may mend.
+    """
+    if not reply.is_good:
+        raise Unavailable(str(reply), reply, passing=False)
+    try:
+        answer = json.loads(reply.content or b"")
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise Unavailable("the answer is no JSON object", reply)
+    return answer

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm.auto import tqdm
 
-from trl_r1.models.engines import Endpoint, Engine, InProcess
+from trl_r1.models.engines import Engine, InProcess, SamplingServer
 from trl_r1.models.load import find_policy, load_policy
 from trl_r1.stages.cold_start.screening import COARSE, Verdict
 from trl_r1.stages.cold_start.sources import Source, as_reply, asking, rewriting, rewritten, take_apart
@@ -94,7 +94,7 @@ def engine_of(source: Source, maker: Maker) -> tuple[Engine, bool]:
     longest, name = int(source.max_new_tokens or 1), str(source.model)
     if source.endpoint:
         many = maker.options.endpoint_concurrency
-        return Endpoint(source.endpoint, name, temperature, top_p, longest, many), source.chat
+        return SamplingServer(source.endpoint, name, temperature, top_p, longest, many), source.chat
     if maker.loaded is None or maker.loaded[0] != name:
         release(maker)
         maker.loaded = (name, *load_policy(find_policy(name, maker.config.seed), maker.model, maker.config.use_cpu))

@@ -27,7 +27,7 @@ from trl import ModelConfig, SFTConfig
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
 from trl_r1.data.review import ReviewQueue, sample_id
-from trl_r1.models.engines import Endpoint
+from trl_r1.models.engines import SamplingServer
 from trl_r1.models.load import find_policy
 from trl_r1.rewards.accuracy import SOURCES as ANSWER_SOURCES
 from trl_r1.rewards.accuracy import Accuracy
@@ -111,7 +111,7 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
     for endpoint, name in {(s.endpoint, s.model) for s in sources if s.endpoint} | (
         {(options.rewrite_endpoint, options.rewrite_model)} if options.rewrite_endpoint else set()
     ):
-        Endpoint(endpoint, name or "").check()
+        SamplingServer(endpoint, name or "").check()
     exact = next((reward for reward in graders if isinstance(reward, Accuracy)), None)
     return Maker(
         options, config, model, problems, sources, existing, examples,

@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import PartialState
 
 from trl_r1.data.filters import CRITERION, FILTERS, check_names
-from trl_r1.models.engines import Endpoint
+from trl_r1.models.engines import SamplingServer
 from trl_r1.models.judge import Judge
 from trl_r1.models.sampling import check_options
 from trl_r1.rewards.accuracy import SOURCES
@@ -140,13 +140,13 @@ class RejectionOptions(DataOptions, RayOptions):
         """The processes of this run."""
         return PartialState(cpu=self.use_cpu) if self.use_cpu else PartialState()
 
-    def server(self, model: str | None) -> Endpoint:
+    def server(self, model: str | None) -> SamplingServer:
         """The sampling endpoint.
 
         Raises:
             ValueError: one of its options cannot be.
         """
-        return Endpoint(
+        return SamplingServer(
             str(self.endpoint), self.endpoint_model or model or "", self.temperature, self.top_p, self.max_new_tokens,
             self.endpoint_concurrency, self.endpoint_attempts, seconds=self.endpoint_seconds,
             extra=read_mapping(self.endpoint_extra, "endpoint_extra"),

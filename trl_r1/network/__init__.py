@@ -1,0 +1,4 @@
+"""Network: the one HTTP client, for judges, sampling servers and sandboxes on other machines.
+
+Belongs here: how a request reaches a server and how long we wait. Not: what is asked, or what an answer means.
+"""
