@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +14,7 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 import pytest
 import torch
 import transformers
+from places import SCRIPTS
 
 
 torch.set_num_threads(1)
@@ -39,17 +39,32 @@ def wide(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def mini_folder(tmp_path_factory) -> str:
+    """Path of the smallest mini base with its tokenizer: seconds to build."""
+    from trl_r1.mini.model import build_base
+
+    return build_base(tmp_path_factory.mktemp("mini") / "base", 0, "tiny")
+
+
+@pytest.fixture(scope="session")
+def mini(mini_folder):
+    """The smallest mini base: a model and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(mini_folder).eval(), AutoTokenizer.from_pretrained(mini_folder)
+
+
+@pytest.fixture(scope="session")
 def two_ranks():
-    """`two_ranks(script, *arguments)` runs a script of this folder, or `-m` and a module, on two processes.
+    """`two_ranks(script, *arguments)` runs a program of tests/scripts, or `-m` and a module, on two processes.
 
     Returns what it printed; fails with its last words where it fails.
     """
-    tests = Path(__file__).parent
 
     def start(*arguments, **options):
         first, *rest = map(str, arguments)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        command += [first if first.startswith("-") else str(tests / first), *rest]
+        command += [first if first.startswith("-") else str(SCRIPTS / first), *rest]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout

@@ -4,10 +4,10 @@ import os
 import re
 import shlex
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 
 from trl_r1 import cli, recipes
 from trl_r1.grpo.config import R1GRPOConfig
@@ -15,7 +15,6 @@ from trl_r1.runs.options import RLOptions
 from trl_r1.sandbox import NoSandbox
 
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.S | re.M)
 

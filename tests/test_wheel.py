@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-
-ROOT = Path(__file__).parent.parent
 
 SCRIPT = """
+from places import ROOT
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
 import trl_r1
 assert "site-packages" in trl_r1.__file__ and "environment" in trl_r1.__file__, trl_r1.__file__

@@ -4,7 +4,7 @@ import json
 
 import datasets
 import pytest
-from shared_data import shared_file
+from places import shared_file
 
 from trl_r1.answers.forms import TYPES, answer_type, equal_form, wrong_form
 from trl_r1.commands.data import main

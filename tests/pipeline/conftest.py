@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 
 
 HERE = Path(__file__).parent
@@ -40,7 +41,7 @@ def start(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-m", "trl_r1.cli", "run", *arguments], cwd=cwd or tmp_path, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT)])},
             preexec_fn=partial(signal.signal, signal.SIGINT, interrupt),  # whatever these tests themselves were started in
         )  # fmt: skip
         started.append(process)

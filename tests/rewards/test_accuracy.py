@@ -8,12 +8,11 @@ import sys
 import threading
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_data import shared_file
+from places import ROOT, shared_file
 
 from trl_r1.rewards import accuracy as accuracy_module
 from trl_r1.rewards.accuracy import (
@@ -845,7 +844,7 @@ def test_two_processes_give_the_same_verdicts():
     )
     outputs = set()
     for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         outputs.add(
             subprocess.run(
                 [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

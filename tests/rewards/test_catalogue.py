@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from trl_r1.rewards import catalogue
 from trl_r1.rewards.accuracy import Accuracy, accuracy_reward
@@ -135,7 +136,7 @@ def test_ours_are_found_without_any_metadata(monkeypatch):
 def test_pyproject_declares_the_same_rewards_as_the_built_in_table():
     import tomllib
 
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = project.get("entry-points", {}).get(catalogue.GROUP)
     if declared is None:
         pytest.skip(f"pyproject.toml has no entry points {catalogue.GROUP!r} yet")

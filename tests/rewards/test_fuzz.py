@@ -3,16 +3,16 @@
 import importlib.util
 import re
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from trl_r1.rewards.catalogue import BUILT_IN
 
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "fuzz_rewards.py"
+PATH = ROOT / "benchmarks" / "fuzz_rewards.py"
 spec = importlib.util.spec_from_file_location("fuzz_rewards", PATH)
 fuzz_rewards = importlib.util.module_from_spec(spec)
 sys.modules["fuzz_rewards"] = fuzz_rewards

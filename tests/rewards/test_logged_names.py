@@ -79,7 +79,7 @@ def test_the_names_do_not_depend_on_the_rows(name, checkpoint, tiny):
 
 @pytest.mark.slow
 def test_two_ranks_give_the_same_verdicts_from_both_threads_and_leave_no_process(two_ranks, tmp_path):
-    printed = two_ranks("rewards/two_ranks.py", cwd=tmp_path)
+    printed = two_ranks("logged_names.py", cwd=tmp_path)
     lines = [line.removeprefix("keepers ").split() for line in printed.splitlines() if line.startswith("keepers ")]
     assert len(lines) == 2
     pids = [int(pid) for line in lines for pid in line]

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared_data import shared_file
+from places import shared_file
 
 from trl_r1.claims.find import arithmetic_claims
 from trl_r1.claims.surds import Surd, TooLarge, root, sign

@@ -4,9 +4,9 @@ import importlib.util
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from trl_r1.rewards.logic import Logic, claims, logic_reward
 
@@ -111,4 +111,4 @@ def test_importing_and_judging_arithmetic_loads_neither_z3_nor_sympy_nor_torch()
         "import sys; from trl_r1.rewards.logic import logic_reward; logic_reward(['2 + 2 = 4']);"
         "assert not {'z3', 'sympy', 'torch'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -6,15 +6,14 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import trl_r1.rewards as rewards
 from trl_r1.rewards import accuracy_reward, format_reward, language_consistency_reward
 
 
-ROOT = Path(__file__).parents[2]
 READY_MADE = ["accuracy_reward", "format_reward", "language_consistency_reward"]
 
 

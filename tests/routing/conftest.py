@@ -1,4 +1,4 @@
-"""A mini model in seconds, and a sampler that is a plain list."""
+"""A sampler that is a plain list."""
 
 from dataclasses import dataclass, field
 
@@ -36,14 +36,3 @@ class Scripted:
 @pytest.fixture
 def scripted():
     return Scripted
-
-
-@pytest.fixture(scope="session")
-def mini(tmp_path_factory):
-    """The smallest mini base: a model and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from trl_r1.mini.model import build_base
-
-    folder = build_base(tmp_path_factory.mktemp("mini") / "base", 0, "tiny")
-    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)

@@ -6,7 +6,7 @@ Units   nats; the log-ratio is ``log pi_ref - log pi``, so that ``k1`` is its ne
 Values and gradients are two questions. All three estimators have the KL as their expected value (k2 to second order),
 but differentiated as a loss they differ: k1 has expected gradient zero, k2 has exactly the gradient of
 KL(pi || pi_ref), k3 has the gradient of the forward KL(pi_ref || pi), unless it is multiplied by the importance ratio,
-which gives the reverse one. tests/test_kl.py computes each in closed form.
+which gives the reverse one. tests/grpo/test_kl.py computes each in closed form.
 """
 
 from __future__ import annotations
