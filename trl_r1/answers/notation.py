@@ -71,16 +71,12 @@ _OVER = re.compile(r"\{\s*(\d+)\s*\\over(?![A-Za-z])\s*(\d+)\s*\}", re.ASCII)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
 
 
-@lru_cache(maxsize=16384)
-def canonical(text: str) -> str:
-    r"""One spelling for many: delimiters, spacing commands, styles and Unicode look-alikes go. The value stays.
+def undelimited(text: str) -> str:
+    r"""Without the tags around it (dollars, ``\(``, a box), and without the punctuation and spacing at its end.
 
-    >>> canonical(r"$\left(\dfrac12,\, \text{3 cm}\right)$.")
-    '(\\frac{1}{2}, 3 cm )'
+    >>> undelimited(r"$\boxed{\left(1, \dfrac12\right)}$.")
+    '\\left(1, \\dfrac12\\right)'
     """
-    if not text.isascii():
-        text = _RAISED.sub(lambda m: f"^{{{m.group().translate(_PLAIN_SCRIPT)}}}", _ROOT_SIGN.sub(r"\\sqrt{\1}", text))
-        text = text.translate(_TRANSLATE)
     text = text.strip()
     before = None
     while before != text:
@@ -95,6 +91,25 @@ def canonical(text: str) -> str:
             closed, _ = boxes(text)
             if closed and closed[-1][:2] == (0, len(text)):
                 text = text[closed[-1][2] : closed[-1][3]]
+    return text
+
+
+def in_latex_signs(text: str) -> str:
+    r"""A text with the commands of LaTeX for the signs of Unicode: ``≤`` is ``\le``. Nothing else changes."""
+    if text.isascii():
+        return text
+    text = _RAISED.sub(lambda m: f"^{{{m.group().translate(_PLAIN_SCRIPT)}}}", _ROOT_SIGN.sub(r"\\sqrt{\1}", text))
+    return text.translate(_TRANSLATE)
+
+
+@lru_cache(maxsize=16384)
+def canonical(text: str) -> str:
+    r"""One spelling for many: delimiters, spacing commands, styles and Unicode look-alikes go. The value stays.
+
+    >>> canonical(r"$\left(\dfrac12,\, \text{3 cm}\right)$.")
+    '(\\frac{1}{2}, 3 cm )'
+    """
+    text = undelimited(in_latex_signs(text))
     if "$" in text:
         text = _IN_DOLLARS.sub(r"\1", text)
     text = text.replace("\\(", " ").replace("\\)", " ") if "\\(" in text and "\\\\(" not in text else text
@@ -171,9 +186,23 @@ _INFINITY = re.compile(r"(?<![\\A-Za-z])(?:infinity|inf|oo)(?![A-Za-z])")
 
 
 def latex(text: str) -> str:
-    r"""A canonical answer as LaTeX for math-verify: plain-text functions and operators get their commands."""
+    r"""A canonical answer in plain text as LaTeX for math-verify: functions and operators get their commands."""
     text = text.replace("⦃", "\\{").replace("⦄", "\\}").replace("$", "").replace("%", "\\%").replace("\n", " ")
     text = text.replace("**", "^").replace("*", " \\cdot ").replace("<=", "\\le ").replace(">=", "\\ge ")
     text = text.replace("!=", "\\ne ")
     text = _FUNCTION.sub(r"\\\1 ", _INFINITY.sub(r"\\infty ", text))
-    return re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", re.sub(r"\\sqrt\s+(\w)", r"\\sqrt{\1}", text))
+    return _braced(re.sub(r"\\sqrt\s+(\w)", r"\\sqrt{\1}", text))
+
+
+def _braced(text: str) -> str:
+    r"""A root of something in round brackets, in braces: ``\sqrt (x+1)`` is the root of one bracket to LaTeX."""
+    for found in reversed(list(re.finditer(r"\\sqrt\s*\(", text))):
+        depth = 0
+        for index in range(found.end() - 1, len(text)):
+            depth += (text[index] == "(") - (text[index] == ")")
+            if depth == 0:
+                text = f"{text[: found.start()]}\\sqrt{{{text[found.end() : index]}}}{text[index + 1 :]}"
+                break
+        else:
+            break
+    return text

@@ -20,8 +20,9 @@ from trl_r1.answers.declared import decide_as
 from trl_r1.answers.equality import Pending, decide
 from trl_r1.answers.extract import SOURCES, extract, gold_answer
 from trl_r1.answers.forms import TYPES
-from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical, latex
+from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.types import type_name
+from trl_r1.answers.written import as_written
 from trl_r1.text.completions import THINK, reply
 
 
@@ -44,27 +45,28 @@ EXACT = "trl_r1.answers.compare:compare"  # our own reading, in a process that c
 SECONDS = 2.0  # processor time math-verify may take for one pair of answers
 MEGABYTES = 1024  # address space of the process it runs in
 
-_VERDICTS: dict[tuple[str, str, float, int], str] = {}  # (answer, gold, seconds, megabytes) -> outcome
+Asked = tuple[str, str, str, str]  # answer and gold, canonical, and the same as they were written
+_VERDICTS: dict[tuple[str, str, str, str, float, int], str] = {}  # (*asked, seconds, megabytes) -> outcome
 _VERDICTS_KEPT = 65536
 _VERDICTS_LOCK = threading.Lock()
 
 
-def _ask(pairs: set[tuple[str, str]], seconds: float, megabytes: int) -> dict[tuple[str, str], str]:
-    """The outcome per (answer, gold): "equal", "different", "unreadable gold" or "gave up" (the limits). Our own reading
+def _ask(pairs: set[Asked], seconds: float, megabytes: int) -> dict[Asked, str]:
+    """The outcome per question: "equal", "different", "unreadable gold" or "gave up" (the limits). Our own reading
     decides first, exactly; what it does not read goes to math-verify."""
     from trl_r1.sandbox import pool as verifier
 
-    known: dict[tuple[str, str], str] = {}
+    known: dict[Asked, str] = {}
     for pair in pairs:
         outcome = _VERDICTS.get((*pair, seconds, megabytes))
         if outcome is not None:
             known[pair] = outcome
     missing = sorted(pairs - known.keys())
     if missing:
-        ours = verifier.run(EXACT, missing, seconds=seconds, megabytes=megabytes)
+        ours = verifier.run(EXACT, [pair[:2] for pair in missing], seconds=seconds, megabytes=megabytes)
         outcomes = [result.value if result.value is not None else "gave up" for result in ours]
         unread = [index for index, outcome in enumerate(outcomes) if outcome.startswith("unread")]
-        items = [(latex(missing[index][0]), latex(missing[index][1])) for index in unread]
+        items = [missing[index][2:] for index in unread]
         theirs = verifier.run("math_verify", items, seconds=seconds, megabytes=megabytes)
         for index, result in zip(unread, theirs, strict=True):
             gold_read = outcomes[index] == "unread answer"
@@ -109,9 +111,18 @@ def judge(
                 verdicts.append("unreadable gold")
             else:
                 verdicts.append(verdict if isinstance(verdict, Pending) else "equal" if verdict else "different")
-    pairs = {pair for verdict in verdicts if isinstance(verdict, Pending) for pair in verdict.pairs}
+    asked = [
+        [(a, g, as_written(a, answer or ""), as_written(g, gold or "")) for a, g in verdict.pairs]
+        if isinstance(verdict, Pending)
+        else []
+        for verdict, answer, gold in zip(verdicts, answers, golds, strict=True)
+    ]
+    pairs = {pair for several in asked for pair in several}
     outcomes = _ask(pairs, seconds, megabytes) if pairs and math_verify else dict.fromkeys(pairs, "different")
-    return [_worst([outcomes[p] for p in v.pairs]) if isinstance(v, Pending) else v for v in verdicts]
+    return [
+        _worst([outcomes[pair] for pair in several]) if isinstance(verdict, Pending) else verdict
+        for verdict, several in zip(verdicts, asked, strict=True)
+    ]
 
 
 def _worst(outcomes: list[str]) -> str:
