@@ -1,4 +1,4 @@
-r"""What math-verify is asked about: the text as its author wrote it, without tags and units, not as our own paths rewrite it."""
+r"""What math-verify is asked about: the text as it was written, without tags and units."""
 
 import pytest
 

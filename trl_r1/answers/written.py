@@ -18,7 +18,8 @@ from trl_r1.answers.notation import canonical, in_latex_signs, latex, squeezed, 
 _OPENS = re.compile(r"(?:\\left\s*)?(?:\\\{|\\lbrace(?![A-Za-z])|\\langle(?![A-Za-z])|[(\[])\s*")
 _CLOSES = re.compile(r"\s*(?:\\right\s*)?(?:\\\}|\\rbrace|\\rangle|[)\]])$")
 _UNIT = re.compile(
-    r"(?:\\[,;:! ]|~|\s)*(?:\\(?:text|mathrm|mbox|textrm|textbf|rm)\s*\{[^{}]*\}|(?:(?:sq|square|cu|cubic)\.?\s+)?[A-Za-z]{1,20}\.?)"
+    r"(?:\\[,;:! ]|~|\s)*(?:\\(?:text|mathrm|mbox|textrm|textbf|rm)\s*\{[^{}]*\}"
+    r"|(?:(?:sq|square|cu|cubic)\.?\s+)?[A-Za-z]{1,20}\.?)"
     r"(?:\s*\^\s*\{?[23]\}?)?$"
 )
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])\s*")
