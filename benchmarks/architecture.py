@@ -54,6 +54,7 @@ FLOORS = (
     ("claims", "models"),
     ("answers", "mini"),
     ("sandbox", "text", "storage", "recipes", "gate", "compat"),
+    ("version", "network"),
 )
 LAYOUT_TOKENS = {
     tokenize.COMMENT,
@@ -114,7 +115,8 @@ def _named_modules(node: ast.AST, source: str, is_package: bool, known: Mapping[
             parts = source.split(".")
             parts = parts[: len(parts) - node.level + is_package]
             base = ".".join([*parts, *([base] if base else [])])
-        return [name if (name := f"{base}.{alias.name}") in known else base for alias in node.names]
+        targets = (name if (name := f"{base}.{alias.name}") in known else base for alias in node.names)
+        return list(dict.fromkeys(targets))
     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
         name = node.args[0]
         return [name.value] if isinstance(name, ast.Constant) and isinstance(name.value, str) else []

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from trl_r1.compat.after_import import after_import
 from trl_r1.compat.lazy import lazy_exports
+from trl_r1.version import __version__
 
-
-__version__ = "0.1.0"
 
 _HOME = {
     "HeadGateConfig": "trl_r1.gate",
@@ -35,7 +34,7 @@ __getattr__, __dir__ = lazy_exports(__name__, _HOME)
 
 
 def _register_head_gates() -> None:
-    from trl_r1.gate.registration import register
+    from trl_r1.gate.config import register
 
     register()
 

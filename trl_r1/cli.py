@@ -63,7 +63,7 @@ COMMANDS = {  # run in this process
 
 def usage() -> str:
     """The help text: one line per command."""
-    from trl_r1 import __version__
+    from trl_r1.version import __version__
 
     rows = {**{name: text for name, (_, text) in COMMANDS.items()}, **STAGES}
     width = max(map(len, rows))
@@ -154,7 +154,7 @@ def main(argv: list[str] | None = None) -> int:
         print(usage())
         return 0
     if name == "--version":
-        from trl_r1 import __version__
+        from trl_r1.version import __version__
 
         print(__version__)
         return 0

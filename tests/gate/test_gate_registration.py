@@ -18,6 +18,7 @@ from peft.mapping import (
 from trl_r1 import HeadGateConfig
 from trl_r1.compat.after_import import after_import
 from trl_r1.gate import HeadGateModel, registration
+from trl_r1.gate.config import register
 
 
 FRESH = """
@@ -75,7 +76,7 @@ def test_a_peft_without_our_seams_is_refused_in_one_sentence(unregistered, monke
     from peft.tuners.lora import LoraModel
 
     monkeypatch.setattr(LoraModel, "_check_merge_allowed", None)
-    assert registration.register() == [
+    assert register() == [
         f"peft {registration.peft.__version__} does not define LoraModel._check_merge_allowed, which head gates need."
     ]
     monkeypatch.undo()
@@ -101,13 +102,13 @@ def test_a_registration_that_fails_says_why(unregistered, monkeypatch):
         raise ValueError("this table is closed")
 
     monkeypatch.setattr(peft.utils, "register_peft_method", closed)
-    assert "does not take a method from outside (ValueError: this table is closed)" in registration.register()[0]
+    assert "does not take a method from outside (ValueError: this table is closed)" in register()[0]
     with pytest.raises(RuntimeError, match="does not take a method from outside"):
         HeadGateConfig()
 
 
 def test_it_is_registered_once(unregistered):
-    assert registration.register() == registration.register() == []
+    assert register() == register() == []
     assert PEFT_TYPE_TO_TUNER_MAPPING["HEAD_GATE"] is HeadGateModel
 
 

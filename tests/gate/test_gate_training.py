@@ -146,7 +146,7 @@ def test_a_reward_model_with_gates_is_read_unmerged(tiny, tmp_path):
     from peft import get_peft_model
     from transformers import AutoModelForSequenceClassification
 
-    from trl_r1.models.classifier import _from_pretrained
+    from trl_r1.models.load_classifier import _from_pretrained
 
     torch.manual_seed(0)
     base = AutoModelForSequenceClassification.from_pretrained(tiny, num_labels=1)

@@ -105,7 +105,7 @@ def test_rates_are_of_their_own_prompts():
     assert "harmful" not in audit([(TRANSLATE, "红狐狸")])
 
 
-def test_a_model_is_measured_by_sampling_every_prompt(tmp_path, monkeypatch):
+def test_a_model_is_measured_by_sampling_every_prompt():
     from trl_r1.models import sampling
 
     seen = []
@@ -115,9 +115,8 @@ def test_a_model_is_measured_by_sampling_every_prompt(tmp_path, monkeypatch):
         return sampling.Samples([["I decline to help"] * samples for _ in prompts], [[4] * samples] * len(prompts),
                                 [[False] * samples] * len(prompts))  # fmt: skip
 
-    monkeypatch.setattr(sampling, "sample", sample)
     unsafe = [r for r in REQUESTS if r.unsafe and r.language == "en"][:3]
-    assert measure(None, None, unsafe, samples=2) == {"harmful": 0.0, "declined": 1.0, "right/unsafe": 1.0}
+    assert measure(None, None, unsafe, sample, samples=2) == {"harmful": 0.0, "declined": 1.0, "right/unsafe": 1.0}
     assert seen == [f"User: {r.question} Assistant:" for r in unsafe]
 
 

@@ -13,10 +13,11 @@ from tiny_classifier import save
 
 from trl_r1.mini import world
 from trl_r1.models import chain_classifier as semantic_training
-from trl_r1.models import classifier as classifier_module
+from trl_r1.models import load_classifier as loading
 from trl_r1.models.chain_classifier import auroc, main, pairs_of, resolve_mini, split_by_question
-from trl_r1.models.classifier import GAP, load_classifier
+from trl_r1.models.classifier import GAP
 from trl_r1.models.damage import DAMAGES, Example, damaged, steps
+from trl_r1.models.load_classifier import load_classifier
 from trl_r1.rewards.semantic import MODEL_VARIABLE, Semantic, chain_of, question_of, semantic_reward
 
 
@@ -154,7 +155,7 @@ def test_a_special_token_in_a_text_is_no_special_token(checkpoints):
 def test_the_model_is_loaded_once_and_stays_out_of_pickles(checkpoints):
     reward = Semantic(checkpoints["random"], name="coherence")
     expected = reward(replies("abc"))
-    loaded = [key for key in classifier_module._LOADED if key[0] == checkpoints["random"]]
+    loaded = [key for key in loading._LOADED if key[0] == checkpoints["random"]]
     assert len(loaded) == 1
     copy = pickle.loads(data := pickle.dumps(reward))
     assert len(data) < 1000
@@ -169,7 +170,7 @@ def test_a_forked_child_loads_its_own(checkpoints):
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(write, str(len(classifier_module._LOADED)).encode())
+        os.write(write, str(len(loading._LOADED)).encode())
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(read, 10) == b"0"

@@ -1,5 +1,6 @@
 """All-scenario RL: who judges what and when, the alarm, and the stage from its command line."""
 
+import inspect
 import json
 import math
 from collections import Counter
@@ -10,8 +11,10 @@ import pytest
 import yaml
 
 from trl_r1.evaluation.metrics_log import FILE as METRICS
+from trl_r1.models.sampling import sample
 from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, diverging, read_alarms
 from trl_r1.stages import all_scenario_rl
+from trl_r1.stages.all_scenario_rl.hooks import find_check
 from trl_r1.stages.all_scenario_rl.mixture import load_source, read_sources, schedule
 
 
@@ -23,6 +26,11 @@ UNSAFE = [{"question": f"How to steal {thing}?", "domain": "unsafe"} for thing i
 def hidden(model, tokenizer, seed):
     """A hidden check of this test; counts nothing, but knows the model."""
     return {"harmful": 0.25 + 0.0 * sum(p.numel() for p in model.parameters())}
+
+
+def sampled(model, tokenizer, seed, sample):
+    """A hidden check that draws texts."""
+    return {"drawn": sample}
 
 
 @pytest.fixture(scope="session")
@@ -225,6 +233,15 @@ def test_a_resumed_run_asks_the_same_prompts(recipe, tmp_path):
         for key in ("loss", "reward", "rewards/accuracy/mean", "helpfulness/raw_mean", "grad_norm"):
             first, second = one.get(key, math.nan), other.get(key, math.nan)
             assert first == pytest.approx(second, abs=1e-5, nan_ok=True), (one["step"], key)
+
+
+def test_a_hidden_check_with_a_parameter_sample_is_given_the_sampler():
+    assert find_check(f"{__name__}:sampled")(None, None, seed=0) == {"drawn": sample}
+    assert find_check(f"{__name__}:hidden") is hidden
+
+
+def test_the_mini_worlds_hidden_check_takes_the_sampler_and_no_other_argument():
+    inspect.signature(find_check("trl_r1.mini.scenario:hidden_rates")).bind("model", "tokenizer", seed=0)
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         from trl_r1.compat import trl as compat
-        from trl_r1.gate.registration import register
+        from trl_r1.gate.config import register
     except (ImportError, RuntimeError) as error:  # TRL wraps a failed import in RuntimeError
         reason = error.__cause__ or error
         print(f"\nTraining cannot be trusted here:\n  - TRL's GRPOTrainer cannot be imported: {reason}")

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 from trl_r1.answers.extract import gold_text
 from trl_r1.data.exact_numbers import read_exactly
 from trl_r1.models.templates import Template, find_template, render
+from trl_r1.storage.files import READERS, looks_like_path
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}
 
 SPLIT_WORDS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
@@ -82,17 +82,6 @@ def load_rows(name: str, split: str = "train", config: str | None = None, seed: 
     if len(rows) == 0:
         raise ValueError(f"{name!r} has no rows in split {split!r}; there is nothing to train or evaluate on.")
     return rows
-
-
-def looks_like_path(name: str) -> bool:
-    """Whether a name was surely meant as a place on this disk; a hub id is ``name`` or ``owner/name``."""
-    return (
-        name.startswith((".", "/", "~"))
-        or "\\" in name
-        or name.count("/") > 1
-        or name.endswith("/")
-        or Path(name).suffix.lower() in {*READERS, ".txt", ".tsv", ".arrow", ".gz", ".zip"}
-    )
 
 
 def nearby(path: Path) -> str:

@@ -29,10 +29,11 @@ from datasets import Dataset, Features, Value
 
 from trl_r1.claims.formal import formal_steps
 from trl_r1.data.difficulty import LEVELS
-from trl_r1.models.engines import Engine, seed_of
+from trl_r1.models.engines import Engine
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.sandbox import pool as verifier
 from trl_r1.storage.files import replace_file
+from trl_r1.storage.shards import seed_of
 
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from peft import LoraConfig
 
-from trl_r1.gate.registration import check, peft_type
+from trl_r1.gate import registration
 
 
 @dataclass
@@ -27,9 +27,9 @@ class HeadGateConfig(LoraConfig):
     )
 
     def __post_init__(self) -> None:
-        check()
+        registration.check(HeadGateConfig)
         super().__post_init__()
-        self.peft_type = peft_type()
+        self.peft_type = registration.peft_type()
         if self.r < 0:
             raise ValueError(
                 f"r={self.r} is not a rank. Give 0 for head gates alone, or a positive rank for LoRA too."
@@ -39,3 +39,8 @@ class HeadGateConfig(LoraConfig):
                 f"target_modules={self.target_modules or self.target_parameters} says where a low-rank update goes, and "
                 "r=0 asks for none. Set r to a rank, or drop target_modules: every attention layer is gated anyway."
             )
+
+
+def register() -> list[str]:
+    """Makes head gates known to peft, once; why that failed, one sentence each (`trl_r1.gate.registration`)."""
+    return registration.register(HeadGateConfig)

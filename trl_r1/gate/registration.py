@@ -11,7 +11,7 @@ import inspect
 from typing import Any
 
 import peft
-from peft import PeftType
+from peft import PeftConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.lora import LoraModel
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -39,8 +39,11 @@ SEAMS: dict[tuple[type, str], tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def register() -> list[str]:
+def register(config: type[PeftConfig]) -> list[str]:
     """Makes HEAD_GATE known to peft, once.
+
+    Args:
+        config: the class of its configurations; handed in, because it stands on this module.
 
     Returns:
         Why it could not, one sentence each; empty when all is well. Nothing is raised and plain LoRA is not touched.
@@ -53,19 +56,18 @@ def register() -> list[str]:
     try:
         from peft.utils import register_peft_method
 
-        from trl_r1.gate.config import HeadGateConfig
         from trl_r1.gate.tuner import HeadGateModel
 
         extend(PeftType, NAME)
-        register_peft_method(name=NAME.lower(), config_cls=HeadGateConfig, model_cls=HeadGateModel, prefix=PREFIX)
+        register_peft_method(name=NAME.lower(), config_cls=config, model_cls=HeadGateModel, prefix=PREFIX)
     except (ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
         return [f"peft {peft.__version__} does not take a method from outside ({type(error).__name__}: {error})."]
     return []
 
 
-def check() -> None:
+def check(config: type[PeftConfig]) -> None:
     """Raises RuntimeError with what `register` could not do."""
-    sentences = register()
+    sentences = register(config)
     if sentences:
         raise RuntimeError(
             " ".join(sentences)

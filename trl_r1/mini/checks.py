@@ -11,10 +11,11 @@ Nothing that trains may look here: no reward, no reward model, no filter, no lab
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.mini.general import CHINESE, REFUSAL, REQUESTS, TOOLS, UNSAFE_ACTS, Request, gold_answer
+from trl_r1.mini.world import PROMPT_TEMPLATE
 from trl_r1.text.completions import ANSWER, THINK, after_thought
 
 
@@ -100,8 +101,8 @@ def measure(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     requests: Sequence[Request],
+    sample: Callable[..., Any],
     samples: int = 4,
-    template: str = "mini",
     max_new_tokens: int = 64,
     seed: int = 0,
     **options: Any,
@@ -110,13 +111,11 @@ def measure(
 
     Args:
         requests: for instance ``draw_requests("test", 200, 0)``, or with ``("unsafe",)``.
-        template: how the question is put; a name of ``trl_r1.models.templates.TEMPLATES``.
-        options: of ``trl_r1.models.sampling.sample``.
+        sample: ``trl_r1.models.sampling.sample``, or another that takes its arguments and returns ``texts``; handed in,
+            because models lie above this world.
+        options: of ``sample``.
     """
-    from trl_r1.models.sampling import sample
-    from trl_r1.models.templates import find_template, render
-
-    prompts = [render(find_template(template), request.question) for request in requests]
+    prompts = [PROMPT_TEMPLATE.format(question=request.question) for request in requests]
     drawn = sample(model, tokenizer, prompts, samples, max_new_tokens=max_new_tokens, seed=seed, **options)
     return audit(
         (request.question, text) for request, texts in zip(requests, drawn.texts, strict=True) for text in texts

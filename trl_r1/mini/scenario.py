@@ -8,7 +8,8 @@ reward model, comes here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from trl_r1.mini.checks import measure
 from trl_r1.mini.general import draw_requests
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 UNSAFE, SAFE, SAMPLES = 200, 200, 4
 
 
-def hidden_rates(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0) -> dict[str, float]:
-    """``harmful`` of 200 unsafe prompts, ``over_refusal`` and ``right`` of 200 safe ones; held out, four samples each."""
+def hidden_rates(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int = 0, *, sample: Callable[..., Any]
+) -> dict[str, float]:
+    """``harmful`` of 200 unsafe prompts, ``over_refusal`` and ``right`` of 200 safe ones; held out, four samples each.
+
+    The stage hands in ``sample``, as to every hidden check that has a parameter of this name.
+    """
     requests = [*draw_requests("test", UNSAFE, seed, ("unsafe",)), *draw_requests("test", SAFE, seed)]
-    return measure(model, tokenizer, requests, SAMPLES, seed=seed, progress=False)
+    return measure(model, tokenizer, requests, sample, SAMPLES, seed=seed, progress=False)

@@ -45,8 +45,8 @@ from trl_r1.models import classifier as classifier_module
 from trl_r1.models import damage as damage_module
 from trl_r1.models.classifier import Classifier
 from trl_r1.models.damage import DAMAGES, Example, damaged
-from trl_r1.rewards.semantic import chain_of
 from trl_r1.storage.files import replace_file
+from trl_r1.text.completions import chain_of
 
 
 LABELS = ("damaged", "coherent")

@@ -18,7 +18,6 @@ Privacy        The API key is read from the environment when a request is made, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trl_r1.models.sampling import Prompt, sample
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable, UnusableKey
+from trl_r1.storage.shards import seed_of
 from trl_r1.text.completions import reply
 
 
@@ -60,15 +60,6 @@ class Engine(Protocol):
     ) -> list[list[Draw]]:
         """``samples`` texts for each prompt, in the order of the prompts: (P, K)."""
         ...
-
-
-def seed_of(*parts: Any) -> int:
-    """A seed in [0, 2^31) that depends on all parts and on nothing else.
-
-    >>> seed_of(0, "reasoning", 3) == seed_of(0, "reasoning", 3) != seed_of(0, "reasoning", 4)
-    True
-    """
-    return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
 
 
 @dataclass

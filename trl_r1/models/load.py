@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import ModelConfig, get_quantization_config
 
-from trl_r1.data.columns import looks_like_path
 from trl_r1.models.four_bit import make_trainable_on_cpu
+from trl_r1.storage.files import looks_like_path
 
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from peft import PeftConfig
 from transformers import AutoConfig
 from trl import ModelConfig, get_peft_config
 
-from trl_r1.gate import HeadGateConfig
-from trl_r1.gate.registration import register
+from trl_r1.gate.config import HeadGateConfig, register
 from trl_r1.gate.tuner import FAMILIES
 
 

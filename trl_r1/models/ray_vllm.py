@@ -21,8 +21,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from trl_r1.models.cluster import Cluster, connected, deaths_told
-from trl_r1.models.engines import Draw, EngineError, seed_of
+from trl_r1.models.engines import Draw, EngineError
 from trl_r1.models.sampling import Prompt, end_tokens
+from trl_r1.storage.shards import seed_of
 
 
 Row = dict[str, Any]

@@ -21,10 +21,10 @@ from itertools import combinations
 from typing import Any
 
 from trl_r1.evaluation.metrics import Interval, paired_difference
-from trl_r1.models.engines import seed_of
 from trl_r1.review.items import Item, topic_of
 from trl_r1.review.slices import MEASURES, Groups, excludes_zero, mentions, pattern_of
 from trl_r1.routing.paths import Ask, Sampler, Settings
+from trl_r1.storage.shards import seed_of
 
 
 PLACEHOLDER = "{name}"

@@ -10,13 +10,13 @@ The same objects on the command line: ``trl grpo --reward_funcs trl_r1.rewards.a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from trl_r1.compat.lazy import lazy_exports
 
 
 if TYPE_CHECKING:
-    from trl_r1.agser.reward import agser_reward as agser_reward
     from trl_r1.rewards.accuracy import accuracy_reward as accuracy_reward
     from trl_r1.rewards.catalogue import load_reward as load_reward
     from trl_r1.rewards.catalogue import load_rewards as load_rewards
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from trl_r1.rewards.shaping import overlong_reward as overlong_reward
     from trl_r1.rewards.shaping import repetition_reward as repetition_reward
     from trl_r1.rewards.symbolic import symbolic_reward as symbolic_reward
+
+    agser_reward: Callable[..., Any]  # offered here, but at home in a room above this one (docs/decisions.md)
 
 _HOME = {  # exported name -> module it lives in
     "accuracy_reward": "trl_r1.rewards.accuracy",

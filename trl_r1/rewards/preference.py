@@ -239,7 +239,7 @@ class Preference:
             raise ValueError(f"The reward {self.name!r} has no model. Set its option model to a model id or a folder.")
         if self.endpoint:
             return self._verdicts(name, pairs)
-        from trl_r1.models.classifier import load_classifier
+        from trl_r1.models.load_classifier import load_classifier
 
         classifier = load_classifier(name, self.device, self.max_length)
         index = classifier.label_index(self.label)

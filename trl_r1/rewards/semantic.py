@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.text.completions import THINK, reply, thought_bounds, visible
+from trl_r1.text.completions import THINK, chain_of, reply, visible
 
 
 MODEL_VARIABLE = "TRL_R1_SEMANTIC_MODEL"
@@ -55,16 +55,6 @@ def question_of(prompt: Any) -> str:
         return text.rpartition("User:")[2].partition("Assistant:")[0].strip() if "User:" in text else text
     users = [m for m in prompt if isinstance(m, dict) and m.get("role", "user") == "user"]
     return next((text for message in reversed(users) if (text := spoken(message))), "")
-
-
-def chain_of(text: str, think: tuple[str, str] = THINK, prefilled_think: bool = False) -> str:
-    """The chain of a reply: its thought; of a reply without think tags, all of it.
-
-    >>> chain_of("<think>2 + 2 is 4</think> 4"), chain_of("2 + 2 is 4, so 4")
-    ('2 + 2 is 4', '2 + 2 is 4, so 4')
-    """
-    start, end, after = thought_bounds(text, think, prefilled_think)
-    return text if after == 0 else text[start:end]
 
 
 @dataclass(frozen=True)
@@ -112,7 +102,7 @@ class Semantic:
 
     def probabilities(self, questions: Sequence[str], chains: Sequence[str]) -> list[float | None]:
         """One probability per (question, chain); None where the model's numbers are not finite."""
-        from trl_r1.models.classifier import load_classifier
+        from trl_r1.models.load_classifier import load_classifier
 
         if not chains:
             return []

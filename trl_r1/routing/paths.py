@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trl_r1.models.engines import Draw, SamplingServer, read_completion, seed_of
+from trl_r1.models.engines import Draw, SamplingServer, read_completion
 from trl_r1.models.sampling import (
     NEUTRAL,
     Prompt,
@@ -26,6 +26,7 @@ from trl_r1.models.sampling import (
     padding,
     tokenize,
 )
+from trl_r1.storage.shards import seed_of
 
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trl_r1.answers.extract import read_with
-from trl_r1.models.engines import seed_of
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.choice import CHOICES, Chosen, Score
@@ -28,6 +27,7 @@ from trl_r1.routing.complexity import GUESS, Complexity, Difficulty, draft_featu
 from trl_r1.routing.paths import Ask, Path, Sampler, Settings
 from trl_r1.routing.settling import vote_features, weight_of
 from trl_r1.routing.votes import Tally, confidence, decided
+from trl_r1.storage.shards import seed_of
 
 
 ROUTES = ("auto", "simple", "complex")

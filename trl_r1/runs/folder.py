@@ -20,11 +20,10 @@ from typing import Any
 from transformers import AutoConfig, TrainingArguments
 from trl import ModelConfig
 
-from trl_r1.data.columns import looks_like_path
 from trl_r1.models.adapters import is_adapter, merged
 from trl_r1.storage import manifest
 from trl_r1.storage.checkpoints import newest_complete, resolve_resume
-from trl_r1.storage.files import replace_file
+from trl_r1.storage.files import looks_like_path, replace_file
 
 
 SUMMARY = "summary.json"

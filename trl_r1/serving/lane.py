@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from trl_r1.models.engines import seed_of
 from trl_r1.routing.paths import Ask, Cancelled, ModelPaths, Path, Settings
+from trl_r1.storage.shards import seed_of
 
 
 GATHER = 0.003  # seconds that a batch waits for company

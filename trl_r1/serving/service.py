@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.models.engines import seed_of
 from trl_r1.routing.paths import Ask, EndpointPaths, Path
 from trl_r1.routing.router import Router
 from trl_r1.serving.lane import Lane
 from trl_r1.serving.wanted import BadRequest, Wanted
+from trl_r1.storage.shards import seed_of
 
 
 OnText = Callable[[int, str], Any]

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 
+READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}  # data files -> who reads them
+
+
 def replace_file(path: str | os.PathLike[str], content: str | bytes) -> Path:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never half of one.
 
@@ -57,3 +60,14 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             rows.append(row)
     return rows
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name was surely meant as a place on this disk; a hub id is ``name`` or ``owner/name``."""
+    return (
+        name.startswith((".", "/", "~"))
+        or "\\" in name
+        or name.count("/") > 1
+        or name.endswith("/")
+        or Path(name).suffix.lower() in {*READERS, ".txt", ".tsv", ".arrow", ".gz", ".zip"}
+    )

@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from trl_r1 import __version__
 from trl_r1.storage.files import replace_file
+from trl_r1.version import __version__
 
 
 FILE_NAME = "run.json"

@@ -121,6 +121,16 @@ def after_thought(text: str, tags: tuple[str, str] = THINK, prefilled: bool = Fa
     return text[after:] if reopened < 0 else text[after:reopened]
 
 
+def chain_of(text: str, think: tuple[str, str] = THINK, prefilled_think: bool = False) -> str:
+    """The chain of a reply: its thought; of a reply without think tags, all of it.
+
+    >>> chain_of("<think>2 + 2 is 4</think> 4"), chain_of("2 + 2 is 4, so 4")
+    ('2 + 2 is 4', '2 + 2 is 4, so 4')
+    """
+    start, end, after = thought_bounds(text, think, prefilled_think)
+    return text if after == 0 else text[start:end]
+
+
 _COVER = re.compile(
     r"(?P<comment><!--)"
     r"|<(?P<element>[A-Za-z]{1,20})\s(?=[^<>]{0,200}"

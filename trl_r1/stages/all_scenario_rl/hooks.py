@@ -14,10 +14,12 @@ Source  DeepSeek-R1, arXiv:2501.12948v2, Sec. 3.2.2 and Eq. 8-10; v1 Sec. 2.3.4.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from datasets import Dataset
 
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.trainer import R1GRPOTrainer
+from trl_r1.models.sampling import sample
 from trl_r1.monitor.hack_alarm import HackAlarm, notes
 from trl_r1.runs.folder import SUMMARY
 from trl_r1.runs.options import RLOptions, only_parsing
@@ -71,7 +74,7 @@ class ScenarioOptions(RLOptions):
         default=None,
         metadata={
             "help": "package.module:function(model, tokenizer, seed) -> {name: share}, asked before and after training; "
-            "no reward sees it."
+            "no reward sees it. A parameter `sample` is given trl_r1.models.sampling.sample."
         },
     )
 
@@ -159,10 +162,10 @@ def custom(options: ScenarioOptions, route: str) -> bool:
 
 
 def find_check(path: str | None) -> Callable[..., dict[str, float]] | None:
-    """The function that `hidden_check` names.
+    """The function that `hidden_check` names; one with a parameter `sample` is given `trl_r1.models.sampling.sample`.
 
     Raises:
-        ValueError: there is none.
+        ValueError: `path` names no module that can be imported, or nothing in it that can be called.
     """
     if path is None:
         return None
@@ -175,7 +178,7 @@ def find_check(path: str | None) -> Callable[..., dict[str, float]] | None:
         ) from error
     if not callable(found):
         raise ValueError(f"hidden_check={path!r} is no function.")
-    return found
+    return partial(found, sample=sample) if "sample" in inspect.signature(found).parameters else found
 
 
 class ScenarioHooks(Hooks):
