@@ -63,15 +63,16 @@ def test_yaml_holds_only_keys_the_stage_knows(text, tmp_path):
 
         known |= {field.name for part in (RejectionOptions, Limits) for field in fields(part)}
     if set(content) & {"datasets", "shots"} and "rewards" not in content:
-        from trl_r1.stages.evaluate.run import EvaluateOptions, read_entries
+        from trl_r1.stages.evaluate.run import EvaluateOptions, read_suite
 
         known |= {field.name for field in fields(EvaluateOptions)}
-        assert read_entries(content["datasets"])
+        assert read_suite(content["datasets"])
     if "preference_last_steps" in content:
-        from trl_r1.stages.all_scenario_rl.hooks import ScenarioOptions, read_sources
+        from trl_r1.stages.all_scenario_rl.hooks import ScenarioOptions, Source
+        from trl_r1.storage.structured import read_entries
 
         known |= {field.name for field in fields(ScenarioOptions)}
-        assert read_sources(content["datasets"])
+        assert read_entries("datasets", content["datasets"], Source)
     if set(content) & {"helpful_dataset_name", "safety_dataset_name"}:
         from trl_r1.stages.reward_model.run import RewardModelOptions
 

@@ -89,12 +89,12 @@ def test_mistakes_get_one_clear_sentence(name, options, message):
 @pytest.mark.parametrize(
     ("rewards", "message"),
     [
-        ("accuracy", "is a list"),
-        ([{"weight": 1.0}], "names no reward"),
-        ([{"name": "accuracy", "wieght": 1.0}], "has the key 'wieght'"),
-        ([{"name": "accuracy", "weight": "much"}], "Give a number"),
-        ([{"name": "accuracy", "weight": float("nan")}], "finite"),
-        ([{"name": "accuracy", "options": ["x"]}], "options: {key: value}"),
+        ("accuracy", "must be a list"),
+        ([{"weight": 1.0}], "needs a name"),
+        ([{"name": "accuracy", "wieght": 1.0}], "has the unknown key 'wieght'. Did you mean 'weight'"),
+        ([{"name": "accuracy", "weight": "much"}], "weight='much' of 'accuracy' must be a number"),
+        ([{"name": "accuracy", "weight": float("nan")}], "weight=nan of 'accuracy' must be a finite number"),
+        ([{"name": "accuracy", "options": ["x"]}], "must be a mapping such as {key: value}"),
     ],
 )
 def test_mistakes_in_a_recipe(rewards, message):

@@ -262,7 +262,7 @@ def test_a_damaged_shard_is_done_again(recipe, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"sources": [{"name": "zeros"}]}, "there is no source 'zeros'"),
+        ({"sources": [{"name": "zeros"}]}, "sources: name='zeros' must be one of: few_shot"),
         ({"sources": [{"name": "rows", "dataset_name": "./gone.jsonl"}]}, "gone.jsonl"),
         ({"sources": ["zero"], "source_model": "./gone"}, "there is no such folder"),
         ({"layout": "tags"}, "layout='tags' is unknown"),

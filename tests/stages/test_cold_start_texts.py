@@ -142,15 +142,15 @@ def test_taking_apart_undoes_laying_out_and_any_layout_becomes_any_other(reasoni
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ([{"name": "zeros"}], "there is no source 'zeros'"),
+        ([{"name": "zeros"}], "name='zeros' must be one of: .* Did you mean 'zero'"),
         ([{"model": "x"}], "needs a name"),
         ([{"name": "zero", "sample": 3}], "unknown key 'sample'"),
-        ([{"name": "zero", "samples": 0}], "draws nothing"),
+        ([{"name": "zero", "samples": 0}], "samples=0 of 'zero' must be a whole number of at least 1"),
         ([{"name": "rows"}], "rows needs a dataset_name"),
         ([{"name": "rows", "dataset_name": "x", "reasoning_column": "r"}], "go together"),
         ([{"name": "zero"}, "zero"], "two of them are called 'zero'"),
         ([], "must be a list"),
-        ("zero", "must be a list"),
+        (None, "must be a list"),
     ],
 )
 def test_mistakes_in_sources(given, sentence):

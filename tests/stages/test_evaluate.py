@@ -14,7 +14,7 @@ from trl_r1.evaluation import followed
 from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
 from trl_r1.evaluation.chunks import evaluate_in_chunks
 from trl_r1.evaluation.suite_report import numbers, paired_on_questions
-from trl_r1.evaluation.suites import choose_shots, problems_of, read_entries, read_entry, with_shots
+from trl_r1.evaluation.suites import choose_shots, problems_of, read_suite, with_shots
 from trl_r1.stages import evaluate
 from trl_r1.stages.evaluate.run import load_parts, match_earlier
 
@@ -69,7 +69,10 @@ def problem(solution: str, texts: list[str], prompt: str = "p") -> Problem:
         ({"datasets": '[{"name": "x.jsonl", "sample": 3}]'}, "unknown key 'sample'. Did you mean 'samples'?"),
         ({"datasets": "./no_such.jsonl"}, "no_such.jsonl"),
         ({"datasets": "[]"}, "must be a list"),
-        ({"datasets": '[{"benchmark": "gsm8k", "problems": 0}]'}, "is not a number above 0"),
+        (
+            {"datasets": '[{"benchmark": "gsm8k", "problems": 0}]'},
+            "problems=0 of 'gsm8k' must be a whole number of at least 1",
+        ),
         ({"shots": "2"}, "no `shots_from`"),
         ({"shots": "-1"}, "at least 0"),
         ({"shots": "many"}, "list of whole numbers"),
@@ -100,22 +103,22 @@ def test_a_folder_without_a_model_is_refused_before_anything_is_written(options,
 
 
 def test_a_benchmark_by_name_knows_its_columns_and_the_papers_samples():
-    aime = read_entry("aime24")
+    (aime,) = read_suite("aime24")
     assert (aime.name, aime.split, aime.question_column, aime.samples) == (
         "HuggingFaceH4/aime_2024",
         "train",
         "problem",
         64,
     )
-    local = read_entry({"benchmark": "gsm8k", "name": "mine/gsm8k_test.jsonl"})
+    (local,) = read_suite({"benchmark": "gsm8k", "name": "mine/gsm8k_test.jsonl"})
     assert (local.name, local.config, local.split, local.solution_column) == (
         "mine/gsm8k_test.jsonl",
         None,
         None,
         "answer",
     )
-    with pytest.raises(ValueError, match="Two datasets are called 'rows'"):
-        read_entries([{"name": "a/rows.jsonl"}, {"name": "b/rows.jsonl"}])
+    with pytest.raises(ValueError, match="datasets: two of them are called 'rows'; give each its own label"):
+        read_suite([{"name": "a/rows.jsonl"}, {"name": "b/rows.jsonl"}])
 
 
 def test_examples_stand_before_the_question_and_never_are_the_question(rows, tmp_path):
@@ -123,7 +126,7 @@ def test_examples_stand_before_the_question_and_never_are_the_question(rows, tmp
     worked.write_text(
         "".join(json.dumps({"question": r["question"], "reply": f" so {r['solution']}"}) + "\n" for r in ROWS)
     )
-    entry = read_entry({"name": rows, "shots_from": str(worked)})
+    (entry,) = read_suite([{"name": rows, "shots_from": str(worked)}])
     made = problems_of(entry, "Q: {question} A:", shots=2, seed=3)
     for row in made:
         before = row["prompt"].split("\n\n")

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from trl_r1.stages.rejection_sampling.pools import Pool, contamination, load_pool, read_pools
+from trl_r1.stages.rejection_sampling.pools import EvaluationSet, Pool, load_pool, read_pools
+from trl_r1.storage.structured import read_entries
 
 
 def pool_of(path, rows, **options):
@@ -51,12 +52,12 @@ def test_filters_fit_the_kind_of_pool():
 
 def test_mistakes_are_one_sentence(tmp_path):
     for given, sentence in (("[1]", "list of mappings"), ("nonsense", "is not JSON"), ('[{"name": "x"}]', "dataset_name"),
-                            ('[{"dataset_name": "d", "name": "reasoning"}]', "Two pools"),
+                            ('[{"dataset_name": "d", "name": "reasoning"}]', "two of them are called 'reasoning'"),
                             ('[{"dataset_name": "d", "chain": "long"}]', "chain='long'"),
-                            ('[{"dataset_name": "d", "domain": "poems"}]', "domain 'poems'")):  # fmt: skip
+                            ('[{"dataset_name": "d", "domain": "poems"}]', "domain='poems'")):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
             read_pools(given, "mini")
     with pytest.raises(ValueError, match="Row 1 .*has nothing in 'question'"):
         load_pool(pool_of(tmp_path / "a.jsonl", [{"question": "a"}, {"question": " "}]), seed=0)
     with pytest.raises(ValueError, match="unknown key 'columns'"):
-        contamination([{"dataset_name": "mini:test-tiny", "columns": "q"}], seed=0)
+        read_entries("decontaminate", [{"dataset_name": "mini:test-tiny", "columns": "q"}], EvaluationSet)

@@ -11,17 +11,16 @@ DeepSeek-R1 is found to be hurt by ("few-shot prompting consistently degrades it
 
 from __future__ import annotations
 
-import difflib
-import json
 import random
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
 from trl_r1.models.templates import Template, find_template, render
+from trl_r1.storage.structured import did_you_mean, option, read_entries, refuse_twins
 
 
 if TYPE_CHECKING:
@@ -29,21 +28,39 @@ if TYPE_CHECKING:
 
 # Columns and splits as their owners publish them; samples as DeepSeek-R1 v2, D.1 takes them (64 for AIME, 16 for MATH).
 BENCHMARKS: dict[str, dict[str, Any]] = {
-    "aime24": {"name": "HuggingFaceH4/aime_2024", "split": "train", "question_column": "problem",
-               "solution_column": "answer", "language": "en", "samples": 64},
-    "math500": {"name": "HuggingFaceH4/MATH-500", "split": "test", "question_column": "problem",
-                "solution_column": "answer", "language": "en", "samples": 16},
-    "gsm8k": {"name": "openai/gsm8k", "config": "main", "split": "test", "question_column": "question",
-              "solution_column": "answer", "language": "en",
-              "shots_from": {"name": "openai/gsm8k", "config": "main", "split": "train", "reply_column": "answer"}},
-}  # fmt: skip
+    "aime24": {
+        "name": "HuggingFaceH4/aime_2024",
+        "split": "train",
+        "question_column": "problem",
+        "solution_column": "answer",
+        "language": "en",
+        "samples": 64,
+    },
+    "math500": {
+        "name": "HuggingFaceH4/MATH-500",
+        "split": "test",
+        "question_column": "problem",
+        "solution_column": "answer",
+        "language": "en",
+        "samples": 16,
+    },
+    "gsm8k": {
+        "name": "openai/gsm8k",
+        "config": "main",
+        "split": "test",
+        "question_column": "question",
+        "solution_column": "answer",
+        "language": "en",
+        "shots_from": {"name": "openai/gsm8k", "config": "main", "split": "train", "reply_column": "answer"},
+    },
+}
 
 
 @dataclass(frozen=True)
 class Shots:
     """Where worked examples come from: a question and the reply that is shown after it."""
 
-    name: str
+    name: str = option(like="worked.jsonl")
     config: str | None = None
     split: str = "train"
     question_column: str = "question"
@@ -54,110 +71,51 @@ class Shots:
 class Entry:
     """One benchmark of a run."""
 
-    name: str  # as load_rows takes it
-    label: str  # in the report, and the name of its files
+    name: str = option(help="As load_rows takes it.", like="mine.jsonl")
+    label: str = option(help="In the report, and the name of its files.")
     config: str | None = None
     split: str | None = None  # None: test where there is one, else train
     question_column: str = "question"
     solution_column: str = "solution"
     language_column: str | None = None
     language: str | None = None  # of every problem, where no column says it
-    problems: int | None = None  # the first so many
-    samples: int | None = None  # K; None takes the run's
+    problems: int | None = option(None, "Only the first so many.", ge=1)
+    samples: int | None = option(None, "K of pass@K; None takes the run's.", ge=1)
     shots_from: Shots | None = None
 
 
-def read_entries(given: Any) -> list[Entry]:
-    """The `datasets` of a recipe (YAML, or JSON on the command line) as entries with distinct labels.
+def read_suite(given: Any) -> list[Entry]:
+    """The `datasets` of a recipe (YAML, or JSON or names on the command line) as entries with distinct labels.
 
     Raises:
         ValueError: it is no such list, an unknown benchmark, an unknown key, or two entries of one label.
     """
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            given = [part.strip() for part in given.split(",") if part.strip()]  # bare names
-    given = [given] if isinstance(given, Mapping) else given
-    if not isinstance(given, list) or not given:
-        raise ValueError(f"datasets={given!r} must be a list such as [aime24, {{name: mine.jsonl}}].")
-    entries = [read_entry(entry) for entry in given]
-    labels = [entry.label for entry in entries]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise ValueError(f"Two datasets are called {twice!r}; give one of them another `label`.")
+    entries = read_entries("datasets", given, Entry, complete=with_usual, also=("benchmark",))
+    refuse_twins("datasets", (entry.label for entry in entries), "label")
     return entries
 
 
-def read_entry(given: Any) -> Entry:
-    """One element of that list."""
-    if isinstance(given, str):
-        given = {"benchmark": given} if given in BENCHMARKS else {"name": given}
-    if not isinstance(given, Mapping):
-        raise ValueError(f"The dataset {given!r} needs a name, as in {{name: mine.jsonl}}, or a benchmark's name.")
-    chosen = dict(given)
-    benchmark = chosen.pop("benchmark", None)
+def with_usual(entry: dict[str, Any]) -> dict[str, Any]:
+    """An element of that list with what is usual for its benchmark, and with a label.
+
+    Raises:
+        ValueError: there is no such benchmark.
+    """
+    benchmark = entry.pop("benchmark", None)
+    if benchmark is None and set(entry) == {"name"} and entry["name"] in BENCHMARKS:
+        benchmark = entry.pop("name")
     if benchmark is not None and benchmark not in BENCHMARKS:
-        near = difflib.get_close_matches(str(benchmark), BENCHMARKS, n=1)
         raise ValueError(
-            f"No benchmark is called {benchmark!r}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-            + f" Known: {', '.join(BENCHMARKS)}; any other file needs {{name: ...}}."
-        )
-    known = {field.name for field in fields(Entry)}
-    unknown = sorted(set(chosen) - known)
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        raise ValueError(
-            f"The dataset {chosen.get('name', benchmark)!r} has the unknown key {unknown[0]!r}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-            + f" Known: benchmark, {', '.join(sorted(known))}."
+            f"datasets: no benchmark is called {benchmark!r}.{did_you_mean(benchmark, BENCHMARKS)} "
+            f"Known: {', '.join(BENCHMARKS)}; any other file needs {{name: ...}}."
         )
     usual = dict(BENCHMARKS.get(benchmark or "", {}))
-    if "name" in chosen and chosen["name"] != usual.get("name"):
+    if entry.get("name", usual.get("name")) != usual.get("name"):
         for key in ("config", "split"):  # these belong to the hub's copy
             usual.pop(key, None)
-    merged = {**usual, **chosen}
-    if "name" not in merged:
-        raise ValueError(f"The dataset {dict(given)!r} names no data; give it a name or a benchmark.")
-    merged.setdefault("label", benchmark or re.sub(r"[^\w.-]+", "-", Path(str(merged["name"])).stem).strip("-."))
-    for key in ("problems", "samples"):
-        if merged.get(key) is not None and (not isinstance(merged[key], int) or merged[key] < 1):
-            raise ValueError(f"{key}={merged[key]!r} of the dataset {merged['label']!r} is not a number above 0.")
-    return Entry(**{**merged, "shots_from": read_shots(merged.get("shots_from"))})
-
-
-def read_shots(given: Any) -> Shots | None:
-    """Where the examples come from, or None.
-
-    Raises:
-        ValueError: it is no mapping with a name, or has an unknown key.
-    """
-    if given is None or isinstance(given, Shots):
-        return given
-    given = {"name": given} if isinstance(given, str) else given
-    known = {field.name for field in fields(Shots)}
-    if not isinstance(given, Mapping) or "name" not in given or set(given) - known:
-        raise ValueError(f"shots_from={given!r} needs a name, and may have {', '.join(sorted(known - {'name'}))}.")
-    return Shots(**given)
-
-
-def read_counts(given: Any, what: str, least: int) -> list[int]:
-    """A list of whole numbers from YAML (a list or a number) or the command line (``0,4`` or ``[0, 4]``).
-
-    Raises:
-        ValueError: it is none, or one is below ``least``.
-    """
-    if isinstance(given, str):
-        given = [part.strip() for part in given.strip("[] ").split(",") if part.strip()]
-    given = given if isinstance(given, list | tuple) else [given]
-    try:
-        counts = sorted({int(part) for part in given})
-    except (TypeError, ValueError):
-        raise ValueError(f"{what}={given!r} must be a list of whole numbers, such as [0, 4].") from None
-    if not counts or counts[0] < least:
-        raise ValueError(f"{what}={given!r} must be a list of whole numbers of at least {least}.")
-    return counts
+    merged = {**usual, **entry}
+    merged.setdefault("label", benchmark or re.sub(r"[^\w.-]+", "-", Path(str(merged.get("name"))).stem).strip("-."))
+    return merged
 
 
 def load_entry(entry: Entry, seed: int = 0) -> Dataset:

@@ -23,7 +23,7 @@ from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.evaluation.curves import read_metrics, series
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference
 from trl_r1.evaluation.pictures import COLOURS, canvas, save
-from trl_r1.runs.options import read_rewards
+from trl_r1.rewards.catalogue import read_rewards
 from trl_r1.storage.files import replace_file
 
 

@@ -102,9 +102,8 @@ def rewards_of(run: Run, answer: Answer) -> list[dict[str, Any]]:
     """What a run was paid for: each reward, its weight, its mean at the end of training, and its score of this answer."""
     if "num_generations" not in run.settings or not run.settings.get("rewards"):
         return []
-    from trl_r1.rewards.catalogue import load_rewards
+    from trl_r1.rewards.catalogue import load_rewards, read_rewards
     from trl_r1.runs.folder import quiet_libraries
-    from trl_r1.runs.options import read_rewards
 
     quiet_libraries()  # a reward may load a model
     entries = read_rewards(run.settings.get("reward_list") or run.settings["rewards"])  # the first is completed

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import functools
 import importlib
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from trl_r1.storage.structured import did_you_mean, option, read_entries
 
 
 GROUP = "trl_r1.rewards"
@@ -37,6 +38,24 @@ BUILT_IN: dict[str, str] = {
     "harmlessness": "trl_r1.rewards.preference:harmlessness_reward",
     "agser": "trl_r1.agser.reward:AGSERReward",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardEntry:
+    """One reward of a recipe's list."""
+
+    name: str = option(help="A name of `trl-r1 rewards list`, or a path package.module:object.", like="accuracy")
+    weight: float = option(1.0, "What its score is multiplied by.", like=1.0)
+    options: dict[str, Any] = option({}, "The reward's own.")
+
+
+def read_rewards(given: Any) -> list[dict[str, Any]]:
+    """The `rewards` of a recipe as mappings with `name`, `weight` and `options`, as run.json keeps them.
+
+    Raises:
+        ValueError: it is no list of rewards; see `read_entries`.
+    """
+    return [dataclasses.asdict(entry) for entry in read_entries("rewards", given, RewardEntry)]
 
 
 def installed() -> dict[str, str]:
@@ -97,27 +116,13 @@ def load_rewards(
     (['accuracy', 'format'], [1.0, 0.1])
     """
     if isinstance(rewards, (str, Mapping)):
-        raise ValueError(f"rewards is a list, not {rewards!r}. Write: rewards: [{{name: accuracy, weight: 1.0}}]")
+        raise ValueError(f"rewards={rewards!r} must be a list such as [{{name: accuracy, weight: 1.0}}].")
     functions: list[Callable[..., Any]] = []
     weights: list[float] = []
     taken: set[str] = set()
-    for entry in rewards:
-        row: Mapping[str, Any] = {"name": entry} if isinstance(entry, str) else entry
-        if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
-            raise ValueError(f"{entry!r} names no reward. Write: {{name: accuracy, weight: 1.0, options: {{...}}}}")
-        unknown = sorted(map(str, row.keys() - {"name", "weight", "options"}))
-        if unknown:
-            raise ValueError(
-                f"The reward {row['name']!r} has the key {unknown[0]!r}. An entry has name, weight and options; "
-                "what belongs to the reward itself goes under options."
-            )
-        weight, options = row.get("weight", 1.0), row.get("options") or {}
-        if not isinstance(options, Mapping):
-            raise ValueError(
-                f"The options of the reward {row['name']!r} are {options!r}. Write: options: {{key: value}}"
-            )
-        functions.append(_distinct(load_reward(row["name"], **options), taken))
-        weights.append(_weight(weight, row["name"]))
+    for entry in read_entries("rewards", list(rewards), RewardEntry, least=0):
+        functions.append(_distinct(load_reward(entry.name, **entry.options), taken))
+        weights.append(float(entry.weight))
     return functions, weights
 
 
@@ -128,29 +133,15 @@ def metric_name(reward: Callable[..., Any]) -> str:
     return getattr(reward, "__name__", type(reward).__name__)
 
 
-def _weight(weight: Any, name: str) -> float:
-    if isinstance(weight, bool):
-        raise ValueError(f"The weight of the reward {name!r} is {weight!r}. Give a number.")
-    try:
-        number = float(weight)
-    except (TypeError, ValueError):
-        raise ValueError(f"The weight of the reward {name!r} is {weight!r}. Give a number.") from None
-    if number - number != 0.0:
-        raise ValueError(f"The weight of the reward {name!r} is {weight!r}. Give a finite number.")
-    return number
-
-
 def _find(name: str) -> Any:
     offered = installed()
     if name in offered:
         return _import(offered[name])
     if ":" in name or "." in name:
         return _import(name)
-    near = difflib.get_close_matches(name, offered, n=1)
     raise ValueError(
-        f"No reward is called {name!r}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" Installed: {', '.join(sorted(offered)) or 'none'}. Adding one: docs/rewards.md."
+        f"No reward is called {name!r}.{did_you_mean(name, offered)} "
+        f"Installed: {', '.join(sorted(offered)) or 'none'}. Adding one: docs/rewards.md."
     )
 
 
@@ -167,10 +158,9 @@ def _import(path: str) -> Any:
         raise  # the module is there; something it needs is not
     for step in attribute.split("."):
         if not hasattr(found, step):
-            near = difflib.get_close_matches(step, dir(found), n=1)
             raise ValueError(
                 f"{getattr(found, '__name__', module_name)} has no {step!r}, so no reward at {path!r}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
+                + did_you_mean(step, dir(found))
             )
         found = getattr(found, step)
     return found
@@ -211,13 +201,11 @@ def _options_of(cls: type) -> list[str] | None:
 def _check(options: Mapping[str, Any], accepted: list[str] | None, name: str) -> None:
     if accepted is None:
         return
-    for option in options:
-        if option not in accepted:
-            near = difflib.get_close_matches(option, accepted, n=1)
+    for given in options:
+        if given not in accepted:
             raise ValueError(
-                f"The reward {name!r} has no option {option!r}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
-                + f" Its options: {', '.join(accepted) or 'none'}."
+                f"The reward {name!r} has no option {given!r}.{did_you_mean(given, accepted)} "
+                f"Its options: {', '.join(accepted) or 'none'}."
             )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +12,8 @@ import yaml
 from trl import TrlParser
 
 from trl_r1 import recipes
+from trl_r1.rewards.catalogue import read_rewards
+from trl_r1.storage.structured import did_you_mean, one_of
 
 
 ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # environment variable
@@ -148,37 +148,7 @@ class SFTOptions(DataOptions, EvaluationOptions):
 
     def __post_init__(self) -> None:
         self.reward_list = read_rewards(self.rewards)
-        if self.overlong not in ("drop", "cut"):
-            raise ValueError(f"overlong={self.overlong!r} is unknown. Choose one of: drop, cut.")
-
-
-def read_rewards(given: Any) -> list[dict[str, Any]]:
-    """The `rewards` entry as a list of mappings with `name`, `weight` and `options`.
-
-    Raises:
-        ValueError: it is not such a list.
-    """
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            given = [given]  # a bare name
-    if not isinstance(given, list) or not given:
-        raise ValueError(f"rewards={given!r} must be a list such as [{{name: accuracy, weight: 1.0}}].")
-    entries = []
-    for entry in given:
-        entry = {"name": entry} if isinstance(entry, str) else entry
-        if not isinstance(entry, dict) or "name" not in entry:
-            raise ValueError(f"The reward {entry!r} needs a name, as in {{name: accuracy, weight: 1.0}}.")
-        unknown = sorted(set(entry) - {"name", "weight", "options"})
-        if unknown:
-            raise ValueError(
-                f"The reward {entry['name']!r} has the unknown key {unknown[0]!r}; name, weight and options are known."
-            )
-        entries.append(
-            {"weight": 1.0, "options": {}, **{key: value for key, value in entry.items() if value is not None}}
-        )
-    return entries
+        one_of("overlong", self.overlong, ("drop", "cut"))
 
 
 def parse(dataclasses: tuple[type, ...], argv: list[str] | None) -> tuple[Any, ...]:
@@ -222,12 +192,7 @@ def _check_keys(path, known: set[str]) -> None:
         raise ValueError(f"{path} must hold `key: value` lines, and holds {type(content).__name__}.")
     for key in content:
         if key not in known and key != "env":
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise ValueError(
-                f"{path} has the unknown key {key!r}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
-                + " `--help` lists all keys."
-            )
+            raise ValueError(f"{path} has the unknown key {key!r}.{did_you_mean(key, known)} `--help` lists all keys.")
 
 
 def tell_mistakes(stage: str, prepare: Callable[[], Any]) -> Any:

@@ -36,12 +36,13 @@ from trl_r1.stages.all_scenario_rl.mixture import (
     HARMLESSNESS,
     HELPFULNESS,
     RULE,
+    Source,
     as_dataset,
     load_source,
-    read_sources,
     schedule,
 )
 from trl_r1.storage.files import replace_file
+from trl_r1.storage.structured import read_entries
 
 
 PREFERENCES = (HELPFULNESS, HARMLESSNESS)
@@ -80,7 +81,7 @@ class ScenarioOptions(RLOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.sources = read_sources(self.datasets)
+        self.sources = read_entries("datasets", self.datasets, Source)
         if self.preference_last_steps < 0:
             raise ValueError(f"preference_last_steps={self.preference_last_steps} must be 0 or more.")
         if self.alarm_window < 4:

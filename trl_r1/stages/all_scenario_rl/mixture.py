@@ -15,15 +15,15 @@ Source  DeepSeek-R1, arXiv:2501.12948v2, Sec. 3.1 (each general prompt in the he
 
 from __future__ import annotations
 
-import difflib
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns
 from trl_r1.models.templates import Template, find_template, render
+from trl_r1.storage.structured import option
 
 
 if TYPE_CHECKING:
@@ -39,56 +39,17 @@ COLUMNS = ("prompt", "question", "solution", "language", "domain", "reward_for")
 class Source:
     """One dataset of the mixture."""
 
-    name: str
+    name: str = option(like="rows.jsonl")
     config: str | None = None
     split: str = "train"
     question_column: str = "question"
-    solution_column: str | None = None  # None: nothing here can be checked by a rule
+    solution_column: str | None = option(None, "None: nothing here can be checked by a rule.", like="answer")
     language_column: str | None = None
     language: str | None = None  # of every row without one of its own
-    domain: str | None = None
-    reward_for: str | None = None
-    rows: int | None = None  # the first so many
-    share: float = 1.0  # weight among the datasets that are in use at the time
-
-
-def read_sources(given: Any) -> list[Source]:
-    """The `datasets` entry of a recipe (a list in YAML, JSON on the command line).
-
-    Raises:
-        ValueError: it is no such list; an unknown key, domain or route; a share that is no weight.
-    """
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            raise ValueError(f"datasets={given!r} must be a list of mappings, as JSON on the command line.") from None
-    if not isinstance(given, list) or not given:
-        raise ValueError(f"datasets={given!r} must be a list such as [{{name: rows.jsonl, solution_column: answer}}].")
-    known = [field.name for field in fields(Source)]
-    sources = []
-    for entry in given:
-        if not isinstance(entry, Mapping) or not entry.get("name"):
-            raise ValueError(f"The dataset {entry!r} needs a name, as in {{name: rows.jsonl}}.")
-        unknown = sorted(set(entry) - set(known))
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], known, n=1)
-            raise ValueError(
-                f"The dataset {entry['name']!r} has the unknown key {unknown[0]!r}."
-                + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}.")
-            )
-        source = Source(**entry)
-        for key, value, choices in (("domain", source.domain, DOMAINS), ("reward_for", source.reward_for, ROUTES)):
-            if value is not None and value not in choices:
-                raise ValueError(
-                    f"{key}={value!r} of {source.name!r} is unknown. Choose one of: {', '.join(choices)}."
-                )
-        if not isinstance(source.share, int | float) or not source.share > 0:
-            raise ValueError(f"share={source.share!r} of {source.name!r} must be a weight above 0.")
-        if source.rows is not None and (not isinstance(source.rows, int) or source.rows < 1):
-            raise ValueError(f"rows={source.rows!r} of {source.name!r} must be a number above 0.")
-        sources.append(source)
-    return sources
+    domain: str | None = option(None, "Of its prompts.", choices=DOMAINS)
+    reward_for: str | None = option(None, "Who judges its rows.", choices=ROUTES)
+    rows: int | None = option(None, "Only the first so many.", ge=1)
+    share: float = option(1.0, "Weight among the datasets that are in use at the time.", gt=0)
 
 
 def load_source(source: Source, template: Template, seed: int) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from trl_r1.data.filters import FILTERS, Limits, check_names
 from trl_r1.rewards.format import LAYOUTS
 from trl_r1.runs.options import SFTOptions
 from trl_r1.stages.cold_start.sources import SOURCES, read_sources
+from trl_r1.storage.structured import one_of, read_names
 
 
 @dataclass
@@ -65,12 +66,18 @@ class ColdStartOptions(SFTOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._sources = read_sources(as_list(self.sources))
-        self._filters = check_names(as_list(self.filters))
-        if self.layout not in LAYOUTS:
-            raise ValueError(f"layout={self.layout!r} is unknown. Choose one of: {', '.join(LAYOUTS)}.")
-        for name in ("source_samples", "source_max_new_tokens", "source_batch_size", "unit_prompts", "rows_per_problem",
-                     "endpoint_concurrency", "rewrite_max_new_tokens"):  # fmt: skip
+        self._sources = read_sources(self.sources)
+        self._filters = check_names(read_names("filters", self.filters))
+        one_of("layout", self.layout, LAYOUTS)
+        for name in (
+            "source_samples",
+            "source_max_new_tokens",
+            "source_batch_size",
+            "unit_prompts",
+            "rows_per_problem",
+            "endpoint_concurrency",
+            "rewrite_max_new_tokens",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} leaves nothing to do; give 1 or more.")
         if self.rewrite_endpoint and not self.rewrite_model:
@@ -82,20 +89,8 @@ class ColdStartOptions(SFTOptions):
     def limits(self) -> Limits:
         """The limits of the filters."""
         return Limits(
-            layout=self.layout, language_share=self.language_share, longest_paragraph=self.longest_paragraph,
+            layout=self.layout,
+            language_share=self.language_share,
+            longest_paragraph=self.longest_paragraph,
             repeated_share=self.repeated_share,
-        )  # fmt: skip
-
-
-def as_list(given: object) -> list:
-    """A list from YAML as it is, from the command line as JSON; a bare name as a list of one.
-
-    >>> as_list('[{"name": "zero"}]'), as_list("zero")
-    ([{'name': 'zero'}], ['zero'])
-    """
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            given = [given]
-    return given if isinstance(given, list) else [given]
+        )

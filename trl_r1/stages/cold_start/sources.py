@@ -16,12 +16,13 @@ Departure   all wording is ours. The paper's summaries are written by a model; w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
+from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.completions import ANSWER, THINK, after_thought, thought, visible
 
 
@@ -37,63 +38,44 @@ SOURCES: dict[str, str] = {
 class Source:
     """One road to chains. Fields left at None take the stage's own options."""
 
-    name: str = field(metadata={"help": f"One of: {', '.join(SOURCES)}."})
-    label: str = field(default="", metadata={"help": "What it is called in files and counts; default: its name."})
-    model: str | None = field(default=None, metadata={"help": "Model to sample; default source_model."})
-    endpoint: str | None = field(default=None, metadata={"help": "Server to sample from; default source_endpoint."})
-    samples: int | None = field(default=None, metadata={"help": "Samples per problem."})
-    temperature: float | None = field(default=None, metadata={"help": "Sampling temperature."})
-    max_new_tokens: int | None = field(default=None, metadata={"help": "Longest reply, in tokens."})
-    template: Template | None = field(default=None, metadata={"help": "zero: prompt template; default `template`."})
-    prefilled_think: bool = field(default=False, metadata={"help": "zero: that template opens the thought."})
-    chat: bool = field(default=True, metadata={"help": "few_shot, reflection: ask as a conversation, if it can chat."})
-    examples: str | None = field(default=None, metadata={"help": "few_shot: JSONL of question, reasoning, summary."})
-    dataset_name: str | None = field(default=None, metadata={"help": "rows: as dataset_name of the stage."})
-    dataset_split: str = field(default="train", metadata={"help": "rows: its split."})
-    dataset_config: str | None = field(default=None, metadata={"help": "rows: its configuration."})
-    question_column: str = field(default="question", metadata={"help": "rows: column with the question."})
-    solution_column: str = field(default="solution", metadata={"help": "rows: column with the gold answer."})
-    language_column: str | None = field(default=None, metadata={"help": "rows: column with the language code."})
-    completion_column: str = field(default="completion", metadata={"help": "rows: column with thought and answer."})
-    reasoning_column: str | None = field(default=None, metadata={"help": "rows: column with the thought alone."})
-    summary_column: str | None = field(default=None, metadata={"help": "rows: column with what follows it."})
+    name: str = option(help="The road.", choices=SOURCES, like="zero")
+    label: str = option("", "What it is called in files and counts; default: its name.")
+    model: str | None = option(None, "Model to sample; default source_model.")
+    endpoint: str | None = option(None, "Server to sample from; default source_endpoint.")
+    samples: int | None = option(None, "Samples per problem.", ge=1)
+    temperature: float | None = option(None, "Sampling temperature.")
+    max_new_tokens: int | None = option(None, "Longest reply, in tokens.")
+    template: Template | None = option(None, "zero: prompt template; default `template`.")
+    prefilled_think: bool = option(False, "zero: that template opens the thought.")
+    chat: bool = option(True, "few_shot, reflection: ask as a conversation, if it can chat.")
+    examples: str | None = option(None, "few_shot: JSONL of question, reasoning, summary.")
+    dataset_name: str | None = option(None, "rows: as dataset_name of the stage.")
+    dataset_split: str = option("train", "rows: its split.")
+    dataset_config: str | None = option(None, "rows: its configuration.")
+    question_column: str = option("question", "rows: column with the question.")
+    solution_column: str = option("solution", "rows: column with the gold answer.")
+    language_column: str | None = option(None, "rows: column with the language code.")
+    completion_column: str = option("completion", "rows: column with thought and answer.")
+    reasoning_column: str | None = option(None, "rows: column with the thought alone.")
+    summary_column: str | None = option(None, "rows: column with what follows it.")
 
     def __post_init__(self) -> None:
-        if self.name not in SOURCES:
-            raise ValueError(f"sources: there is no source {self.name!r}. Choose from: {', '.join(SOURCES)}.")
         if self.name == "rows" and not self.dataset_name:
-            raise ValueError("sources: rows needs a dataset_name, the file or dataset with the existing chains.")
+            raise ValueError("rows needs a dataset_name, the file or dataset with the existing chains.")
         if (self.reasoning_column is None) != (self.summary_column is None):
-            raise ValueError("sources: reasoning_column and summary_column go together; give both or neither.")
-        if self.samples is not None and self.samples < 1:
-            raise ValueError(f"sources: {self.name} with samples={self.samples} draws nothing; give 1 or more.")
+            raise ValueError("reasoning_column and summary_column go together; give both or neither.")
         object.__setattr__(self, "label", self.label or self.name)
 
 
 def read_sources(given: Any) -> list[Source]:
-    """The `sources` entry of a recipe: a list of mappings with a `name`, or of names.
+    """The `sources` of a recipe: a list of mappings with a `name`, or of names.
 
     Raises:
-        ValueError: it is no such list; in one sentence.
+        ValueError: it is no such list, an entry has a mistake, or two have one label.
     """
-    if not isinstance(given, list) or not given:
-        raise ValueError(f"sources={given!r} must be a list such as [{{name: zero}}, {{name: few_shot, samples: 4}}].")
-    known, found = {entry.name for entry in fields(Source)}, []
-    for entry in given:
-        entry = {"name": entry} if isinstance(entry, str) else entry
-        if not isinstance(entry, Mapping) or "name" not in entry:
-            raise ValueError(f"sources: {entry!r} needs a name, one of: {', '.join(SOURCES)}.")
-        unknown = sorted(set(entry) - known)
-        if unknown:
-            raise ValueError(
-                f"sources: {entry['name']} has the unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}."
-            )
-        found.append(Source(**entry))
-    labels = [source.label for source in found]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice:
-        raise ValueError(f"sources: two of them are called {twice!r}; give each its own label.")
-    return found
+    sources = read_entries("sources", given, Source)
+    refuse_twins("sources", (source.label for source in sources), "label")
+    return sources
 
 
 # --- prompts

@@ -45,6 +45,7 @@ from trl_r1.runs.sft import imitated, load_tokenizer
 from trl_r1.storage import manifest
 from trl_r1.storage.checkpoints import train
 from trl_r1.storage.files import replace_file
+from trl_r1.storage.structured import one_of, read_mapping, read_names
 
 
 METHODS = ("sft", "on_policy")
@@ -73,35 +74,28 @@ class DistillOptions(SFTOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method not in METHODS:
-            raise ValueError(f"method={self.method!r} is unknown. Choose one of: {', '.join(METHODS)}.")
+        one_of("method", self.method, METHODS)
         if self.method == "on_policy" and not self.teacher_model:
             raise ValueError("method: on_policy asks the teacher at every step; name it in teacher_model.")
         self.others = read_others(self.compare_with)
 
 
 def read_others(given: Any) -> dict[str, str]:
-    """`compare_with` as names and places.
+    """`compare_with` as names and places; places without a name are called as their folders.
 
     Raises:
-        ValueError: it is neither a mapping nor a list of places.
+        ValueError: it is neither a mapping of names to places nor a list of places.
     """
-    if isinstance(given, str) and given.lstrip().startswith("{"):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            raise ValueError(
-                f'compare_with={given!r} is no JSON mapping such as {{"rl": "runs/student_rl"}}.'
-            ) from None
-    if isinstance(given, str):
-        given = {Path(part.strip()).name: part.strip() for part in given.split(",") if part.strip()}
     if given is None:
         return {}
-    if not isinstance(given, dict) or not all(isinstance(place, str) for place in given.values()):
+    if isinstance(given, str) and not given.lstrip().startswith("{"):
+        return {Path(place).name: place for place in read_names("compare_with", given)}
+    places = read_mapping("compare_with", given)
+    if not all(isinstance(place, str) for place in places.values()):
         raise ValueError(
             f"compare_with={given!r} must be a mapping of names to folders, such as {{rl: runs/student_rl}}."
         )
-    return {str(name): place for name, place in given.items()}
+    return {str(name): place for name, place in places.items()}
 
 
 def vocabularies_differ(student: str, teacher: str) -> str | None:

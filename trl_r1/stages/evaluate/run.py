@@ -19,17 +19,17 @@ from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_gr
 from trl_r1.evaluation.chunks import cut, evaluate_in_chunks
 from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
-from trl_r1.evaluation.suites import Entry, problems_of, read_counts, read_entries
+from trl_r1.evaluation.suites import Entry, problems_of, read_suite
 from trl_r1.models.load import find_policy, load_policy
 from trl_r1.models.sampling import check_options
 from trl_r1.models.templates import find_template
-from trl_r1.rewards.catalogue import load_rewards
+from trl_r1.rewards.catalogue import load_rewards, read_rewards
 from trl_r1.runs.cluster_options import RAY_NAMES, RayOptions, check_cluster
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
-from trl_r1.runs.options import read_rewards
 from trl_r1.runs.processor import tell, what_takes_for_ever
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
+from trl_r1.storage.structured import read_numbers
 
 
 DEFAULT_SAMPLES = 16
@@ -94,8 +94,8 @@ class EvaluateOptions(RayOptions):
     resume_from_checkpoint = None  # what RunFolder asks a training for
 
     def __post_init__(self) -> None:
-        self.shot_counts = read_counts(self.shots, "shots", 0)
-        self.ks = read_counts(self.pass_at, "pass_at", 1)
+        self.shot_counts = read_numbers("shots", self.shots)
+        self.ks = read_numbers("pass_at", self.pass_at, ge=1)
         for name in ("samples", "most_samples", "problems"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -142,7 +142,7 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     entries: list[Entry] = []
     parts: dict[str, list[dict[str, Any]]] = {}
     if not options.regrade:
-        entries = read_entries(options.datasets)
+        entries = read_suite(options.datasets)
         for entry in entries:
             for shots in options.shot_counts:
                 rows = problems_of(entry, options.template, shots, options.seed)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 from accelerate import PartialState
 
-from trl_r1.data.filters import CRITERION, FILTERS, check_names
+from trl_r1.data.filters import CRITERION, FILTERS
 from trl_r1.models.engines import SamplingServer
 from trl_r1.models.judge import Judge
 from trl_r1.models.sampling import check_options
@@ -16,7 +15,8 @@ from trl_r1.rewards.accuracy import SOURCES
 from trl_r1.runs.cluster_options import RayOptions
 from trl_r1.runs.options import DataOptions
 from trl_r1.stages.rejection_sampling.mix import quotas
-from trl_r1.stages.rejection_sampling.pools import Pool, read_list, read_pools
+from trl_r1.stages.rejection_sampling.pools import EvaluationSet, Pool, read_pools
+from trl_r1.storage.structured import one_of, read_entries, read_mapping, read_names
 
 
 ENGINES = ("transformers", "endpoint", "ray_vllm")
@@ -97,8 +97,7 @@ class RejectionOptions(DataOptions, RayOptions):
         check_options(
             self.samples_per_prompt, self.temperature, self.top_p, self.max_new_tokens, self.sampling_batch_size, None
         )
-        if self.engine not in ENGINES:
-            raise ValueError(f"engine={self.engine!r} is unknown. Choose one of: {', '.join(ENGINES)}.")
+        one_of("engine", self.engine, ENGINES)
         if self.engine == "endpoint" and not self.endpoint:
             raise ValueError("engine: endpoint needs its address; set endpoint, such as http://127.0.0.1:8000/v1.")
         if self.engine == "endpoint" and self.cluster() is not None:
@@ -108,7 +107,7 @@ class RejectionOptions(DataOptions, RayOptions):
             )
         if self.engine == "ray_vllm" and self.cluster() is None:
             raise ValueError("engine: ray_vllm needs ray_workers, the number of vLLM engines on the Ray cluster.")
-        self._vllm = read_mapping(self.vllm_options, "vllm_options")
+        self._vllm = read_mapping("vllm_options", self.vllm_options)
         if bool(self.judge_endpoint) != bool(self.judge_model):
             raise ValueError("A judge needs both judge_endpoint and judge_model.")
         if self.unit_prompts < 1:
@@ -119,21 +118,32 @@ class RejectionOptions(DataOptions, RayOptions):
             )
         if not 0.0 <= self.near_duplicate_similarity <= 1.0:
             raise ValueError(f"near_duplicate_similarity={self.near_duplicate_similarity} is not in [0, 1].")
-        self._sources = read_names(self.answer_sources, "answer_sources")
-        unknown = [name for name in self._sources if name not in SOURCES]
-        if unknown:
-            raise ValueError(f"answer_sources: {unknown[0]!r} is unknown. Choose from: {', '.join(SOURCES)}.")
-        self._evaluation_sets = read_list(self.decontaminate, "decontaminate")
+        self._sources = read_names("answer_sources", self.answer_sources)
+        for name in self._sources:
+            one_of("answer_sources", name, SOURCES)
+        self._evaluation_sets = read_entries(
+            "decontaminate", self.decontaminate, EvaluationSet, "dataset_name", least=0
+        )
         self._pools = [self._reasoning(), *read_pools(self.general, self.template)]
-        self._targets = read_mapping(self.mix, "mix")
+        self._targets = read_mapping("mix", self.mix)
         quotas(dict.fromkeys((pool.name for pool in self._pools), 1), self._targets, self.mix_total)
 
     def _reasoning(self) -> Pool:
         return Pool(
-            "reasoning", self.dataset_name, "reasoning", self.dataset_config, self.dataset_split, self.question_column,
-            self.solution_column, self.language_column, None, self.template, self.samples_per_prompt, self.max_prompts,
-            "keep", tuple(check_names(read_names(self.filters, "filters"))),
-        )  # fmt: skip
+            name="reasoning",
+            domain="reasoning",
+            dataset_name=self.dataset_name,
+            dataset_config=self.dataset_config,
+            dataset_split=self.dataset_split,
+            question_column=self.question_column,
+            solution_column=self.solution_column,
+            language_column=self.language_column,
+            template=self.template,
+            samples=self.samples_per_prompt,
+            max_prompts=self.max_prompts,
+            chain="keep",
+            filters=tuple(read_names("filters", self.filters)),
+        )
 
     @property
     def distributed_state(self) -> PartialState:
@@ -147,10 +157,16 @@ class RejectionOptions(DataOptions, RayOptions):
             ValueError: one of its options cannot be.
         """
         return SamplingServer(
-            str(self.endpoint), self.endpoint_model or model or "", self.temperature, self.top_p, self.max_new_tokens,
-            self.endpoint_concurrency, self.endpoint_attempts, seconds=self.endpoint_seconds,
-            extra=read_mapping(self.endpoint_extra, "endpoint_extra"),
-        )  # fmt: skip
+            endpoint=str(self.endpoint),
+            model=self.endpoint_model or model or "",
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_new_tokens=self.max_new_tokens,
+            concurrency=self.endpoint_concurrency,
+            attempts=self.endpoint_attempts,
+            seconds=self.endpoint_seconds,
+            extra=read_mapping("endpoint_extra", self.endpoint_extra),
+        )
 
     def referee(self) -> Judge | None:
         """The judge, or None."""
@@ -163,35 +179,3 @@ class RejectionOptions(DataOptions, RayOptions):
             seconds=self.judge_seconds,
             attempts=self.judge_attempts,
         )
-
-
-def read_names(given: Any, option: str) -> list[str]:
-    """A list of names from YAML, from JSON, or with commas between them.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            given = [part.strip() for part in given.split(",") if part.strip()]
-    if not isinstance(given, list) or not given or not all(isinstance(name, str) for name in given):
-        raise ValueError(f"{option} must be a list of names, not {given!r}.")
-    return given
-
-
-def read_mapping(given: Any, option: str) -> dict[str, Any]:
-    """A mapping from YAML, or from JSON on the command line.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError as error:
-            raise ValueError(f"{option}={given!r} is not JSON ({error}); give a mapping.") from error
-    if not isinstance(given, dict):
-        raise ValueError(f"{option} must be a mapping such as {{name: value}}, not {given!r}.")
-    return given

@@ -15,9 +15,8 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: writing, factual QA, self-c
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns
@@ -26,6 +25,7 @@ from trl_r1.data.near_duplicates import Contamination
 from trl_r1.models.templates import find_template, render
 from trl_r1.rewards.language import prompt_language
 from trl_r1.stages.rejection_sampling.mix import DOMAINS
+from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.completions import reply
 
 
@@ -43,8 +43,8 @@ class Pool:
     """Where prompts of one kind come from, and what becomes of them."""
 
     name: str
-    dataset_name: str
-    domain: str = "reasoning"
+    dataset_name: str = option(like="rows.jsonl")
+    domain: str = option("reasoning", choices=DOMAINS, like="writing")
     dataset_config: str | None = None
     dataset_split: str = "train"
     question_column: str = "question"  # text, or a conversation
@@ -54,16 +54,10 @@ class Pool:
     template: str = "r1_zero"
     samples: int = 1  # per prompt, where the checkpoint writes the answers
     max_prompts: int | None = None
-    chain: str = "auto"
+    chain: str = option("auto", choices=CHAINS)
     filters: tuple[str, ...] = ()  # () takes the usual ones of its kind
 
     def __post_init__(self) -> None:
-        if self.domain not in DOMAINS:
-            raise ValueError(
-                f"The pool {self.name!r} has the domain {self.domain!r}; choose one of: {', '.join(DOMAINS)}."
-            )
-        if self.chain not in CHAINS:
-            raise ValueError(f"The pool {self.name!r} has chain={self.chain!r}; choose one of: {', '.join(CHAINS)}.")
         if self.samples < 1 or (self.max_prompts is not None and self.max_prompts < 1):
             raise ValueError(f"The pool {self.name!r} needs samples and max_prompts of at least 1.")
         usual = tuple(FILTERS) if self.domain == "reasoning" else GENERAL_FILTERS
@@ -82,22 +76,6 @@ class Pool:
         return 1 if self.answer_column else self.samples
 
 
-def read_list(given: Any, option: str) -> list[dict[str, Any]]:
-    """A list of mappings from YAML, or from JSON on the command line.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError as error:
-            raise ValueError(f"{option}={given!r} is not JSON ({error}); give a list of mappings.") from error
-    if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
-        raise ValueError(f"{option} must be a list of mappings such as [{{dataset_name: ...}}], not {given!r}.")
-    return given
-
-
 def read_pools(given: Any, template: str) -> list[Pool]:
     """The `general` entry of a recipe.
 
@@ -105,28 +83,15 @@ def read_pools(given: Any, template: str) -> list[Pool]:
         template: of pools that name none.
 
     Raises:
-        ValueError: no list, an unknown key, a missing name or dataset, or two pools of one name.
+        ValueError: no list, an unknown key, a missing dataset, or two pools of one name.
     """
-    known = {entry.name for entry in fields(Pool)}
-    pools: list[Pool] = []
-    for entry in read_list(given, "general"):
-        unknown = sorted(set(entry) - known)
-        if unknown:
-            raise ValueError(f"A pool has the unknown key {unknown[0]!r}; known are: {', '.join(sorted(known))}.")
-        if not entry.get("dataset_name"):
-            raise ValueError(f"The pool {entry!r} needs a dataset_name.")
-        filters = entry.get("filters") or ()
-        entry = {
-            "name": entry.get("domain") or entry["dataset_name"],
-            "domain": "writing",
-            "template": template,
-            **entry,
-        }
-        pools.append(Pool(**{**entry, "filters": (filters,) if isinstance(filters, str) else tuple(filters)}))
-    names = ["reasoning", *(pool.name for pool in pools)]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"Two pools are called {twice[0]!r}; give them different names.")
+
+    def complete(entry: Row) -> Row:
+        usual = {"name": entry.get("domain") or entry.get("dataset_name"), "domain": "writing", "template": template}
+        return {**usual, **entry}
+
+    pools = read_entries("general", given, Pool, key=None, complete=complete, least=0)
+    refuse_twins("general", ["reasoning", *(pool.name for pool in pools)], "name")
     return pools
 
 
@@ -201,26 +166,30 @@ def to_prompt(template: Any, question: Any) -> tuple[Any, str]:
     return (render(template, text), text) if isinstance(template, str) else (question, text)
 
 
-def contamination(entries: Sequence[Mapping[str, Any]], seed: int) -> Contamination:
+@dataclass(frozen=True)
+class EvaluationSet:
+    """One entry of a recipe's `decontaminate`."""
+
+    dataset_name: str = option(like="test.jsonl")
+    dataset_config: str | None = None
+    dataset_split: str | None = None  # None: test where there is one, else train
+    question_column: str = "question"
+    solution_column: str | None = None  # None: questions alone
+
+
+def contamination(entries: Sequence[EvaluationSet], seed: int) -> Contamination:
     """The 10-grams of the evaluation sets of a recipe's `decontaminate`.
 
-    Each entry: dataset_name, and where they differ from the usual dataset_config, dataset_split (test, else train),
-    question_column, solution_column (none: questions alone).
-
     Raises:
-        ValueError: an unknown key, or a dataset or column that is not there.
+        ValueError: a dataset or column is not there.
     """
-    known = {"dataset_name", "dataset_config", "dataset_split", "question_column", "solution_column"}
     found = Contamination()
     for entry in entries:
-        unknown = sorted(set(entry) - known)
-        if unknown or not entry.get("dataset_name"):
-            said = f"has the unknown key {unknown[0]!r}" if unknown else "has no dataset_name"
-            raise ValueError(f"The decontaminate entry {dict(entry)!r} {said}; known are: {', '.join(sorted(known))}.")
-        name = entry["dataset_name"]
-        table = load_evaluation_rows(name, entry.get("dataset_split"), entry.get("dataset_config"), seed)
-        question, solution = entry.get("question_column", "question"), entry.get("solution_column")
-        require_columns(table, {"question": question, "solution": solution}, f"The evaluation set {name!r}")
+        table = load_evaluation_rows(entry.dataset_name, entry.dataset_split, entry.dataset_config, seed)
+        question, solution = entry.question_column, entry.solution_column
+        require_columns(
+            table, {"question": question, "solution": solution}, f"The evaluation set {entry.dataset_name!r}"
+        )
         found.add(str(text) for text in table[question])
         if solution is not None:
             found.add((str(text) for text in table[solution]), whole_if_short=False)

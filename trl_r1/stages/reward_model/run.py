@@ -36,6 +36,7 @@ from trl_r1.stages.reward_model.report import Helpful, Safety, write_preference_
 from trl_r1.stages.reward_model.train import HARMLESS, HELPFUL, train_one
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
+from trl_r1.storage.structured import read_mapping
 
 
 LEAST_HELD_OUT = 2
@@ -85,15 +86,8 @@ class RewardModelOptions:
 
     def __post_init__(self) -> None:
         for name in ("helpful_columns", "safety_columns", "judge_options"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                try:
-                    value = json.loads(value)
-                except ValueError:
-                    raise ValueError(f"{name}={value!r} must be a mapping, as JSON on the command line.") from None
-                setattr(self, name, value)
-            if value is not None and not isinstance(value, dict):
-                raise ValueError(f"{name}={value!r} must be a mapping such as {{first: reply_a}}.")
+            if getattr(self, name) is not None:
+                setattr(self, name, read_mapping(name, getattr(self, name)))
         if not self.helpful_dataset_name and not self.safety_dataset_name:
             raise ValueError("Nothing to train: set helpful_dataset_name, safety_dataset_name, or both.")
         if not 0 < self.held_out < 1:
