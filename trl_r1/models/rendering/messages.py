@@ -1,0 +1,126 @@
+"""Messages as rows bring them: cleaned, and an assistant's message taken apart into thought and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trl_r1.models.rendering.facts import UnfitTemplate
+from trl_r1.text.completions import THINK
+
+
+Messages = list[dict[str, Any]]
+Marks = tuple[str, str]
+
+KEYS = ("reasoning_content", "thinking", "reasoning")
+LAYOUT_MARK = "|special_token|"  # DeepSeek-R1's cold start: |special_token|thought|special_token|summary
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an assistant's message says. ``place`` is where the thought stood: "content", "key", "parts", "layout"."""
+
+    thought: str | None
+    answer: str
+    place: str | None = None
+    opened: bool = True  # False: the content begins inside the thought, as a template that opens it leaves it
+
+
+def clean(messages: Sequence[Mapping[str, Any]]) -> Messages:
+    """Messages without the keys that are None (a dataset fills them in); text in parts becomes text."""
+    cleaned = []
+    for message in messages:
+        kept = {key: value for key, value in message.items() if value is not None}
+        parts = kept.get("content")
+        if isinstance(parts, list | tuple) and parts and all(is_text(part) for part in parts):
+            kept["content"] = "".join(part if isinstance(part, str) else part["text"] for part in parts)
+        cleaned.append(kept)
+    return cleaned
+
+
+def is_text(part: Any) -> bool:
+    """Whether a part of a content is text: a string, or ``{"type": "text", "text": ...}``."""
+    return isinstance(part, str) or (
+        isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str)
+    )
+
+
+def thought_part(part: Any) -> str | None:
+    """The text of a part ``{"type": "thinking", "thinking": ...}`` (Mistral: a text, or text parts); None for others."""
+    if not isinstance(part, Mapping) or part.get("type") not in ("thinking", "reasoning"):
+        return None
+    inner = part.get("thinking", part.get("reasoning", part.get("text")))
+    if isinstance(inner, list | tuple):
+        return "".join(piece if isinstance(piece, str) else str(piece.get("text") or "") for piece in inner)
+    return str(inner or "")
+
+
+def said(message: Mapping[str, Any], marks: Sequence[Marks], thought: str | None = None) -> Said:
+    """Takes an assistant's message apart.
+
+    Args:
+        message: content (text or parts), perhaps with ``reasoning_content``, ``thinking`` or ``reasoning``.
+        marks: pairs of marks to look for in the content, the model's own first.
+        thought: from a column of its own; wins over a key.
+
+    Raises:
+        UnfitTemplate: a thought that is never closed, or that stands in two places.
+    """
+    content = message.get("content")
+    parts_thought = None
+    if isinstance(content, list | tuple):
+        thoughts = [text for text in map(thought_part, content) if text is not None]
+        parts_thought = "".join(thoughts) if thoughts else None
+        if not all(is_text(part) or thought_part(part) is not None for part in content):
+            raise UnfitTemplate(
+                "The reply holds a part that is neither text nor a thought (an image?); rows of text are trained on here. "
+                "Leave such rows out."
+            )
+        content = "".join(part if isinstance(part, str) else part["text"] for part in content if is_text(part))
+    content = content or ""
+    if thought is None:
+        thought = next(
+            (message[key] for key in KEYS if isinstance(message.get(key), str) and message[key].strip()), None
+        )
+    if thought is None and parts_thought is not None:
+        return Said(parts_thought.strip(), content, "parts")
+    found = from_content(content, marks)
+    if thought is not None and thought.strip():
+        if found.thought:
+            if found.thought != thought.strip():
+                raise UnfitTemplate(
+                    "The reply carries two different thoughts, one in its content and one beside it; keep one of them."
+                )
+            return Said(thought.strip(), found.answer, "key")
+        return Said(thought.strip(), content if found.place is None else found.answer, "key")
+    return found
+
+
+def from_content(content: str, marks: Sequence[Marks]) -> Said:
+    """The thought at the beginning of a content, between the first pair of marks that is found, or in our layout."""
+    for opening, closing in marks:
+        before, close, answer = content.partition(closing)
+        if close:
+            lead, opened, inside = before.partition(opening)
+            if opened and lead.strip():
+                continue  # a thought in the middle of an answer is part of the answer
+            return Said((inside if opened else before).strip(), answer.strip(), "content", bool(opened))
+        if content.lstrip().startswith(opening):
+            raise UnfitTemplate(
+                f"The reply opens a thought with {opening!r} and never closes it with {closing!r}; it was cut, perhaps. "
+                "Leave such rows out, or complete them."
+            )
+    if content.count(LAYOUT_MARK) == 2 and content.lstrip().startswith(LAYOUT_MARK):
+        _, inside, answer = content.split(LAYOUT_MARK)
+        return Said(inside.strip(), answer.strip(), "layout")
+    return Said(None, content)
+
+
+def plain_text(message: Mapping[str, Any], thought: str | None = None) -> str:
+    """An assistant's message as one text, a thought from elsewhere put before it between ``<think>`` and ``</think>``."""
+    words = said(message, (THINK,), thought)
+    if words.thought is None or words.place in ("content", "layout"):
+        content = message.get("content")
+        return content if isinstance(content, str) else words.answer
+    return f"{THINK[0]}{words.thought}{THINK[1]}{words.answer}"

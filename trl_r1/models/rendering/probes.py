@@ -1,0 +1,356 @@
+"""Probes: what a template puts around an assistant's turn, read off conversations with words that no template knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trl_r1.models.rendering.facts import UnfitTemplate
+from trl_r1.models.rendering.messages import Marks, Messages
+from trl_r1.text.completions import THINK
+
+
+Render = Callable[[Messages, bool], str]
+"""(messages, add_generation_prompt) -> text; raises UnfitTemplate where the template does."""
+
+QUESTION, ANSWER, THOUGHT = "zquestion", "zanswer", "zthought"
+LATER, LAST = "zlater", "zlast"
+TAG = re.compile(r"<[^<>\n]{1,60}>|\[/?[A-Z_]{2,30}\]|◁[^◁▷\n]{1,30}▷")
+CALL = {"type": "function", "function": {"name": "zname", "arguments": {"zkey": "zvalue"}}}
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The text around a reply, from the end of the generation prompt on."""
+
+    prompt_end: str  # of the generation prompt, from the user's last word on
+    opens: bool  # the prompt ends inside a thought
+    closes: bool  # the prompt has a thought closed already
+    lead: str | None  # before an answer without a thought; None: the template shows none that follows the prompt
+    open: str | None  # before a thought; None: no thought can follow this prompt
+    between: str  # from the thought to the answer
+    end: str  # after the answer, as the last turn has it
+    end_earlier: str  # after the answer, up to the user's next word
+    marks: Marks
+    marks_from: str
+    answer_open: str
+    key: str | None  # "reasoning_content", "thinking", "parts": where the template takes a thought from
+    own_writing: bool  # the pieces of the thought are ours: no rendering shows them
+
+
+def try_render(render: Render, messages: Messages, generate: bool = False) -> str | None:
+    """The rendered text, None where the template refuses it."""
+    try:
+        return render(messages, generate)
+    except UnfitTemplate:
+        return None
+
+
+def turn(**message: Any) -> dict[str, Any]:
+    """An assistant's message."""
+    return {"role": "assistant", **message}
+
+
+def by_key(key: str, thought: str, answer: str) -> dict[str, Any]:
+    """An assistant's message with its thought under a key, or in parts."""
+    if key == "parts":
+        parts = [{"type": "thinking", "thinking": thought}, {"type": "text", "text": answer}]
+        return turn(content=parts)
+    return turn(content=answer, **{key: thought})
+
+
+def learn(render: Render, context: Messages, schema: Marks | None = None, told: Marks | None = None) -> Pieces:
+    """The pieces of a turn that follows ``context``.
+
+    Args:
+        context: messages that a reply may follow.
+        schema: the marks that a response schema names, white space around them as the model writes it.
+        told: the marks as the caller states them.
+
+    Raises:
+        UnfitTemplate: the template renders no finished reply behind this context.
+    """
+    prompt = render(context, True)
+    unasked = render(context, False)
+    plain = render([*context, turn(content=ANSWER)], False)
+    place = plain.rfind(ANSWER)
+    if place < 0:
+        raise UnfitTemplate(
+            "The chat template leaves out what the assistant says; give another one with chat_template_path."
+        )
+    before, end = plain[:place], plain[place + len(ANSWER) :]
+    lead = before[len(prompt) :] if before.startswith(prompt) else None
+    shared = common(prompt, before)
+    shown = thought_by_key(render, context)  # (key, before the thought, between, end) or None
+    asked = prompt[len(shared_with(prompt, unasked)) :]  # what add_generation_prompt adds
+    own_part = asked or prompt[end_of_context(prompt, context) :]
+    marks, source = find_marks(
+        render, context, prompt, own_part, plain_lead(before, prompt, shared), shown, schema, told
+    )
+    opens, closes = thought_state(own_part, marks)
+    open_piece, between, own_writing = thought_pieces(prompt, opens, closes, marks, schema, shown, lead)
+    answer_open = channel_before_answer(lead, marks)
+    if own_writing and answer_open:
+        between += answer_open
+    return Pieces(
+        prompt_end=prompt[end_of_context(prompt, context) :],
+        opens=opens,
+        closes=closes,
+        lead=lead,
+        open=open_piece,
+        between=between,
+        end=end,
+        end_earlier=after_earlier(render, context),
+        marks=marks,
+        marks_from=source,
+        answer_open=answer_open,
+        key=shown[0] if shown else None,
+        own_writing=own_writing,
+    )
+
+
+def common(a: str, b: str) -> str:
+    """The longest common beginning."""
+    length = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return a[:length]
+
+
+def shared_with(a: str, b: str) -> str:
+    """The longest common beginning that cuts no tag of ``a`` in two."""
+    length = len(common(a, b))
+    return next((a[: tag.start()] for tag in TAG.finditer(a) if tag.start() < length < tag.end()), a[:length])
+
+
+def plain_lead(before: str, prompt: str, shared: str) -> tuple[str, str]:
+    """What the prompt has and a finished turn has not, and the reverse."""
+    return prompt[len(shared_with(prompt, before)) :], before[len(shared) :]
+
+
+def end_of_context(prompt: str, context: Messages) -> int:
+    """Where the last message's text ends in the prompt (0 where it is not found)."""
+    content = context[-1].get("content") if context else None
+    text = content.strip() if isinstance(content, str) else ""
+    place = prompt.rfind(text) if text else -1
+    return place + len(text) if place >= 0 else 0
+
+
+def thought_by_key(render: Render, context: Messages) -> tuple[str, str, str, str] | None:
+    """(key, text before the thought, between thought and answer, end), for the first key the template reads."""
+    for key in ("reasoning_content", "thinking", "parts"):
+        text = try_render(render, [*context, by_key(key, THOUGHT, ANSWER)])
+        parts = apart(text, THOUGHT, ANSWER)
+        if parts is not None and not looks_dumped(parts[1]):
+            return key, *parts
+    return None
+
+
+def looks_dumped(between: str) -> bool:
+    """Whether parts were printed as data: quotes and braces between thought and answer."""
+    return "'" in between or '"' in between
+
+
+def apart(text: str | None, thought: str, answer: str) -> tuple[str, str, str] | None:
+    """(before the thought, between, after the answer); None where they are not there once, in this order."""
+    if text is None or text.count(thought) != 1:
+        return None
+    before, _, rest = text.partition(thought)
+    between, found, after = rest.rpartition(answer)
+    return (before, between, after) if found else None
+
+
+def closing_of(opening: str) -> str | None:
+    """The mark that closes what a tag opens, by its form; None where the form shows none.
+
+    >>> closing_of("<think>"), closing_of("[THINK]"), closing_of("<|START_THINKING|>"), closing_of("◁think▷")
+    ('</think>', '[/THINK]', '<|END_THINKING|>', '◁/think▷')
+    """
+    for start, end in (("START_", "END_"), ("_start|", "_end|"), ("begin_", "end_"), ("BEGIN ", "END ")):
+        if start in opening:
+            return opening.replace(start, end)
+    if opening[1:2] in "|｜/":
+        return None
+    return (
+        opening[0] + "/" + opening[1:] if opening[:1] in "<[◁" and not opening.startswith(opening[0] + "/") else None
+    )
+
+
+def opening_of(closing: str) -> str | None:
+    """The mark that opens what a tag closes, by its form.
+
+    >>> opening_of("</think>"), opening_of("<|END_THINKING|>"), opening_of("<channel|>")
+    ('<think>', '<|START_THINKING|>', None)
+    """
+    for start, end in (("START_", "END_"), ("_start|", "_end|"), ("begin_", "end_"), ("BEGIN ", "END ")):
+        if end in closing:
+            return closing.replace(end, start)
+    return closing[0] + closing[2:] if closing[1:2] == "/" else None
+
+
+def find_marks(
+    render: Render,
+    context: Messages,
+    prompt: str,
+    own_part: str,
+    differences: tuple[str, str],
+    shown: tuple[str, str, str, str] | None,
+    schema: Marks | None,
+    told: Marks | None,
+) -> tuple[Marks, str]:
+    """The marks of a thought without white space around them, and what showed them."""
+    if told is not None:
+        return told, "option"
+    if shown is not None:
+        marks = marks_around(shown[1], shown[2], prompt, own_part, differences[1])
+        if marks is not None:
+            return marks, "key"
+    for text in (own_part, differences[1]):  # a thought opened and closed: "<think>\n\n</think>"
+        for tag in TAG.findall(text):
+            closing = closing_of(tag)
+            if closing and closing in text and not text.partition(tag)[2].partition(closing)[0].strip():
+                return (tag, closing), "empty thought"
+    for text in (own_part, differences[1]):  # closed only: "<|Assistant|></think>"
+        for tag in TAG.findall(text):
+            opening = opening_of(tag)
+            if opening and tag.startswith("</"):
+                return (opening, tag), "empty thought"
+    for tag in TAG.findall(differences[0]):  # opened by the prompt, and not by a finished turn
+        closing = closing_of(tag)
+        if closing:
+            return (tag, closing), "prompt"
+    if schema is not None and schema[0].strip() != THINK[0]:
+        return (schema[0].strip(), schema[1].strip()), "schema"
+    call = try_render(render, [*context, {**by_key("reasoning_content", THOUGHT, ""), "tool_calls": [CALL]}])
+    parts = apart(call, THOUGHT, "zname")
+    if parts is not None and parts[0].startswith(prompt):
+        opening, tag = parts[0][len(prompt) :].strip(), TAG.search(parts[1])
+        if opening and tag is not None:
+            return (opening, tag.group()), "tool call"
+    return THINK, "convention"
+
+
+def marks_around(before: str, between: str, prompt: str, own_part: str, lead: str) -> Marks | None:
+    """The marks in the text before a thought and between thought and answer, as a key's rendering shows them."""
+    answer_header = lead if not TAG.search(lead) or opening_of(TAG.findall(lead)[-1]) is None else ""
+    closing = between
+    for header in (own_part + answer_header, answer_header):
+        if header.strip() and between.endswith(header) and between != header:
+            closing = between[: -len(header)]
+            break
+    closing = closing.strip()
+    mirrored = opening_of(closing)
+    if mirrored is not None and mirrored in before:
+        return mirrored, closing
+    opening = before[len(prompt) :].strip() if before.startswith(prompt) else ""
+    if not opening:
+        tags = TAG.findall(own_part)
+        opening = tags[-1] if tags else own_part.strip().rpartition("\n")[2]
+    return (opening, closing) if opening and closing else None
+
+
+def thought_state(own_part: str, marks: Marks) -> tuple[bool, bool]:
+    """(the prompt opens a thought, the prompt has closed one)."""
+    opened, closed = own_part.rfind(marks[0]), own_part.rfind(marks[1])
+    return opened > closed, closed >= 0 and closed > opened
+
+
+def state(opens: bool, text: str, marks: Marks) -> bool:
+    """Whether a thought is open behind a text that follows the prompt."""
+    opened, closed = text.rfind(marks[0]), text.rfind(marks[1])
+    return opens if opened < 0 and closed < 0 else opened > closed
+
+
+def thought_pieces(
+    prompt: str,
+    opens: bool,
+    closes: bool,
+    marks: Marks,
+    schema: Marks | None,
+    shown: tuple[str, str, str, str] | None,
+    lead: str | None,
+) -> tuple[str | None, str, bool]:
+    """(before the thought, between thought and answer, whether that is our writing). No thought: (None, ...)."""
+    if closes:
+        return None, "", True
+    if shown is not None:
+        _, before, between, _ = shown
+        if before.startswith(prompt):
+            return before[len(prompt) :], between, False
+        if opens and prompt.startswith(before.rstrip()):
+            return "", between, False
+    if lead is None and not opens:
+        return None, "", True
+    of_schema = schema is not None and schema[0].strip() == marks[0]
+    written = schema if of_schema and schema is not None else None
+    opening = written[0] if written and written[0] != marks[0] else marks[0] + "\n"
+    between = "\n" + marks[1] + ("" if opening_of(marks[1]) is None else "\n\n")
+    return ("" if opens else opening), between, True
+
+
+def channel_before_answer(lead: str | None, marks: Marks) -> str:
+    """The part of a lead that opens the answer, an empty thought and white space left out."""
+    if lead is None:
+        return ""
+    rest = lead.rpartition(marks[1])[2] if marks[1] in lead else lead
+    return rest.strip()
+
+
+def after_earlier(render: Render, context: Messages) -> str:
+    """What stands between an earlier answer and the user's next word; "" where the template refuses such turns."""
+    later = [turn(content=ANSWER), {"role": "user", "content": LATER}]
+    text = try_render(render, [*context, *later, turn(content=LAST)]) or try_render(render, [*context, *later], True)
+    parts = apart(text, ANSWER, LATER)
+    return parts[1] if parts else ""
+
+
+def content_thought(render: Render, context: Messages, own: Marks) -> str:
+    """What becomes of ``<think>`` tags in the content of the last turn: see ``TemplateFacts.content_thought``."""
+    content = f"{THINK[0]}\n{THOUGHT}\n{THINK[1]}\n\n{ANSWER}"
+    text = try_render(render, [*context, turn(content=content)])
+    if text is None:
+        return "refused"
+    if THOUGHT not in text:
+        return "dropped"
+    reply = text[end_of_context(text, context) :]
+    if reply.count(THINK[1]) > 1:
+        return "doubled"
+    if content in text:
+        return "kept" if own == THINK else "left in the answer"
+    return "moved"
+
+
+def earlier_thought(render: Render, context: Messages, key: str | None, marks: Marks) -> str:
+    """What becomes of the thought of an earlier turn."""
+    said = by_key(key, THOUGHT, ANSWER) if key else turn(content=f"{marks[0]}\n{THOUGHT}\n{marks[1]}\n\n{ANSWER}")
+    text = try_render(render, [*context, said, {"role": "user", "content": LATER}], True)
+    return "refused" if text is None else "kept" if THOUGHT in text else "dropped"
+
+
+def default_system(render: Render) -> str:
+    """The text that the template adds of itself before the first user's message, special tokens left out."""
+    asked = [{"role": "user", "content": QUESTION}]
+    bare = render(asked, True).partition(QUESTION)[0]
+    system = try_render(render, [{"role": "system", "content": "zsystem"}, *asked], True)
+    if system is not None and "zsystem" in system:
+        head, _, rest = system.partition("zsystem")
+        tail = rest.partition(QUESTION)[0]
+        between = bare[len(head) : len(bare) - len(tail)] if bare.startswith(head) and bare.endswith(tail) else ""
+        if words_of(between):
+            return between.strip()
+    later = try_render(render, [*asked, turn(content=ANSWER), {"role": "user", "content": LATER}], True)
+    header = (apart(later, ANSWER, LATER) or ("", "", ""))[1]
+    reversed_bare = bare[::-1]
+    size = len(common(reversed_bare, header[::-1]))
+    preamble = TAG.sub(" ", bare[: len(bare) - size] if cuts_no_tag(bare, len(bare) - size) else bare).strip()
+    return preamble if len(words_of(preamble)) >= 3 else ""
+
+
+def cuts_no_tag(text: str, place: int) -> bool:
+    """Whether a place in a text lies outside of every tag."""
+    return not any(tag.start() < place < tag.end() for tag in TAG.finditer(text))
+
+
+def words_of(text: str) -> Sequence[str]:
+    """The words of a text outside of tags."""
+    return re.findall(r"[^\W\d_]{2,}", TAG.sub(" ", text))
