@@ -117,9 +117,9 @@ def _named_modules(node: ast.AST, source: str, is_package: bool, known: Mapping[
             base = ".".join([*parts, *([base] if base else [])])
         targets = (name if (name := f"{base}.{alias.name}") in known else base for alias in node.names)
         return list(dict.fromkeys(targets))
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
-        name = node.args[0]
-        return [name.value] if isinstance(name, ast.Constant) and isinstance(name.value, str) else []
+    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        function = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        return [str(node.args[0].value)] if function == "import_module" else []
     return []
 
 

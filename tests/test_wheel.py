@@ -13,7 +13,6 @@ from places import ROOT
 
 
 SCRIPT = """
-from places import ROOT
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
 import trl_r1
 assert "site-packages" in trl_r1.__file__ and "environment" in trl_r1.__file__, trl_r1.__file__

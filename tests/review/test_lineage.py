@@ -7,7 +7,8 @@ import pytest
 from trl_r1 import cli
 from trl_r1.data.review import sample_id
 from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
-from trl_r1.review.lineage import find, grams, nearest, open_run, overlap, tokens, trace
+from trl_r1.review.lineage import find, open_run, trace
+from trl_r1.review.records import grams, nearest, overlap, tokens
 from trl_r1.storage import manifest
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.pipeline.report import KINDS
-from trl_r1.review.lineage import Run, answers, as_text, find, open_run, trace
+from trl_r1.review.lineage import answers, find, open_run, trace
 from trl_r1.review.lineage_steps import checkpoint_line
+from trl_r1.review.records import Run, as_text
 
 
 WIDTH = 110

@@ -13,7 +13,8 @@ from trl_r1.data.review import sample_id
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.evaluation.metrics import answer_classes
 from trl_r1.models.templates import PLACEHOLDER, Template, find_template
-from trl_r1.review.lineage import RUN, as_text
+from trl_r1.review.lineage import RUN
+from trl_r1.review.records import as_text
 from trl_r1.storage.files import read_json_lines
 from trl_r1.text.completions import after_thought, visible
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trl_r1.pipeline.record import products
-from trl_r1.review.lineage import ROWS, SHOWN_SETTINGS, Answer, Edge, Run, as_text, nearest
+from trl_r1.review.records import ROWS, SHOWN_SETTINGS, Answer, Edge, Run, as_text, nearest
 from trl_r1.storage.files import read_json_lines
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_r1.data.review import SHOWN
-from trl_r1.review.lineage import as_text
+from trl_r1.review.records import as_text
 
 
 STYLE = """

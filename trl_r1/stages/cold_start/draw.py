@@ -14,22 +14,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
 
 from trl_r1.models.engines import Engine, InProcess, SamplingServer
 from trl_r1.models.load import find_policy, load_policy
+from trl_r1.stages.cold_start.job import Maker, Row
 from trl_r1.stages.cold_start.screening import COARSE, Verdict
 from trl_r1.stages.cold_start.sources import Source, as_reply, asking, rewriting, rewritten, take_apart
 from trl_r1.storage.shards import Shards, Unit, cut, digest_of
-
-
-if TYPE_CHECKING:
-    from trl_r1.stages.cold_start.make import Maker
-
-Row = dict[str, Any]
 
 
 def draw(maker: Maker) -> Shards:

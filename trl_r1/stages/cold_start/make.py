@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,47 +34,19 @@ from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.language import prompt_language
 from trl_r1.runs.folder import find_model
 from trl_r1.stages.cold_start.draw import draw, judge_all
+from trl_r1.stages.cold_start.job import DATA, Maker, Row
 from trl_r1.stages.cold_start.options import ColdStartOptions
-from trl_r1.stages.cold_start.screening import Verdict, screen
 from trl_r1.stages.cold_start.sources import Example, Source, lay_out
 from trl_r1.storage.files import read_json_lines
 from trl_r1.storage.shards import Shards, digest_of, write_or_tell
 from trl_r1.text.completions import reply
 
 
-Row = dict[str, Any]
-
-DATA = "data.jsonl"
 TEXT = "cold_start_text"  # a column of our own, while existing chains are read
 
 
 class ReviewWaits(Exception):
     """A person's turn has come; the message says where the file is and what to do."""
-
-
-@dataclass
-class Maker:
-    """Everything the making of the data needs, checked."""
-
-    options: ColdStartOptions
-    config: SFTConfig
-    model: ModelConfig
-    problems: list[Row]  # question, solution, language, domain, prompt (as the tuned model will be asked)
-    sources: list[Source]
-    existing: dict[str, list[Row]]  # of the sources `rows`, by label
-    examples: dict[str, list[Example]]  # of the sources `few_shot` that bring their own, by label
-    answer_sources: tuple[str, ...]
-    loaded: tuple[str, Any, Any] | None = None  # name, model and tokenizer that sources share while they draw
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.config.output_dir)
-
-    def screen(self, samples: list[Row], filters: Sequence[str] | None = None) -> list[Verdict]:
-        """Verdicts on samples, by the stage's options."""
-        options = self.options
-        chosen = options._filters if filters is None else filters
-        return screen(samples, options.layout, chosen, options.limits(), self.answer_sources)
 
 
 def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, graders: Sequence[Any]) -> Maker:

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from trl import ModelConfig
 
 from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import FILTERS, Limits, decide_right, first_objection, language_share
-from trl_r1.data.near_duplicates import Contamination
 from trl_r1.evaluation.benchmark import Problem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
@@ -37,12 +36,11 @@ from trl_r1.runs.cluster_options import RAY_NAMES, check_cluster
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
 from trl_r1.stages.cold_start.draw import model_digest
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
+from trl_r1.stages.rejection_sampling.job import STAGE, PreparedRejection, Row, write_lines
 from trl_r1.stages.rejection_sampling.mix import mix
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
-from trl_r1.stages.rejection_sampling.pools import Pool, contamination, load_pool
+from trl_r1.stages.rejection_sampling.pools import contamination, load_pool
 from trl_r1.stages.rejection_sampling.select import (
-    STAGE,
-    Row,
     add_sample,
     answer_of,
     as_dropped,
@@ -62,20 +60,6 @@ DROPPED = "log_dropped.jsonl"  # a log: no later stage builds on it
 # what may differ between two starts of one run: who is asked where and how patiently, not what is asked
 PATIENCE = ("endpoint", "endpoint_concurrency", "endpoint_attempts", "endpoint_seconds", "judge_endpoint",
             "judge_attempts", "judge_seconds", "use_cpu", *RAY_NAMES)  # fmt: skip
-
-
-@dataclass
-class PreparedRejection:
-    """What `prepare_rejection` found in order: nothing has been sampled yet."""
-
-    pools: dict[str, Pool]
-    problems: dict[str, list[Row]]  # by pool, without those an evaluation set holds
-    contaminated: dict[str, int]  # by pool, how many prompts those were
-    known: Contamination
-    model: str  # for load_policy, or the server's name for it
-    model_hash: str
-    folder: RunFolder
-    settings: Row
 
 
 def prepare_rejection(options: RejectionOptions, limits: Limits, model: ModelConfig) -> PreparedRejection:
@@ -390,8 +374,3 @@ def conclude(
     write_or_tell(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     print("\n".join([funnel.markdown(), *notes, f"Report: {folder / 'report.md'}"]), flush=True)
     return summary
-
-
-def write_lines(path: Path, rows: list[Row]) -> None:
-    """JSON lines, whole or not at all."""
-    write_or_tell(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import NOT_BY_RULE, Limits
@@ -19,18 +19,13 @@ from trl_r1.evaluation.benchmark import Evaluation, Problem, plain
 from trl_r1.evaluation.metrics import consensus
 from trl_r1.rewards.accuracy import extract, same_answer
 from trl_r1.stages.rejection_sampling.funnel import Funnel
+from trl_r1.stages.rejection_sampling.job import STAGE, PreparedRejection, Row
 from trl_r1.stages.rejection_sampling.mix import Share, is_simple, no_chain
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
 from trl_r1.storage.shards import Unit, digest_of
 
 
-if TYPE_CHECKING:
-    from trl_r1.stages.rejection_sampling.make import PreparedRejection
-
 logger = logging.getLogger(__name__)
-
-STAGE = "rejection_sampling"
-Row = dict[str, Any]
 
 
 def record(unit: Unit, problem: Row, row: Row, verdict: Row, limits: Limits, prepared: PreparedRejection) -> Row:
