@@ -11,7 +11,7 @@ from trl_r1.evaluation.benchmark import Problem, default_graders
 from trl_r1.review.queue import objection
 from trl_r1.rewards.accuracy import accuracy_reward, verdict
 from trl_r1.routing.calibrate import draw_pools
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Limits, Router
 
 
@@ -49,7 +49,7 @@ class Says:
     name = "says"
 
     def __init__(self, text, clipped=False):
-        self.path = Path(text, 5, clipped)
+        self.path = Candidate(text, 5, clipped)
 
     def draw(self, asks, settings, seed):
         return [[self.path] * ask.count for ask in asks]

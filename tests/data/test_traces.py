@@ -7,7 +7,7 @@ import pytest
 from trl_r1 import cli
 from trl_r1.data.traces import FILE, Made, card, kind_of, load, make, replayed, save, spoken, thinnest
 from trl_r1.mini.world import draw_problems, gold_chain, wrap
-from trl_r1.models.engines import Draw
+from trl_r1.text.records import Completion
 
 
 pytest.importorskip("z3", reason="Z3 is not installed")
@@ -69,7 +69,7 @@ class Writer:
             chain, gold = gold_chain(problem), int(problem.solution)
             slipped = f"{chain.rpartition('=')[0]}={gold + 1}"
             texts = [wrap(chain, str(gold)), wrap(slipped, str(gold + 1)), "numbers are fun", wrap(chain, str(gold))]
-            drawn.append([Draw(text, clipped=number == 3) for number, text in enumerate(texts[:samples])])
+            drawn.append([Completion(text, truncated=number == 3) for number, text in enumerate(texts[:samples])])
         return drawn
 
 

@@ -13,7 +13,8 @@ import urllib.request
 
 import pytest
 
-from trl_r1.models.engines import Draw, EngineError, InProcess, SamplingServer, read_completion, seed_of
+from trl_r1.models.engines import EngineError, InProcess, SamplingServer, read_completion, seed_of
+from trl_r1.text.records import Completion
 
 
 def completion(text="four", reason="stop", tokens=2):
@@ -123,7 +124,7 @@ def test_texts_come_back_in_the_order_of_the_prompts_and_each_request_has_its_se
     counted = []
     drawn = endpoint(server, extra={"top_k": -1}).draw(["a", "b", "c"], 4, seed=5, progress=counted.append)
     assert [[draw.text for draw in row] for row in drawn] == [[f"re: {p}"] * 4 for p in "abc"]
-    assert drawn[0][0] == Draw("re: a", 2, False)
+    assert drawn[0][0] == Completion("re: a", 2, False)
     assert sum(counted) == 12
     assert {body["seed"] for body in Hostile.bodies} == {seed_of(5, p, k) for p in range(3) for k in range(4)}
     assert {(body["path"], body["top_k"], body["key"]) for body in Hostile.bodies} == {("/v1/completions", -1, None)}
@@ -133,7 +134,7 @@ def test_texts_come_back_in_the_order_of_the_prompts_and_each_request_has_its_se
 def test_a_conversation_goes_to_the_chat_and_its_thought_comes_back_in_tags(server, monkeypatch):
     monkeypatch.setenv("TRL_R1_API_KEY", "secret")
     drawn = endpoint(server).draw([[{"role": "user", "content": "hi"}]], 1, seed=0)
-    assert drawn == [[Draw("<think>hm</think>re: hi", None, False)]]
+    assert drawn == [[Completion("<think>hm</think>re: hi", None, False)]]
     assert Hostile.bodies[0]["path"] == "/v1/chat/completions"
     assert Hostile.bodies[0]["key"] == "Bearer secret"
 
@@ -204,7 +205,7 @@ def test_a_prompt_the_server_refuses_is_its_own_fate_unless_all_are(server):
     too_long = (400, b'{"error": {"message": "maximum context length is 64 tokens"}}')
     Hostile.plan = [too_long]
     drawn = endpoint(server, concurrency=1).draw(["a", "b"], 1, 0)
-    assert drawn[0][0] == Draw("", 0, False, "status 400: maximum context length is 64 tokens")
+    assert drawn[0][0] == Completion("", 0, False, "status 400: maximum context length is 64 tokens")
     assert drawn[1][0].text == "re: b"
     Hostile.plan = [too_long, too_long]
     with pytest.raises(EngineError, match="refused all 2 requests: status 400"):
@@ -244,7 +245,7 @@ def test_the_model_in_this_process_gives_the_same_texts_for_the_same_seed_whatev
     assert engine.draw(["one", "two and"], 3, seed=1) == first
     assert engine.draw(["one", "two and"], 3, seed=3) != first
     assert [len(row) for row in first] == [3, 3]
-    assert all(draw.clipped == (draw.tokens == 6) for row in first for draw in row if draw.clipped)
+    assert all(draw.truncated == (draw.token_count == 6) for row in first for draw in row if draw.truncated)
 
 
 missing = [name for name in ("fastapi", "uvicorn", "openai", "pydantic") if importlib.util.find_spec(name) is None]
@@ -297,11 +298,11 @@ def test_a_real_transformers_serve_answers_texts_and_conversations(served):
     text = "User: Compute ①2 ②9 ③4. Assistant:"
     drawn = engine.draw([text, text.replace("9", "5")], 4, seed=0)
     assert [len(row) for row in drawn] == [4, 4]
-    assert all(0 < draw.tokens <= 8 and not draw.refused for row in drawn for draw in row)
-    assert any(draw.clipped for row in drawn for draw in row)
+    assert all(0 < draw.token_count <= 8 and not draw.refused for row in drawn for draw in row)
+    assert any(draw.truncated for row in drawn for draw in row)
     assert len({draw.text for row in drawn for draw in row}) > 2  # it samples
     chat = engine.draw([[{"role": "user", "content": "Compute ①2 ②9 ③4."}]], 2, seed=0)
-    assert all(isinstance(draw.text, str) and draw.tokens for draw in chat[0])
+    assert all(isinstance(draw.text, str) and draw.token_count for draw in chat[0])
     with pytest.raises(EngineError, match="status"):
         SamplingServer(address, "no/such-model", attempts=1, seconds=60.0).draw([text], 1, 0)
 

@@ -12,7 +12,7 @@ from trl_r1.commands.bias import main
 from trl_r1.review.counterfactual import Pair, ask, gaps, pairs_of, sign_test, swap
 from trl_r1.review.items import Item
 from trl_r1.review.slices import alarms, difference, mentions, read_groups, slices
-from trl_r1.routing.paths import Path, Settings
+from trl_r1.routing.paths import Candidate, Settings
 
 
 GROUPS = {"asker": {"women": ["Anna", "Maria"], "men": ["Tom", "Paul"]}}
@@ -108,7 +108,7 @@ class Biased:
             paths = []
             for _ in range(a.count):
                 wrong = rng.random() < self.base + self.more * for_men
-                paths.append(Path(f"\\boxed{{{sum(numbers) + wrong}}}", 20 + rng.randrange(10)))
+                paths.append(Candidate(f"\\boxed{{{sum(numbers) + wrong}}}", 20 + rng.randrange(10)))
             found.append(paths)
         return found
 

@@ -1,10 +1,10 @@
 """A sampler that is a plain list."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 
 
 @dataclass
@@ -24,10 +24,19 @@ class Scripted:
             rows = self.texts[ask.prompt][start : start + ask.count]
             assert len(rows) == ask.count, "the script is over"
             self.at[ask.prompt] = start + ask.count
-            made = [row if isinstance(row, Path) else Path(row, 10, entropy=0.1, logprob=-0.1) for row in rows]
+            made = [
+                row if isinstance(row, Candidate) else Candidate(row, 10, entropy=0.1, logprob=-0.1) for row in rows
+            ]
             if ask.max_new_tokens is not None:
-                made = [Path(p.text[: ask.max_new_tokens], min(p.tokens, ask.max_new_tokens),
-                             p.tokens > ask.max_new_tokens, p.logprob, p.entropy) for p in made]  # fmt: skip
+                made = [
+                    replace(
+                        p,
+                        text=p.text[: ask.max_new_tokens],
+                        token_count=min(p.token_count, ask.max_new_tokens),
+                        truncated=p.token_count > ask.max_new_tokens,
+                    )
+                    for p in made
+                ]
                 self.at[ask.prompt] = start  # a draft is not one of the paths
             found.append(made)
         return found

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trl_r1.routing.calibrate import Pool, calibrate, draw_pools, fixed, judged, load, replay, shuffled
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Limits, Router
 
 
@@ -19,7 +19,7 @@ def router(**limits):
 
 
 def pool(name, answers, entropy):
-    paths = [Path(answer, 10, answer=answer, entropy=entropy) for answer in answers]
+    paths = [Candidate(answer, 10, answer=answer, entropy=entropy) for answer in answers]
     return Pool(name, "r", paths, [answer == "r" for answer in answers])
 
 

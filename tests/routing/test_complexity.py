@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from trl_r1.routing.complexity import GUESS, Complexity, draft_features, fit, prompt_features
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 
 
 def test_features_are_what_the_text_shows():
@@ -24,10 +24,10 @@ def test_features_are_what_the_text_shows():
 
 
 def test_a_number_nobody_reported_is_left_out():
-    assert draft_features(Path("x", 3, answer="4")) == {
+    assert draft_features(Candidate("x", 3, answer="4")) == {
         "draft_length": math.log(4), "draft_clipped": 0.0, "draft_unanswered": 0.0,
     }  # fmt: skip
-    assert draft_features(Path("x", 3, logprob=-0.5, entropy=0.25))["draft_surprise"] == 0.5
+    assert draft_features(Candidate("x", 3, logprob=-0.5, entropy=0.25))["draft_surprise"] == 0.5
 
 
 def test_the_formula_by_hand_and_missing_features_say_nothing():
@@ -67,8 +67,8 @@ def test_a_model_survives_its_file_and_a_broken_one_is_refused():
 
 def test_the_guess_finds_a_hesitant_draft_harder():
     sure, unsure = (
-        Path("x", 30, logprob=-0.05, entropy=0.05, answer="4"),
-        Path("x", 30, logprob=-1, entropy=1, answer="4"),
+        Candidate("x", 30, logprob=-0.05, entropy=0.05, answer="4"),
+        Candidate("x", 30, logprob=-1, entropy=1, answer="4"),
     )
     assert GUESS(draft_features(sure)) < 0.2 < 0.8 < GUESS(draft_features(unsure))
-    assert GUESS(draft_features(Path("x", 30, clipped=True))) > 0.8
+    assert GUESS(draft_features(Candidate("x", 30, truncated=True))) > 0.8

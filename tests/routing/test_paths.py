@@ -21,7 +21,9 @@ def test_equal_seeds_give_equal_texts_and_the_random_state_stays(mini):
     assert first == paths.draw([Ask(PROMPT, 3), Ask(PROMPT + " ", 2)], SHORT, 5)
     assert first != paths.draw([Ask(PROMPT, 3), Ask(PROMPT + " ", 2)], SHORT, 6)
     assert [len(found) for found in first] == [3, 2]
-    assert all(path.tokens <= 12 and path.clipped == (path.tokens == 12) for path in first[0] if path.clipped)
+    assert all(
+        path.token_count <= 12 and path.truncated == (path.token_count == 12) for path in first[0] if path.truncated
+    )
 
 
 def test_log_probabilities_and_entropies_against_one_pass_per_token(mini):
@@ -46,11 +48,11 @@ def test_each_ask_has_its_own_limit_and_hears_its_tokens(mini):
     heard = []
     asks = [Ask(PROMPT, 1, 3), Ask(PROMPT, 2, on_token=lambda number, token: heard.append((number, token)))]
     found = ModelPaths(*mini).draw(asks, SHORT, 0)
-    assert found[0][0].tokens <= 3
+    assert found[0][0].token_count <= 3
     for number, path in enumerate(found[1]):
         ids = [token for n, token in heard if n == number]
         assert mini[1].decode(ids, skip_special_tokens=True) == path.text
-        assert len(ids) == path.tokens - (not path.clipped)  # the end token is not told
+        assert len(ids) == path.token_count - (not path.truncated)  # the end token is not told
 
 
 def test_who_gives_up_stops_the_generation(mini):
@@ -72,7 +74,7 @@ def test_a_router_over_a_real_model(mini):
     found = router.answer(PROMPT, seed=3)
     again = router.answer(PROMPT, seed=3)
     assert found.to_dict() | {"seconds": 0} == again.to_dict() | {"seconds": 0}
-    assert found.tokens == sum(path.tokens for path in found.paths)
+    assert found.tokens == sum(path.token_count for path in found.paths)
     assert found.features["draft_entropy"] > 0
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.choice import CHOICES, fallback
-from trl_r1.routing.paths import Path, Settings
+from trl_r1.routing.paths import Candidate, Settings
 from trl_r1.routing.router import Limits, Router
 from trl_r1.routing.votes import Tally
 
@@ -72,8 +72,8 @@ def test_a_short_draft_is_paid_for_and_is_no_path(scripted):
 
 
 def test_the_draft_s_entropy_and_a_difficulty_model_decide(scripted):
-    sure = scripted({"q": [Path("\\boxed{4}", 10, logprob=-0.01, entropy=0.01)]})
-    unsure = scripted({"q": [Path("\\boxed{4}", 10, logprob=-1.5, entropy=1.5)] * 16})
+    sure = scripted({"q": [Candidate("\\boxed{4}", 10, logprob=-0.01, entropy=0.01)]})
+    unsure = scripted({"q": [Candidate("\\boxed{4}", 10, logprob=-1.5, entropy=1.5)] * 16})
     easy = router(sure, simple_below=0.3).answer("q")
     hard = router(unsure, simple_below=0.3).answer("q")
     assert (easy.route, hard.route) == ("simple", "complex")
@@ -121,8 +121,8 @@ def chosen(name, paths, score=None):
     return CHOICES[name]("q", paths, tally, score)
 
 
-PATHS = [Path("a", 1, logprob=-0.5, answer="4"), Path("b", 1, logprob=-0.1, answer="5"),
-         Path("c", 1, logprob=-0.2, answer="4"), Path("d", 1, logprob=-0.01)]  # fmt: skip
+PATHS = [Candidate("a", 1, logprob=-0.5, answer="4"), Candidate("b", 1, logprob=-0.1, answer="5"),
+         Candidate("c", 1, logprob=-0.2, answer="4"), Candidate("d", 1, logprob=-0.01)]  # fmt: skip
 
 
 def test_each_choice_chooses_by_its_own_rule():
@@ -149,7 +149,11 @@ def test_a_verifier_that_judges_nothing_leaves_it_to_the_vote():
 
 
 def test_without_answers_a_whole_text_is_preferred():
-    paths = [Path("cut", 5, clipped=True, logprob=-0.1), Path("whole", 5, logprob=-0.9), Path("", 0, refused="no")]
+    paths = [
+        Candidate("cut", 5, truncated=True, logprob=-0.1),
+        Candidate("whole", 5, logprob=-0.9),
+        Candidate("", 0, refused="no"),
+    ]
     assert fallback(paths) == 1
     assert fallback(paths[:1]) == 0
 
@@ -160,13 +164,13 @@ def test_without_answers_a_whole_text_is_preferred():
 def test_the_cache_is_bounded_by_questions_and_characters():
     cache = PathCache(questions=2)
     for key in "abc":
-        cache.put(key, [Path(key, 1)])
+        cache.put(key, [Candidate(key, 1)])
     assert (len(cache), cache.get("a"), cache.get("c")[0].text) == (2, (), "c")
     cache = PathCache(characters=10)
-    cache.put("a", [Path("x" * 6, 1)])
-    cache.put("b", [Path("y" * 6, 1)])
+    cache.put("a", [Candidate("x" * 6, 1)])
+    cache.put("b", [Candidate("y" * 6, 1)])
     assert (cache.get("a"), len(cache.get("b"))) == ((), 1)
-    cache.put("c", [Path("z" * 11, 1)])  # larger than everything: not kept, and nothing lost for it
+    cache.put("c", [Candidate("z" * 11, 1)])  # larger than everything: not kept, and nothing lost for it
     assert len(cache.get("b")) == 1
     with pytest.raises(ValueError):
         PathCache(0)
@@ -174,12 +178,12 @@ def test_the_cache_is_bounded_by_questions_and_characters():
 
 def test_fewer_paths_never_replace_more_and_the_oldest_use_goes_first():
     cache = PathCache(questions=2)
-    cache.put("a", [Path("1", 1), Path("2", 1)])
-    cache.put("a", [Path("3", 1)])
+    cache.put("a", [Candidate("1", 1), Candidate("2", 1)])
+    cache.put("a", [Candidate("3", 1)])
     assert len(cache.get("a")) == 2
-    cache.put("b", [Path("1", 1)])
+    cache.put("b", [Candidate("1", 1)])
     cache.get("a")
-    cache.put("c", [Path("1", 1)])
+    cache.put("c", [Candidate("1", 1)])
     assert (len(cache.get("a")), cache.get("b")) == (2, ())
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from trl_r1.routing.calibrate import Pool, calibrate, fixed, judged, load, replay
 from trl_r1.routing.complexity import Complexity
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Limits, Router
 from trl_r1.routing.settling import learn_settled, vote_features, weight_of
 from trl_r1.routing.votes import Tally
@@ -18,7 +18,7 @@ def same(a, b):
 
 
 def path(answer, logprob, tokens=10):
-    return Path(str(answer), tokens, answer=answer, logprob=logprob, entropy=0.1)
+    return Candidate(str(answer), tokens, answer=answer, logprob=logprob, entropy=0.1)
 
 
 def tally_of(paths, sharpness=1.0):
@@ -55,11 +55,11 @@ def always(chance):
 def two_against_one(scripted):
     """Two unlikely paths say 5, one likely path says 4; then many more."""
     rows = [
-        Path("\\boxed{5}", 10, logprob=-2.0),
-        Path("\\boxed{4}", 10, logprob=-0.1),
-        Path("\\boxed{5}", 10, logprob=-2.0),
+        Candidate("\\boxed{5}", 10, logprob=-2.0),
+        Candidate("\\boxed{4}", 10, logprob=-0.1),
+        Candidate("\\boxed{5}", 10, logprob=-2.0),
     ]
-    return scripted({"q": rows + [Path("\\boxed{5}", 10, logprob=-2.0)] * 13})
+    return scripted({"q": rows + [Candidate("\\boxed{5}", 10, logprob=-2.0)] * 13})
 
 
 def test_the_likely_path_outweighs_two_unlikely_ones(two_against_one):
@@ -77,14 +77,14 @@ def test_drawing_ends_when_the_leader_is_probably_right(two_against_one):
 
 
 def test_a_path_without_an_answer_never_ends_it(scripted):
-    model = scripted({"q": [Path("...", 10, logprob=-0.1)] * 2 + [Path("\\boxed{4}", 10, logprob=-0.1)]})
+    model = scripted({"q": [Candidate("...", 10, logprob=-0.1)] * 2 + [Candidate("\\boxed{4}", 10, logprob=-0.1)]})
     limits = Limits(simple_below=0.0, most_paths=3, wave=1, least_paths=1, choose="weighted", sure=0.5)
     found = Router(model, limits=limits, settled=always(0.9)).answer("q")
     assert (found.answer, len(found.paths)) == ("4", 3)
 
 
 def test_without_a_fitted_chance_the_heads_decide_when(scripted):
-    model = scripted({"q": [Path("\\boxed{4}", 10, logprob=-0.1)] * 16})
+    model = scripted({"q": [Candidate("\\boxed{4}", 10, logprob=-0.1)] * 16})
     limits = Limits(simple_below=0.0, wave=1, choose="weighted", confident=0.95)
     found = Router(model, limits=limits).answer("q")
     assert (found.stopped, len(found.paths)) == ("confident", 4)
@@ -92,7 +92,7 @@ def test_without_a_fitted_chance_the_heads_decide_when(scripted):
 
 def test_nothing_can_change_it_counts_weights(scripted):
     # two votes of 0.99 against three more paths of at most 1 each: open; three votes against two more: decided
-    model = scripted({"q": [Path("\\boxed{4}", 10, logprob=-0.0025)] * 5})
+    model = scripted({"q": [Candidate("\\boxed{4}", 10, logprob=-0.0025)] * 5})
     limits = Limits(simple_below=0.0, most_paths=5, wave=1, choose="weighted", confident=1.0)
     found = Router(model, limits=limits).answer("q")
     assert (found.stopped, len(found.paths)) == ("decided", 3)

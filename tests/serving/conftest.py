@@ -84,7 +84,7 @@ def start(request):
 @pytest.fixture
 def slow():
     """A sampler behind no model: waits until it is told to go on or given up, then says four."""
-    from trl_r1.routing.paths import Cancelled, Path
+    from trl_r1.routing.paths import Cancelled, Candidate
 
     class Slow(EndpointPaths):
         def __init__(self):
@@ -101,7 +101,7 @@ def slow():
                     raise Cancelled("gone")
             if self.error is not None:
                 raise self.error
-            return [[Path("\\boxed{4}", 3)] * ask.count for ask in asks]
+            return [[Candidate("\\boxed{4}", 3)] * ask.count for ask in asks]
 
     made = Slow()
     yield made

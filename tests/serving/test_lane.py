@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from trl_r1.routing.paths import Ask, Cancelled, Path, Settings
+from trl_r1.routing.paths import Ask, Cancelled, Candidate, Settings
 from trl_r1.serving.lane import Lane
 
 
@@ -23,7 +23,7 @@ class Fake:
         self.hold.wait(20)
         if any(ask.prompt == "bad" for ask in asks):
             raise ValueError("bad prompt")
-        return [[Path(f"{ask.prompt}!", 1)] * ask.count for ask in asks]
+        return [[Candidate(f"{ask.prompt}!", 1)] * ask.count for ask in asks]
 
 
 def in_threads(calls):
@@ -127,4 +127,4 @@ def test_closing_ends_a_batch_under_way(mini):
     assert began.wait(30)
     assert lane.close(30)
     threads[0].join(10)
-    assert isinstance(found[0], Cancelled) or found[0][0][0].tokens < 400
+    assert isinstance(found[0], Cancelled) or found[0][0][0].token_count < 400

@@ -11,8 +11,8 @@ import yaml
 from places import ROOT
 
 from trl_r1.data.review import sample_id
-from trl_r1.models.engines import Draw
 from trl_r1.stages import rejection_sampling
+from trl_r1.text.records import Completion
 
 
 RIGHT = "<think>I add one.</think> <answer>{}</answer>"
@@ -32,7 +32,7 @@ class Scripted:
                 RIGHT.format(number),
                 f"<think>我先加一，得到答案。</think> <answer>{number + 1}</answer>",
             ]
-            drawn.append([Draw(text, 9) for text in texts[:samples]])
+            drawn.append([Completion(text, 9) for text in texts[:samples]])
         return drawn
 
 

@@ -123,7 +123,7 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
 
     right, kind = None, declared_type(row)
     if row.get("solution") is not None and kind:
-        cut = routed.paths[routed.chosen].clipped
+        cut = routed.paths[routed.chosen].truncated
         right = verdict(
             routed.text, row["solution"], answer_type=kind, truncated=cut, sources=tuple(sources or SOURCES)
         )

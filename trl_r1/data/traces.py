@@ -192,9 +192,9 @@ def make(
         drawn = engine.draw([prompt_of(p) for p in chosen], samples, seed_of(seed, len(asked), round_number))
         pairs = [(p, draw) for p, draws in zip(chosen, drawn, strict=True) for draw in draws]
         made.funnel["drawn"] += len(pairs)
-        made.funnel["cut off"] += sum(draw.clipped for _, draw in pairs)
-        made.funnel["refused"] += sum(bool(draw.refused) and not draw.clipped for _, draw in pairs)
-        pairs = [(p, draw) for p, draw in pairs if not draw.clipped and not draw.refused]
+        made.funnel["cut off"] += sum(draw.truncated for _, draw in pairs)
+        made.funnel["refused"] += sum(bool(draw.refused) and not draw.truncated for _, draw in pairs)
+        pairs = [(p, draw) for p, draw in pairs if not draw.truncated and not draw.refused]
         rows, counted = judged([p for p, _ in pairs], [draw.text for _, draw in pairs], source, reward)
         made.funnel.update({why: count for why, count in counted.items() if " " in why})
         take(made, rows, target, wrong_share)

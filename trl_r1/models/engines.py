@@ -29,6 +29,7 @@ from trl_r1.models.sampling import Prompt, sample
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable, UnusableKey
 from trl_r1.storage.shards import seed_of
 from trl_r1.text.completions import reply
+from trl_r1.text.records import Completion
 
 
 if TYPE_CHECKING:
@@ -42,22 +43,12 @@ class EngineError(RuntimeError):
     """Sampling cannot go on, in one sentence; nothing that was finished before is lost."""
 
 
-@dataclass(frozen=True)
-class Draw:
-    """One sampled text."""
-
-    text: str
-    tokens: int | None = None  # generated, the end token included; None where a server does not say
-    clipped: bool = False  # the token limit ended it, not the model
-    refused: str = ""  # why the server would not answer this prompt; then the text is empty
-
-
 class Engine(Protocol):
     """What draws texts. ``progress`` is called with the number of texts that came in, from any thread."""
 
     def draw(
         self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
-    ) -> list[list[Draw]]:
+    ) -> list[list[Completion]]:
         """``samples`` texts for each prompt, in the order of the prompts: (P, K)."""
         ...
 
@@ -75,7 +66,7 @@ class InProcess:
 
     def draw(
         self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
-    ) -> list[list[Draw]]:
+    ) -> list[list[Completion]]:
         """(P, K) texts; the same on every call with the same arguments on the same machine.
 
         Raises:
@@ -88,7 +79,7 @@ class InProcess:
         if progress is not None:
             progress(len(prompts) * samples)
         return [
-            [Draw(text, tokens, clipped) for text, tokens, clipped in zip(*columns, strict=True)]
+            [Completion(text, tokens, truncated) for text, tokens, truncated in zip(*columns, strict=True)]
             for columns in zip(drawn.texts, drawn.lengths, drawn.clipped, strict=True)
         ]
 
@@ -108,7 +99,7 @@ class SamplingServer:
     seconds: float = 600.0  # of one attempt altogether, so that a server that drips cannot hold us
     key_variable: str = "TRL_R1_API_KEY"  # environment variable with the key; none is sent where it is unset
     extra: dict[str, Any] = field(default_factory=dict)  # further fields of the request: {"top_k": -1} for vLLM
-    read: Callable[[bytes], Draw | None] | None = None  # takes a completion apart; None: read_completion
+    read: Callable[[bytes], Completion | None] | None = None  # takes a completion apart; None: read_completion
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -139,7 +130,7 @@ class SamplingServer:
 
     def draw(
         self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
-    ) -> list[list[Draw]]:
+    ) -> list[list[Completion]]:
         """(P, K) texts, ``concurrency`` requests at a time.
 
         Raises:
@@ -164,7 +155,7 @@ class SamplingServer:
             raise EngineError(f"The endpoint {self.endpoint} refused all {len(draws)} requests: {draws[0].refused}.")
         return [draws[p * samples : (p + 1) * samples] for p in range(len(prompts))]
 
-    def _draw(self, prompt: Prompt, seed: int, stop: Event, progress: Callable[[int], Any] | None) -> Draw:
+    def _draw(self, prompt: Prompt, seed: int, stop: Event, progress: Callable[[int], Any] | None) -> Completion:
         """One text.
 
         Raises:
@@ -206,7 +197,7 @@ class SamplingServer:
             **self.extra,
         }
 
-    def _read(self, path: str, answer: Reply) -> Draw:
+    def _read(self, path: str, answer: Reply) -> Completion:
         """The text of an answer whose status is not passing.
 
         Raises:
@@ -216,7 +207,7 @@ class SamplingServer:
         if answer.status in (401, 403):
             raise EngineError(self._denied(answer.status))
         if answer.status in REFUSED:
-            return Draw("", 0, refused=str(answer))
+            return Completion("", 0, refused=str(answer))
         if answer.status != 200:
             raise EngineError(f"The endpoint {self.endpoint} answers {path} with {answer}.")
         if answer.content is None:
@@ -240,13 +231,13 @@ class SamplingServer:
         )
 
 
-def read_completion(content: bytes) -> Draw | None:
+def read_completion(content: bytes) -> Completion | None:
     """The text in a server's answer, of either kind; None where it is none.
 
     A thought that the server's parser cut out of a message (``reasoning_content``) is put back between its tags.
 
     >>> read_completion(b'{"choices": [{"text": "4", "finish_reason": "length"}], "usage": {"completion_tokens": 1}}')
-    Draw(text='4', tokens=1, clipped=True, refused='')
+    Completion(text='4', token_count=1, truncated=True, refused='', logprob=None, entropy=None)
     """
     try:
         answer = json.loads(content)
@@ -259,4 +250,4 @@ def read_completion(content: bytes) -> Draw | None:
     if not isinstance(text, str):
         return None
     counted = tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
-    return Draw(text, counted, reason == "length")
+    return Completion(text, counted, reason == "length")

@@ -15,15 +15,16 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from trl_r1.models.cluster import Cluster, connected, deaths_told
-from trl_r1.models.engines import Draw, EngineError
+from trl_r1.models.engines import EngineError
 from trl_r1.models.sampling import Prompt, end_tokens
 from trl_r1.storage.shards import seed_of
+from trl_r1.text.records import Completion
 
 
 Row = dict[str, Any]
@@ -69,8 +70,8 @@ def ask(sampling: Sampling, row: Row) -> Row:
 def take(sampling: Sampling, row: Row) -> Row:
     """What Ray's vLLM stage answered, as a draw in JSON. Its rows do not say why a text ended; its last token does."""
     tokens = [int(token) for token in row["generated_tokens"]]
-    clipped = len(tokens) >= sampling.max_new_tokens and tokens[-1] not in sampling.ends
-    draw = asdict(Draw(str(row["generated_text"]), len(tokens), clipped))
+    truncated = len(tokens) >= sampling.max_new_tokens and tokens[-1] not in sampling.ends
+    draw = Completion(str(row["generated_text"]), len(tokens), truncated).to_row()
     return {**{name: int(row[name]) for name in ("unit", "place", "index")}, "draw": json.dumps(draw)}
 
 

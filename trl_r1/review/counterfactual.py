@@ -121,11 +121,11 @@ def ask(
         question = pair.questions[side]
         items = []
         for path in paths:
-            right = None if pair.solution is None else verdict(path.text, pair.solution, truncated=path.clipped)
+            right = None if pair.solution is None else verdict(path.text, pair.solution, truncated=path.truncated)
             items.append(
                 Item(
                     question, asks[number].prompt, path.text, pair.solution, topic=topic_of(question), right=right,
-                    tokens=path.tokens, clipped=path.clipped, model=sampler.name,
+                    tokens=path.token_count, clipped=path.truncated, model=sampler.name,
                     source=f"pair {number // 2}, {pair.groups[side]}",
                 )
             )  # fmt: skip

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from trl_r1.routing.cache import PathCache as PathCache
     from trl_r1.routing.complexity import Complexity as Complexity
     from trl_r1.routing.paths import Ask as Ask
+    from trl_r1.routing.paths import Candidate as Candidate
     from trl_r1.routing.paths import EndpointPaths as EndpointPaths
     from trl_r1.routing.paths import ModelPaths as ModelPaths
-    from trl_r1.routing.paths import Path as Path
     from trl_r1.routing.paths import Settings as Settings
     from trl_r1.routing.router import Limits as Limits
     from trl_r1.routing.router import Routed as Routed
@@ -31,7 +31,7 @@ _HOME = {  # exported name -> module it lives in
     "EndpointPaths": "trl_r1.routing.paths",
     "Limits": "trl_r1.routing.router",
     "ModelPaths": "trl_r1.routing.paths",
-    "Path": "trl_r1.routing.paths",
+    "Candidate": "trl_r1.routing.paths",
     "PathCache": "trl_r1.routing.cache",
     "Routed": "trl_r1.routing.router",
     "Router": "trl_r1.routing.router",
@@ -43,7 +43,7 @@ __all__ = [
     "EndpointPaths",
     "Limits",
     "ModelPaths",
-    "Path",
+    "Candidate",
     "PathCache",
     "Routed",
     "Router",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 
 from trl_r1.models.sampling import Prompt
-from trl_r1.routing.paths import Path, Settings
+from trl_r1.routing.paths import Candidate, Settings
 
 
 def cache_key(model: str, prompt: Prompt, settings: Settings, seed: int | None = None) -> str:
@@ -27,7 +27,7 @@ class PathCache:
     characters: int = 50_000_000
     hits: int = 0
     misses: int = 0
-    _kept: OrderedDict[str, tuple[Path, ...]] = field(default_factory=OrderedDict, repr=False)
+    _kept: OrderedDict[str, tuple[Candidate, ...]] = field(default_factory=OrderedDict, repr=False)
     _size: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -35,7 +35,7 @@ class PathCache:
         if self.questions < 1 or self.characters < 1:
             raise ValueError("A path cache keeps at least 1 question and 1 character; for none, use no cache.")
 
-    def get(self, key: str) -> tuple[Path, ...]:
+    def get(self, key: str) -> tuple[Candidate, ...]:
         """The paths of a question; () if it is not known."""
         with self._lock:
             found = self._kept.get(key)
@@ -46,7 +46,7 @@ class PathCache:
             self._kept.move_to_end(key)
             return found
 
-    def put(self, key: str, paths: Sequence[Path]) -> None:
+    def put(self, key: str, paths: Sequence[Candidate]) -> None:
         """Keeps the paths of a question, unless more are kept already (two may ask the same at once)."""
         size = sum(len(path.text) for path in paths)
         with self._lock:

@@ -23,7 +23,7 @@ from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.metrics import answer_classes
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
-from trl_r1.routing.paths import Ask, Path, Sampler, Settings
+from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.router import Limits, Routed, Router
 from trl_r1.routing.settling import learn_settled, weight_of
 from trl_r1.storage.files import replace_file
@@ -42,7 +42,7 @@ class Pool:
 
     prompt: Prompt
     solution: str
-    paths: list[Path]  # with answers
+    paths: list[Candidate]  # with answers
     right: list[bool]
 
 
@@ -50,11 +50,11 @@ class Pool:
 class Stored:
     """A sampler that hands out stored paths in their order, each once; a short draft is the first one's beginning."""
 
-    pools: Mapping[str, Sequence[Path]]
+    pools: Mapping[str, Sequence[Candidate]]
     name: str = "stored"
     taken: dict[str, int] = field(default_factory=dict)
 
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """The next paths of each prompt.
 
         Raises:
@@ -92,7 +92,9 @@ def draw_pools(
         read = [replace(path, answer=router.read(path)) for path in found]
         kind = declared_type(row)
         declared = {"answer_type": kind} if kind else {}
-        answers = [read_with(router.extract, path.text, path.clipped, kind) if kind else path.answer for path in read]
+        answers = [
+            read_with(router.extract, path.text, path.truncated, kind) if kind else path.answer for path in read
+        ]
         known: dict[str, bool] = {}
         for answer in answers:
             if answer is not None and answer not in known:
@@ -156,7 +158,7 @@ def fixed(
         most = max(worth, default=0.0)
         tied = [pool.right[m[0]] for m, weight in zip(classes, worth, strict=True) if weight >= most * (1 - 1e-12)]
         right.append(sum(tied) / len(tied) if tied else 0.0)
-        tokens.append(float(sum(path.tokens for path in pool.paths[:k])))
+        tokens.append(float(sum(path.token_count for path in pool.paths[:k])))
     return np.array(right), np.array(tokens)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.models.sampling import Prompt
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 from trl_r1.routing.votes import Tally
 
 
@@ -33,7 +33,7 @@ class Chosen:
     scores: tuple[float | None, ...] = ()
 
 
-def likeliest(paths: Sequence[Path], among: Sequence[int]) -> int:
+def likeliest(paths: Sequence[Candidate], among: Sequence[int]) -> int:
     """The index with the highest mean log-probability; the first where they are not known."""
     return max(among, key=lambda i: (_known(paths[i].logprob), -i))
 
@@ -42,14 +42,14 @@ def _known(logprob: float | None) -> float:
     return float("-inf") if logprob is None else logprob
 
 
-def fallback(paths: Sequence[Path]) -> int:
+def fallback(paths: Sequence[Candidate]) -> int:
     """Of paths without an answer: one that was not refused, and if possible not cut off."""
-    ranked = ([i for i, p in enumerate(paths) if not p.refused and not p.clipped],
+    ranked = ([i for i, p in enumerate(paths) if not p.refused and not p.truncated],
               [i for i, p in enumerate(paths) if not p.refused], list(range(len(paths))))  # fmt: skip
     return likeliest(paths, next(among for among in ranked if among))
 
 
-def by_vote(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | None) -> Chosen:
+def by_vote(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
     leaders = tally.leaders()
     if not leaders:
         return Chosen(fallback(paths), "no answer")
@@ -57,28 +57,28 @@ def by_vote(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | 
     return Chosen(likeliest(paths, best), "vote" if len(leaders) == 1 else "vote, tied")
 
 
-def by_weight(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | None) -> Chosen:
+def by_weight(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
     ranked = tally.ranked()
     if not ranked:
         return Chosen(fallback(paths), "no answer")
     return Chosen(likeliest(paths, ranked[0]), "weighted vote", tuple(tally.weights))
 
 
-def by_log_prob(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | None) -> Chosen:
+def by_log_prob(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
     answered = [i for i, path in enumerate(paths) if path.answer is not None]
     if not answered or all(paths[i].logprob is None for i in answered):
         return by_vote(prompt, paths, tally, score)
     return Chosen(likeliest(paths, answered), "log_prob", tuple(path.logprob for path in paths))
 
 
-def by_verifier(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | None) -> Chosen:
+def by_verifier(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
     """Raises ValueError where the scores are not as many as the paths."""
     if score is None:
         raise ValueError("choose=verifier needs a scoring function; give one, or choose vote.")
     return scored(prompt, paths, tally, score, list(range(len(paths))), "verifier")
 
 
-def by_agser(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score | None) -> Chosen:
+def by_agser(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
     """One path of each answer is scored, the likeliest: AGSER asks the model twice more for every answer."""
     if score is None:
         raise ValueError("choose=agser needs a scorer; trl_r1.routing.choice.agser_score makes one.")
@@ -87,7 +87,7 @@ def by_agser(prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score |
 
 
 def scored(
-    prompt: Prompt, paths: Sequence[Path], tally: Tally, score: Score, among: Sequence[int], name: str
+    prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score, among: Sequence[int], name: str
 ) -> Chosen:
     """The best of some paths by score; ties go to the answer with more votes, then to the likelier path."""
     if not among:
@@ -122,7 +122,7 @@ def reward_score(reward: Callable[..., Any]) -> Score:
     return lambda prompt, texts: reward(prompts=[prompt] * len(texts), completions=list(texts))
 
 
-CHOICES: dict[str, Callable[[Prompt, Sequence[Path], Tally, Score | None], Chosen]] = {
+CHOICES: dict[str, Callable[[Prompt, Sequence[Candidate], Tally, Score | None], Chosen]] = {
     "vote": by_vote,
     "weighted": by_weight,
     "log_prob": by_log_prob,

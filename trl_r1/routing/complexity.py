@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from trl_r1.models.sampling import Prompt
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 
 
 Difficulty = Callable[[str], float]
@@ -65,11 +65,11 @@ def prompt_features(prompt: Prompt) -> dict[str, float]:
     }
 
 
-def draft_features(draft: Path) -> dict[str, float]:
+def draft_features(draft: Candidate) -> dict[str, float]:
     """What a draft shows; a number nobody reported is left out."""
     found = {
-        "draft_length": math.log1p(draft.tokens),
-        "draft_clipped": float(draft.clipped),
+        "draft_length": math.log1p(draft.token_count),
+        "draft_clipped": float(draft.truncated),
         "draft_unanswered": float(draft.answer is None),
     }
     if draft.entropy is not None:

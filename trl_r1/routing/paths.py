@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trl_r1.models.engines import Draw, SamplingServer, read_completion
+from trl_r1.models.engines import SamplingServer, read_completion
 from trl_r1.models.sampling import (
     NEUTRAL,
     Prompt,
@@ -27,6 +27,7 @@ from trl_r1.models.sampling import (
     tokenize,
 )
 from trl_r1.storage.shards import seed_of
+from trl_r1.text.records import Completion
 
 
 if TYPE_CHECKING:
@@ -41,16 +42,11 @@ class Cancelled(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Path:
-    """One sampled text. ``answer`` is filled in by the router."""
+class Candidate(Completion):
+    """A completion that may be voted on. ``answer`` is filled in by the router; its tokens are always counted."""
 
-    text: str
-    tokens: int
-    clipped: bool = False  # the token limit ended it, not the model
-    logprob: float | None = None  # mean over its tokens, nats
-    entropy: float | None = None  # mean over its tokens, nats
+    token_count: int = 0
     answer: str | None = None
-    refused: str = ""  # why a server would not answer; then the text is empty
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class Sampler(Protocol):
         """Of the model."""
         ...
 
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """``ask.count`` paths for each ask, in order.
 
         Raises:
@@ -116,7 +112,7 @@ class ModelPaths:
         """How many tokens a prompt is."""
         return len(tokenize(self.tokenizer, [prompt])[0])
 
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """Equal arguments give equal texts on one machine; texts of different asks share batches.
 
         Raises:
@@ -126,7 +122,7 @@ class ModelPaths:
         ids = tokenize(self.tokenizer, [ask.prompt for ask in asks])
         rows = [(a, k) for a, ask in enumerate(asks) for k in range(ask.count)]
         ends = end_tokens(self.model, self.tokenizer)
-        found: list[list[Path]] = [[] for _ in asks]
+        found: list[list[Candidate]] = [[] for _ in asks]
         devices = {parameter.device for parameter in self.model.parameters()}
         with own_randomness(seed, devices), evaluation_mode(self.model):
             for start in range(0, len(rows), self.batch_size):
@@ -143,8 +139,8 @@ class ModelPaths:
                 doubts = self.doubts(prompts, kept) if self.scored else [(None, None)] * len(kept)
                 texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
                 for (a, _), tokens, text, (logprob, entropy) in zip(batch, kept, texts, doubts, strict=True):
-                    clipped = not tokens or tokens[-1] not in ends
-                    found[a].append(Path(text, len(tokens), clipped, logprob, entropy))
+                    truncated = not tokens or tokens[-1] not in ends
+                    found[a].append(Candidate(text, len(tokens), truncated, logprob=logprob, entropy=entropy))
         return found
 
     def doubts(
@@ -259,21 +255,14 @@ def until_end(ids: Sequence[int], ends: set[int], limit: int) -> list[int]:
 # --- servers
 
 
-@dataclass(frozen=True)
-class ScoredDraw(Draw):
-    """A server's text with the mean log-probability of its tokens, where the server reports it."""
-
-    logprob: float | None = None
-
-
-def read_scored(content: bytes) -> ScoredDraw | None:
-    """As ``read_completion``, with the log-probabilities of either kind of answer.
+def read_scored(content: bytes) -> Completion | None:
+    """As ``read_completion``, with the mean log-probability of either kind of answer, where the server reports it.
 
     >>> read_scored(b'{"choices": [{"text": "4", "logprobs": {"token_logprobs": [-0.5, -1.5]}}]}').logprob
     -1.0
     """
-    draw = read_completion(content)
-    if draw is None:
+    completion = read_completion(content)
+    if completion is None:
         return None
     told = json.loads(content)["choices"][0].get("logprobs") or {}
     numbers = told.get("token_logprobs") if isinstance(told, dict) else None
@@ -281,7 +270,7 @@ def read_scored(content: bytes) -> ScoredDraw | None:
         numbers = [entry.get("logprob") for entry in told.get("content") or [] if isinstance(entry, dict)]
     numbers = [number for number in numbers or [] if isinstance(number, int | float) and number <= 0.0]
     logprob = sum(numbers) / len(numbers) if numbers else None
-    return ScoredDraw(draw.text, draw.tokens, draw.clipped, draw.refused, logprob)
+    return replace(completion, logprob=logprob)
 
 
 @dataclass
@@ -296,14 +285,14 @@ class EndpointPaths:
         """The model's name at its address."""
         return f"{self.endpoint.model}@{self.endpoint.endpoint}"
 
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """As the server samples; equal seeds give equal texts where it keeps that promise.
 
         Raises:
             EngineError: the server cannot be reached, denies the key, or refuses every text of an ask.
             Cancelled: see Sampler. A request under way is not broken off; its text is not read.
         """
-        found: list[list[Path]] = []
+        found: list[list[Candidate]] = []
         for number, ask in enumerate(asks):
             if ask.cancelled():
                 found.append([])
@@ -320,13 +309,19 @@ class EndpointPaths:
                 read=read_scored,
             )
             draws = asked.draw([ask.prompt], ask.count, seed_of(seed, number))[0]
-            found.append([path_of(draw) for draw in draws])
+            found.append([candidate(completion) for completion in draws])
         if asks and all(ask.cancelled() for ask in asks):
             raise Cancelled("All requests were given up.")
         return found
 
 
-def path_of(draw: Draw) -> Path:
-    """A draw as a path; where a server does not count tokens, four characters are taken for one."""
-    tokens = draw.tokens if draw.tokens is not None else -(-len(draw.text) // 4)
-    return Path(draw.text, tokens, draw.clipped, getattr(draw, "logprob", None), refused=draw.refused)
+def candidate(completion: Completion) -> Candidate:
+    """A completion to be voted on; where a server does not count tokens, four characters are taken for one."""
+    counted = completion.token_count
+    return Candidate(
+        completion.text,
+        -(-len(completion.text) // 4) if counted is None else counted,
+        completion.truncated,
+        completion.refused,
+        completion.logprob,
+    )

@@ -24,7 +24,7 @@ from trl_r1.models.sampling import Prompt
 from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.choice import CHOICES, Chosen, Score
 from trl_r1.routing.complexity import GUESS, Complexity, Difficulty, draft_features, prompt_features, text_of
-from trl_r1.routing.paths import Ask, Path, Sampler, Settings
+from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.settling import vote_features, weight_of
 from trl_r1.routing.votes import Tally, confidence, decided
 from trl_r1.storage.shards import seed_of
@@ -79,7 +79,7 @@ class Routed:
     why: str  # what made it that route
     complexity: float | None  # in [0, 1]; None where the caller chose the route
     features: dict[str, float]
-    paths: tuple[Path, ...]
+    paths: tuple[Candidate, ...]
     cached: int  # how many of them, from the first, came out of the path cache
     votes: tuple[tuple[str, int], ...]  # answer and votes, strongest first
     agreement: float  # share of the paths with the shown answer; of one path 1, without an answer 0
@@ -116,7 +116,7 @@ def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-Steps = Generator[Ask, list[Path], Routed]
+Steps = Generator[Ask, list[Candidate], Routed]
 
 
 @dataclass
@@ -158,10 +158,10 @@ class Router:
         if self.limits.choose in ("verifier", "agser") and self.score is None:
             raise ValueError(f"choose={self.limits.choose} needs a scoring function; give `score`, or choose vote.")
 
-    def read(self, path: Path) -> str | None:
+    def read(self, path: Candidate) -> str | None:
         """The answer of a path; of one that the token limit cut, only a closed one."""
         assert self.extract is not None
-        return read_with(self.extract, path.text, truncated=path.clipped)
+        return read_with(self.extract, path.text, truncated=path.truncated)
 
     # --- one question
 
@@ -183,11 +183,11 @@ class Router:
         started = time.monotonic()
         key = cache_key(self.sampler.name, prompt, settings, seed) if self.cache is not None else ""
         known = self.cache.get(key) if self.cache is not None else ()
-        paths: list[Path] = []
+        paths: list[Candidate] = []
         tally = Tally(self.same)
         tokens = draft_cost = 0
 
-        def take(found: Sequence[Path]) -> None:
+        def take(found: Sequence[Candidate]) -> None:
             for path in found:
                 read = path if path.answer is not None else replace(path, answer=self.read(path))
                 paths.append(read)
@@ -203,16 +203,16 @@ class Router:
         cached = len(paths)
         if not paths and limits.draft_tokens is not None and route == "auto":
             draft = (yield ask(1, limits.draft_tokens))[0]
-            tokens += draft.tokens
-            if draft.clipped and limits.draft_tokens < settings.max_new_tokens:
-                draft_cost = draft.tokens  # it ended nowhere: its price is paid, and it is no path
+            tokens += draft.token_count
+            if draft.truncated and limits.draft_tokens < settings.max_new_tokens:
+                draft_cost = draft.token_count  # it ended nowhere: its price is paid, and it is no path
                 features |= draft_features(replace(draft, answer=self.read(draft)))
                 del features["draft_clipped"], features["draft_unanswered"]  # a short draft has neither by design
             else:
                 take([draft])
         elif not paths:
             drawn = yield ask(1)
-            tokens += sum(path.tokens for path in drawn)
+            tokens += sum(path.token_count for path in drawn)
             take(drawn)
         if paths:
             features |= draft_features(paths[0])
@@ -225,7 +225,7 @@ class Router:
         stopped = "one pass" if simple else ""
         if simple and not paths:  # after a short draft
             drawn = yield ask(1)
-            tokens += sum(path.tokens for path in drawn)
+            tokens += sum(path.token_count for path in drawn)
             take(drawn)
         while not stopped:
             stopped = self._stop(tally, paths, limits, tokens, time.monotonic() - started)
@@ -235,7 +235,7 @@ class Router:
             if len(paths) < limits.least_paths:
                 count = max(count, limits.least_paths - len(paths))
             drawn = yield ask(count)
-            tokens += sum(path.tokens for path in drawn)
+            tokens += sum(path.token_count for path in drawn)
             take(drawn)
         if self.cache is not None and len(paths) > cached:
             self.cache.put(key, paths)
@@ -247,7 +247,7 @@ class Router:
         return self._routed(paths, tally, chosen, "simple" if simple else "complex", why, complexity, features,
                             cached, stopped, tokens, draft_cost, time.monotonic() - started)  # fmt: skip
 
-    def _stop(self, tally: Tally, paths: Sequence[Path], limits: Limits, tokens: int, seconds: float) -> str:
+    def _stop(self, tally: Tally, paths: Sequence[Candidate], limits: Limits, tokens: int, seconds: float) -> str:
         """Why no further wave is drawn; "" to go on."""
         if paths and paths[-1].refused and all(path.refused for path in paths):
             return "refused"
@@ -278,7 +278,7 @@ class Router:
         return ""
 
     def _routed(
-        self, paths: list[Path], tally: Tally, chosen: Chosen, route: str, why: str, complexity: float | None,
+        self, paths: list[Candidate], tally: Tally, chosen: Chosen, route: str, why: str, complexity: float | None,
         features: dict[str, float], cached: int, stopped: str, tokens: int, draft_tokens: int, seconds: float,
     ) -> Routed:  # fmt: skip
         shown = paths[chosen.index]
@@ -309,7 +309,7 @@ class Router:
         """Many questions; the waves of all of them share batches, so ``seconds`` counts the others' time too."""
         walks = [self.steps(prompt, route) for prompt in prompts]
         done: dict[int, Routed] = {}
-        sent: list[tuple[int, list[Path] | None]] = [(number, None) for number in range(len(walks))]
+        sent: list[tuple[int, list[Candidate] | None]] = [(number, None) for number in range(len(walks))]
         wave = 0
         while sent:
             waiting: list[tuple[int, Ask]] = []
@@ -327,7 +327,7 @@ class Router:
 
 def drive(steps: Steps, sampler: Sampler, settings: Settings, seed: int = 0) -> Routed:
     """Runs the steps of one question against a sampler."""
-    paths: list[Path] | None = None
+    paths: list[Candidate] | None = None
     for wave in itertools.count():
         try:
             ask = steps.send(paths)  # type: ignore[arg-type]

@@ -19,20 +19,20 @@ import math
 from collections.abc import Callable, Sequence
 
 from trl_r1.routing.complexity import Complexity, fit
-from trl_r1.routing.paths import Path
+from trl_r1.routing.paths import Candidate
 from trl_r1.routing.votes import Tally
 
 
-def weight_of(path: Path, sharpness: float) -> float:
+def weight_of(path: Candidate, sharpness: float) -> float:
     """In (0, 1]; 1 where the log-probability is not known.
 
-    >>> round(weight_of(Path("", 3, logprob=-0.5), 4.0), 4), weight_of(Path("", 3), 4.0)
+    >>> round(weight_of(Candidate("", 3, logprob=-0.5), 4.0), 4), weight_of(Candidate("", 3), 4.0)
     (0.1353, 1.0)
     """
     return 1.0 if path.logprob is None else math.exp(sharpness * min(0.0, path.logprob))
 
 
-def vote_features(tally: Tally, paths: Sequence[Path]) -> dict[str, float]:
+def vote_features(tally: Tally, paths: Sequence[Candidate]) -> dict[str, float]:
     """What is known of the answer in front; nothing while no path has an answer."""
     ranked = tally.ranked()
     if not ranked:
@@ -55,7 +55,7 @@ def vote_features(tally: Tally, paths: Sequence[Path]) -> dict[str, float]:
 
 
 def learn_settled(
-    problems: Sequence[tuple[Sequence[Path], Sequence[bool]]], same: Callable[[str, str], bool], sharpness: float,
+    problems: Sequence[tuple[Sequence[Candidate], Sequence[bool]]], same: Callable[[str, str], bool], sharpness: float,
     ridge: float = 1.0,
 ) -> Complexity:  # fmt: skip
     """The chance that the weighted vote's leader is right, fitted on every beginning of every problem's paths.

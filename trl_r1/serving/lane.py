@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from trl_r1.routing.paths import Ask, Cancelled, ModelPaths, Path, Settings
+from trl_r1.routing.paths import Ask, Cancelled, Candidate, ModelPaths, Settings
 from trl_r1.storage.shards import seed_of
 
 
@@ -30,7 +30,7 @@ class Job:
     settings: Settings
     seed: int | None  # of a job that wants to be alone
     done: threading.Event = field(default_factory=threading.Event)
-    found: list[list[Path]] = field(default_factory=list)
+    found: list[list[Candidate]] = field(default_factory=list)
     error: BaseException | None = None
 
     @property
@@ -55,7 +55,7 @@ class Lane:
         self._thread = threading.Thread(target=self._work, name="lane", daemon=True)
         self._thread.start()
 
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """As `ModelPaths.draw`, together with whoever waits too; the seed is not kept.
 
         Raises:
@@ -63,7 +63,7 @@ class Lane:
         """
         return self._wait(Job(list(asks), settings, None))
 
-    def _wait(self, job: Job) -> list[list[Path]]:
+    def _wait(self, job: Job) -> list[list[Candidate]]:
         with self._ready:
             if self._closed:
                 raise Cancelled("The server is shutting down.")
@@ -169,7 +169,7 @@ class Alone:
     def name(self) -> str:
         return self.lane.name
 
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Path]]:
+    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """As `ModelPaths.draw`, in a batch of its own."""
         return self.lane._wait(Job(list(asks), settings, seed))
 

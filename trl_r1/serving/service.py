@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.routing.paths import Ask, EndpointPaths, Path
+from trl_r1.routing.paths import Ask, Candidate, EndpointPaths
 from trl_r1.routing.router import Router
 from trl_r1.serving.lane import Lane
 from trl_r1.serving.wanted import BadRequest, Wanted
@@ -122,17 +122,17 @@ class Service:
             for number, path in enumerate(paths):
                 pieces.finish(number, path.text)
         done = [cut(path, wanted.stop) for path in paths]
-        tokens = sum(path.tokens for path in paths)
+        tokens = sum(path.token_count for path in paths)
         record = {"route": "samples" if wanted.n > 1 else "simple", "paths": len(paths), "tokens": tokens}
         return Answered([text for text, _ in done], [why for _, why in done], prompt_tokens, tokens, record)
 
 
-def cut(path: Path, stop: tuple[str, ...]) -> tuple[str, str]:
+def cut(path: Candidate, stop: tuple[str, ...]) -> tuple[str, str]:
     """A text up to its first stop string, and why it ended."""
     places = [place for word in stop if (place := path.text.find(word)) >= 0]
     if places:
         return path.text[: min(places)], "stop"
-    return path.text, "length" if path.clipped else "stop"
+    return path.text, "length" if path.truncated else "stop"
 
 
 @dataclass

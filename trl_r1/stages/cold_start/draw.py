@@ -75,7 +75,7 @@ def drawn_rows(
                 "problem": unit.first + place,
                 "index": index,
                 "text": as_reply(source, one.text, prompt, problem["language"]),
-                "clipped": one.clipped,
+                "clipped": one.truncated,
                 "refused": one.refused,
                 **came_from,
                 "prompt_hash": digest_of(prompt)[:16],
@@ -173,7 +173,7 @@ def judged_rows(rows: list[Row], unit: Unit, engine: Engine | None, chat: bool, 
         prompts.append(rewriting(asked, reasoning, summary, language, chat))
     draws = engine.draw(prompts, 1, unit.seed) if prompts else []
     for place, (one,) in zip(alive, draws, strict=True):
-        changed = {"text": rewritten(one.text, chat) or one.text, "clipped": one.clipped, "refused": one.refused}
+        changed = {"text": rewritten(one.text, chat) or one.text, "clipped": one.truncated, "refused": one.refused}
         samples[place] = {**samples[place], **changed}
     for place, verdict in zip(alive, maker.screen([samples[place] for place in alive]), strict=True):
         verdicts[place] = verdict if verdict.completion else replace(verdict, dropped=f"rewritten, {verdict.dropped}")

@@ -199,7 +199,7 @@ def drawn_here(
     for unit in units:
         began = time.time()
         texts = engine.draw(*request(unit, prepared), bar.update)
-        yield unit, [[asdict(draw) for draw in draws] for draws in texts], time.time() - began
+        yield unit, [[draw.to_row() for draw in draws] for draws in texts], time.time() - began
 
 
 def drawn_on_cluster(
@@ -229,7 +229,7 @@ def start_drawing(options: RejectionOptions, model: ModelConfig, name: str) -> W
     """In a worker: loads the model, and returns what draws the texts of a unit, with the unit's own seed."""
     torch.set_num_threads(max(1, int(options.ray_cpus_per_worker)))
     engine = make_engine(options, model, name)
-    return lambda job: [[asdict(draw) for draw in draws] for draws in engine.draw(*job)]
+    return lambda job: [[draw.to_row() for draw in draws] for draws in engine.draw(*job)]
 
 
 def request(unit: Unit, prepared: PreparedRejection) -> tuple[list[Prompt], int, int]:
