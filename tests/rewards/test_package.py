@@ -20,10 +20,10 @@ READY_MADE = ["accuracy_reward", "format_reward", "language_consistency_reward"]
 def test_importing_the_package_and_the_rewards_loads_nothing_heavy():
     code = (
         "import sys, trl_r1.rewards as r\n"
-        "light = {'numpy', 'torch', 'sympy', 'trl', 'math_verify', 'transformers'} & set(sys.modules)\n"
+        "light = {'numpy', 'torch', 'sympy', 'trl', 'math_verify', 'transformers', 'pydantic'} & set(sys.modules)\n"
         "assert not light, light\n"
         "r.accuracy_reward, r.format_reward, r.language_consistency_reward, r.load_rewards\n"
-        "heavy = {'torch', 'sympy', 'trl', 'math_verify', 'transformers'} & set(sys.modules)\n"
+        "heavy = {'torch', 'sympy', 'trl', 'math_verify', 'transformers', 'pydantic'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "r.accuracy_reward([r'\\boxed{x+1}'], solution=['1+x'])\n"
         "assert not {'torch', 'sympy', 'trl'} & set(sys.modules)\n"

@@ -14,9 +14,9 @@ import uvicorn
 from trl_r1.routing.paths import EndpointPaths, ModelPaths, Settings
 from trl_r1.routing.router import Limits, Router
 from trl_r1.serving.app import Serving, build
-from trl_r1.serving.lane import Lane
+from trl_r1.serving.batch_queue import BatchQueue
+from trl_r1.serving.requests import Bounds
 from trl_r1.serving.service import Service
-from trl_r1.serving.wanted import Bounds
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +56,8 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def lane(mini):
-    made = Lane(ModelPaths(*mini, batch_size=64, name="mini"))
+def queue(mini):
+    made = BatchQueue(ModelPaths(*mini, batch_size=64, name="mini"))
     yield made
     assert made.close()
 

@@ -15,7 +15,7 @@ import pytest
 
 from trl_r1.models.engines import EngineError
 from trl_r1.routing.paths import Settings
-from trl_r1.serving.wanted import Bounds
+from trl_r1.serving.requests import Bounds
 
 
 openai = pytest.importorskip("openai", reason="the openai client is not installed")
@@ -38,8 +38,8 @@ def post(server, body, path="/chat/completions", **headers):
             return error.code, json.loads(error.read())
 
 
-def test_the_stock_client_chats_and_is_told_how(start, lane):
-    server = start(lane)
+def test_the_stock_client_chats_and_is_told_how(start, queue):
+    server = start(queue)
     found = client(server).chat.completions.create(model="mini", messages=ASK, seed=1, extra_body={"route": "complex"})
     assert found.choices[0].finish_reason in ("stop", "length")
     told = found.model_extra["trl_r1"]
@@ -54,8 +54,8 @@ def test_the_stock_client_chats_and_is_told_how(start, lane):
 
 
 @pytest.mark.parametrize("route", ["simple", "auto"])
-def test_streams_say_what_the_whole_answer_says(start, lane, route):
-    server = start(lane)
+def test_streams_say_what_the_whole_answer_says(start, queue, route):
+    server = start(queue)
     options = {"model": "mini", "messages": ASK, "seed": 4, "extra_body": {"route": route}}
     chunks = list(
         client(server).chat.completions.create(stream=True, stream_options={"include_usage": True}, **options)
@@ -71,8 +71,8 @@ def test_streams_say_what_the_whole_answer_says(start, lane, route):
     server.settle()
 
 
-def test_n_plain_samples_whole_and_streamed(start, lane):
-    server = start(lane)
+def test_n_plain_samples_whole_and_streamed(start, queue):
+    server = start(queue)
     found = client(server).chat.completions.create(model="mini", messages=ASK, n=3, seed=2)
     assert [choice.index for choice in found.choices] == [0, 1, 2]
     texts = ["", "", ""]
@@ -82,8 +82,8 @@ def test_n_plain_samples_whole_and_streamed(start, lane):
     server.settle()
 
 
-def test_errors_reach_the_client_as_its_own_kinds(start, lane):
-    server = start(lane)
+def test_errors_reach_the_client_as_its_own_kinds(start, queue):
+    server = start(queue)
     with pytest.raises(openai.BadRequestError, match="n is a whole number from 1 to 8"):
         client(server).chat.completions.create(model="mini", messages=ASK, n=9)
     with pytest.raises(openai.NotFoundError, match="no model 'gpt'"):
@@ -93,8 +93,8 @@ def test_errors_reach_the_client_as_its_own_kinds(start, lane):
     server.settle()
 
 
-def test_malformed_bodies_wrong_paths_and_huge_prompts(start, lane):
-    server = start(lane, bounds=Bounds(most_bytes=10_000, most_characters=5000))
+def test_malformed_bodies_wrong_paths_and_huge_prompts(start, queue):
+    server = start(queue, bounds=Bounds(most_bytes=10_000, most_characters=5000))
     assert post(server, b"{nonsense")[0] == 400
     assert post(server, b"x" * 20_000)[0] == 413
     assert (
@@ -132,8 +132,8 @@ def test_a_token_is_asked_for_and_a_foreign_name_is_turned_away(start, slow):
     assert post(open_one, body, Host="localhost:1")[0] == 200
 
 
-def test_64_at_once(start, lane):
-    server = start(lane, settings=Settings(1.0, 1.0, 8))
+def test_64_at_once(start, queue):
+    server = start(queue, settings=Settings(1.0, 1.0, 8))
     statuses, threads = [], []
     for _ in range(64):
         threads.append(threading.Thread(target=lambda: statuses.append(post(server, {"messages": ASK})[0])))
@@ -147,9 +147,9 @@ def test_64_at_once(start, lane):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
-def test_nothing_is_left_over_of_answered_refused_and_abandoned_requests(start, lane):
+def test_nothing_is_left_over_of_answered_refused_and_abandoned_requests(start, queue):
     """Objects, threads and open files after 150 requests of all kinds are those after the first 50."""
-    server = start(lane, settings=Settings(1.0, 1.0, 4))
+    server = start(queue, settings=Settings(1.0, 1.0, 4))
 
     def some(rounds):
         for number in range(rounds):

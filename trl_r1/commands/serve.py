@@ -94,10 +94,10 @@ def prepare(chosen: argparse.Namespace):
             f"`trl-r1 serve` needs FastAPI and uvicorn ({error}): pip install 'trl-r1[serve]'."
         ) from error
     from trl_r1.routing.paths import ModelPaths
-    from trl_r1.serving.gate import LOOPBACK
-    from trl_r1.serving.lane import Lane
+    from trl_r1.serving.access import LOOPBACK
+    from trl_r1.serving.batch_queue import BatchQueue
+    from trl_r1.serving.requests import Bounds
     from trl_r1.serving.service import Service
-    from trl_r1.serving.wanted import Bounds
 
     token = token_of(chosen)
     if not 0 <= chosen.port <= 65535:
@@ -106,12 +106,12 @@ def prepare(chosen: argparse.Namespace):
     sampler = sampler_of(chosen)
     name = chosen.served_name or chosen.model
     in_process = isinstance(sampler, ModelPaths)
-    lane = Lane(sampler) if isinstance(sampler, ModelPaths) else sampler
-    router = router_of(chosen, lane, sampler if isinstance(sampler, ModelPaths) else None)
+    queue = BatchQueue(sampler) if isinstance(sampler, ModelPaths) else sampler
+    router = router_of(chosen, queue, sampler if isinstance(sampler, ModelPaths) else None)
     if router.limits.choose == "agser":
         raise ValueError("--choose agser asks the model outside the server's queue; it is for `trl-r1 answer`.")
     template = asker(chosen, sampler) if chosen.template or in_process else None
-    service = Service(router, lane, template if chosen.template else None)
+    service = Service(router, queue, template if chosen.template else None)
     bounds = Bounds(
         most_characters=chosen.most_characters, most_bytes=max(100_000, 8 * chosen.most_characters),
         most_tokens=chosen.max_new_tokens, most_samples=chosen.most_samples, most_paths=max(16, router.limits.most_paths),
@@ -135,7 +135,7 @@ def prepare(chosen: argparse.Namespace):
         server = uvicorn.Server(config)
         server.run(sockets=[door])
         serving.gone.set()
-        ended = lane.close(chosen.grace) if isinstance(lane, Lane) else True
+        ended = queue.close(chosen.grace) if isinstance(queue, BatchQueue) else True
         until = time.monotonic() + chosen.grace
         while workers() and time.monotonic() < until:
             time.sleep(0.05)

@@ -91,7 +91,7 @@ class Sampler(Protocol):
 
 @dataclass
 class ModelPaths:
-    """A transformers model in this process. One call at a time: `trl_r1.serving.lane.Lane` serves many callers."""
+    """A transformers model in this process. One call at a time: `trl_r1.serving.batch_queue` serves many callers."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase

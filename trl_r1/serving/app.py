@@ -27,9 +27,9 @@ from starlette.requests import ClientDisconnect
 
 from trl_r1.models.engines import EngineError
 from trl_r1.routing.paths import Cancelled, Settings
-from trl_r1.serving.gate import LOOPBACK, Gate, error_body
-from trl_r1.serving.service import Answered, Service
-from trl_r1.serving.wanted import BadRequest, Bounds, Wanted, read
+from trl_r1.serving.access import LOOPBACK, AccessControl, error_body
+from trl_r1.serving.requests import BadRequest, Bounds, GenerationRequest, read
+from trl_r1.serving.service import GenerationResult, Service
 
 
 log = logging.getLogger("trl_r1.serve")
@@ -65,21 +65,23 @@ class Serving:
 class Task:
     """One request's work in its thread, seen from the event loop."""
 
-    def __init__(self, serving: Serving, wanted: Wanted, prompt_tokens: int, stream: bool) -> None:
+    def __init__(self, serving: Serving, generation: GenerationRequest, prompt_tokens: int, stream: bool) -> None:
         self.loop = asyncio.get_running_loop()
         self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         self.cancel = threading.Event()
         self.serving = serving
         tell = (lambda number, piece: self.put("text", (number, piece))) if stream else None
-        threading.Thread(target=self._work, args=(wanted, prompt_tokens, tell), daemon=True, name="request").start()
+        threading.Thread(
+            target=self._work, args=(generation, prompt_tokens, tell), daemon=True, name="request"
+        ).start()
 
-    def _work(self, wanted: Wanted, prompt_tokens: int, tell: Callable[[int, str], Any] | None) -> None:
+    def _work(self, generation: GenerationRequest, prompt_tokens: int, tell: Callable[[int, str], Any] | None) -> None:
         try:
-            found = self.serving.service.run(wanted, prompt_tokens, self._given_up, tell)
+            result = self.serving.service.run(generation, prompt_tokens, self._given_up, tell)
         except BaseException as error:  # told to the client by the event loop
             self.put("error", error)
         else:
-            self.put("done", found)
+            self.put("done", result)
 
     def _given_up(self) -> bool:
         return self.cancel.is_set() or self.serving.gone.is_set()
@@ -97,8 +99,8 @@ class Task:
         self.serving.turn.release()
 
 
-def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = LOOPBACK) -> Gate:
-    """The whole app, gate included."""
+def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = LOOPBACK) -> AccessControl:
+    """The whole app, access control included."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -141,7 +143,7 @@ def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = L
     async def completions(request: Request) -> Response:
         return await answer(serving, request, False)
 
-    return Gate(app, token, hosts)
+    return AccessControl(app, token, hosts)
 
 
 async def answer(serving: Serving, request: Request, chat: bool) -> Response:
@@ -153,13 +155,13 @@ async def answer(serving: Serving, request: Request, chat: bool) -> Response:
     handed_over = False
     try:
         body = await asyncio.wait_for(body_of(request, serving.bounds.most_bytes), SLOW_BODY)
-        wanted = read(body, chat, serving.model, serving.defaults, serving.bounds)
-        wanted, prompt_tokens = await asyncio.to_thread(serving.service.fit, wanted)
-        task = await start(serving, wanted, prompt_tokens, request)
-        if wanted.stream:
+        generation = read(body, chat, serving.model, serving.defaults, serving.bounds)
+        generation, prompt_tokens = await asyncio.to_thread(serving.service.fit, generation)
+        task = await start(serving, generation, prompt_tokens, request)
+        if generation.stream:
             handed_over = True
-            return Stream(serving, task, stream(serving, wanted, task))
-        return await whole(serving, wanted, task, request)
+            return Stream(serving, task, stream(serving, generation, task))
+        return await whole(serving, generation, task, request)
     except BadRequest as error:
         return problem(error.status, str(error), param=error.param, code=error.code)
     except ClientDisconnect:
@@ -190,7 +192,7 @@ async def body_of(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-async def start(serving: Serving, wanted: Wanted, prompt_tokens: int, request: Request) -> Task:
+async def start(serving: Serving, generation: GenerationRequest, prompt_tokens: int, request: Request) -> Task:
     """Waits for a turn and begins.
 
     Raises:
@@ -208,7 +210,7 @@ async def start(serving: Serving, wanted: Wanted, prompt_tokens: int, request: R
             raise ClientDisconnect
         raise BadRequest("No turn came within the time limit; try again later.", code="timeout", status=503)
     serving.running += 1
-    return Task(serving, wanted, prompt_tokens, wanted.stream)
+    return Task(serving, generation, prompt_tokens, generation.stream)
 
 
 async def leaving(request: Request) -> None:
@@ -217,7 +219,7 @@ async def leaving(request: Request) -> None:
         pass
 
 
-async def whole(serving: Serving, wanted: Wanted, task: Task, request: Request) -> Response:
+async def whole(serving: Serving, generation: GenerationRequest, task: Task, request: Request) -> Response:
     """The response that is sent at once."""
     waiting = asyncio.ensure_future(task.events.get())
     left = asyncio.ensure_future(leaving(request))
@@ -236,7 +238,7 @@ async def whole(serving: Serving, wanted: Wanted, task: Task, request: Request) 
     kind, value = waiting.result()
     if kind == "error":
         return failure(value)
-    return Response(json.dumps(completed(wanted, value), ensure_ascii=False).encode("utf-8", errors="replace"),
+    return Response(json.dumps(completed(generation, value), ensure_ascii=False).encode("utf-8", errors="replace"),
                     media_type="application/json")  # fmt: skip
 
 
@@ -256,13 +258,13 @@ class Stream(StreamingResponse):
             self.serving.inside -= 1
 
 
-async def stream(serving: Serving, wanted: Wanted, task: Task) -> AsyncIterator[bytes]:
+async def stream(serving: Serving, generation: GenerationRequest, task: Task) -> AsyncIterator[bytes]:
     """Server-sent events: pieces as they are written where that is possible, else the finished text in pieces."""
-    frame = Frame(wanted)
+    frame = Frame(generation)
     until = time.monotonic() + serving.seconds
-    said: set[int] = set()
-    if wanted.chat:
-        for number in range(wanted.n):
+    streamed: set[int] = set()
+    if generation.chat:
+        for number in range(generation.n):
             yield frame.piece(number, "", role=True)
     while True:
         left = until - time.monotonic()
@@ -275,19 +277,19 @@ async def stream(serving: Serving, wanted: Wanted, task: Task) -> AsyncIterator[
             yield b": still at work\n\n"
             continue
         if kind == "text":
-            said.add(value[0])
+            streamed.add(value[0])
             yield frame.piece(*value)
             continue
         if kind == "error":
-            told = failure(value)
-            yield b"data: " + bytes(told.body) + b"\n\n"
+            response = failure(value)
+            yield b"data: " + bytes(response.body) + b"\n\n"
             break
         for number, (text, why) in enumerate(zip(value.texts, value.finish, strict=True)):
-            if number not in said:
+            if number not in streamed:
                 for start_at in range(0, len(text), PIECE):
                     yield frame.piece(number, text[start_at : start_at + PIECE])
             yield frame.piece(number, "", finish=why, record=value.record)
-        if wanted.include_usage:
+        if generation.include_usage:
             yield frame.usage(value)
         break
     yield b"data: [DONE]\n\n"
@@ -296,48 +298,50 @@ async def stream(serving: Serving, wanted: Wanted, task: Task) -> AsyncIterator[
 # --- what is sent
 
 
-def completed(wanted: Wanted, found: Answered) -> dict[str, Any]:
+def completed(generation: GenerationRequest, result: GenerationResult) -> dict[str, Any]:
     """The body of a response that is sent at once."""
     choices: list[dict[str, Any]] = []
-    for number, (text, why) in enumerate(zip(found.texts, found.finish, strict=True)):
-        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if wanted.chat else {"text": text}
-        choices.append({"index": number, **said, "logprobs": None, "finish_reason": why})
-    return {**head(wanted, stream=False), "choices": choices, "usage": usage(found), "trl_r1": found.record}
+    for number, (text, why) in enumerate(zip(result.texts, result.finish, strict=True)):
+        content = (
+            {"message": {"role": "assistant", "content": text, "refusal": None}} if generation.chat else {"text": text}
+        )
+        choices.append({"index": number, **content, "logprobs": None, "finish_reason": why})
+    return {**head(generation, stream=False), "choices": choices, "usage": usage(result), "trl_r1": result.record}
 
 
-def head(wanted: Wanted, stream: bool) -> dict[str, Any]:
-    kind = ("chat.completion.chunk" if stream else "chat.completion") if wanted.chat else "text_completion"
-    name = "chatcmpl" if wanted.chat else "cmpl"
-    return {"id": f"{name}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": wanted.model}
+def head(generation: GenerationRequest, stream: bool) -> dict[str, Any]:
+    kind = ("chat.completion.chunk" if stream else "chat.completion") if generation.chat else "text_completion"
+    name = "chatcmpl" if generation.chat else "cmpl"
+    return {"id": f"{name}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": generation.model}
 
 
-def usage(found: Answered) -> dict[str, int]:
+def usage(result: GenerationResult) -> dict[str, int]:
     """Tokens; those of paths that were not shown count as completion tokens, since they were paid for."""
-    both = found.prompt_tokens + found.completion_tokens
-    return {"prompt_tokens": found.prompt_tokens, "completion_tokens": found.completion_tokens, "total_tokens": both}
+    both = result.prompt_tokens + result.completion_tokens
+    return {"prompt_tokens": result.prompt_tokens, "completion_tokens": result.completion_tokens, "total_tokens": both}
 
 
 class Frame:
     """The chunks of one stream."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted, self.head = wanted, head(wanted, stream=True)
+    def __init__(self, generation: GenerationRequest) -> None:
+        self.generation, self.head = generation, head(generation, stream=True)
 
     def piece(
         self, number: int, text: str, role: bool = False, finish: str | None = None, record: Any = None
     ) -> bytes:
         """A piece of one choice's text."""
-        if self.wanted.chat:
+        if self.generation.chat:
             delta: dict[str, Any] = {"role": "assistant", "content": ""} if role else {"content": text} if text else {}
             choice = {"index": number, "delta": delta, "logprobs": None, "finish_reason": finish}
         else:
             choice = {"index": number, "text": text, "logprobs": None, "finish_reason": finish}
         more = {"trl_r1": record} if record is not None else {}
-        return self.event({"choices": [choice], **({"usage": None} if self.wanted.include_usage else {}), **more})
+        return self.event({"choices": [choice], **({"usage": None} if self.generation.include_usage else {}), **more})
 
-    def usage(self, found: Answered) -> bytes:
+    def usage(self, result: GenerationResult) -> bytes:
         """The last chunk, for who asked for it."""
-        return self.event({"choices": [], "usage": usage(found)})
+        return self.event({"choices": [], "usage": usage(result)})
 
     def event(self, content: dict[str, Any]) -> bytes:
         text = json.dumps({**self.head, **content}, ensure_ascii=False)

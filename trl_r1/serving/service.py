@@ -12,8 +12,8 @@ from typing import Any
 
 from trl_r1.routing.paths import Ask, Candidate, EndpointPaths
 from trl_r1.routing.router import Router
-from trl_r1.serving.lane import Lane
-from trl_r1.serving.wanted import BadRequest, Wanted
+from trl_r1.serving.batch_queue import BatchQueue
+from trl_r1.serving.requests import BadRequest, GenerationRequest
 from trl_r1.storage.shards import seed_of
 
 
@@ -22,7 +22,7 @@ OnText = Callable[[int, str], Any]
 
 
 @dataclass(frozen=True)
-class Answered:
+class GenerationResult:
     """What a request gets."""
 
     texts: list[str]
@@ -37,48 +37,52 @@ class Service:
     """Answers requests, any number at a time."""
 
     router: Router
-    sampler: Lane | EndpointPaths
+    sampler: BatchQueue | EndpointPaths
     template: Callable[[str], Any] | None = None  # last user message -> prompt, instead of the chat template
     streams: bool = field(init=False)  # whether texts can be told while they are written
 
     def __post_init__(self) -> None:
-        self.streams = isinstance(self.sampler, Lane)
+        self.streams = isinstance(self.sampler, BatchQueue)
 
-    def fit(self, wanted: Wanted) -> tuple[Wanted, int]:
+    def fit(self, request: GenerationRequest) -> tuple[GenerationRequest, int]:
         """The request with its prompt as the model reads it and a length it has room for; tokens of the prompt.
 
         Raises:
             BadRequest: the prompt is too long, or the model cannot read conversations.
         """
-        if wanted.chat and self.template is not None:
-            asked = [message["content"] for message in wanted.prompt if message["role"] == "user"]  # type: ignore[union-attr, index]
+        if request.chat and self.template is not None:
+            asked = [message["content"] for message in request.prompt if message["role"] == "user"]  # type: ignore[union-attr, index]
             if not asked:
                 raise BadRequest("There is no user message to answer.", "messages")
-            wanted = replace(wanted, prompt=self.template(asked[-1]))
-        if not isinstance(self.sampler, Lane):
-            text = wanted.prompt if isinstance(wanted.prompt, str) else "".join(m["content"] for m in wanted.prompt)
-            return wanted, -(-len(text) // 4)  # the server behind knows; four characters are taken for one token
-        field_name = "messages" if wanted.chat else "prompt"
+            request = replace(request, prompt=self.template(asked[-1]))
+        if not isinstance(self.sampler, BatchQueue):
+            text = request.prompt if isinstance(request.prompt, str) else "".join(m["content"] for m in request.prompt)
+            return request, -(-len(text) // 4)  # the server behind knows; four characters are taken for one token
+        field_name = "messages" if request.chat else "prompt"
         try:
-            tokens = self.sampler.paths.prompt_tokens(wanted.prompt)
+            tokens = self.sampler.paths.prompt_tokens(request.prompt)
         except Exception as error:  # a chat template may raise anything about a conversation it does not accept
             why = " ".join(str(error).split())[:200].rstrip(".")
             raise BadRequest(f"The model cannot read this conversation: {why}.", field_name) from error
         context = self.sampler.paths.context
         if context is None:
-            return wanted, tokens
-        room, longest = context - tokens, wanted.settings.max_new_tokens
-        if room < 1 or (wanted.tokens_asked and longest > room):
-            asked_for = f" and asks for {longest} more" if wanted.tokens_asked else ""
+            return request, tokens
+        room, longest = context - tokens, request.settings.max_new_tokens
+        if room < 1 or (request.tokens_asked and longest > room):
+            asked_for = f" and asks for {longest} more" if request.tokens_asked else ""
             raise BadRequest(
                 f"The prompt has {tokens} tokens{asked_for}; this model has room for {context} altogether.",
                 field_name, "context_length_exceeded",
             )  # fmt: skip
-        return replace(wanted, settings=replace(wanted.settings, max_new_tokens=min(longest, room))), tokens
+        return replace(request, settings=replace(request.settings, max_new_tokens=min(longest, room))), tokens
 
     def run(
-        self, wanted: Wanted, prompt_tokens: int, cancelled: Callable[[], bool], on_text: OnText | None = None
-    ) -> Answered:
+        self,
+        request: GenerationRequest,
+        prompt_tokens: int,
+        cancelled: Callable[[], bool],
+        on_text: OnText | None = None,
+    ) -> GenerationResult:
         """Answers a request that ``fit`` has seen; blocks.
 
         Args:
@@ -89,42 +93,47 @@ class Service:
             Cancelled, EngineError, ValueError.
         """
         sampler: Any = self.sampler
-        if wanted.seed is not None and isinstance(sampler, Lane):
+        if request.seed is not None and isinstance(sampler, BatchQueue):
             sampler = sampler.alone
-        streamed = on_text is not None and self.streams and not wanted.stop
-        if wanted.n > 1 or (streamed and wanted.route == "simple"):
-            return self._plain(wanted, prompt_tokens, sampler, cancelled, on_text if streamed else None)
+        streamed = on_text is not None and self.streams and not request.stop
+        if request.n > 1 or (streamed and request.route == "simple"):
+            return self._plain(request, prompt_tokens, sampler, cancelled, on_text if streamed else None)
         limits = self.router.limits
-        if wanted.most_paths is not None:
+        if request.most_paths is not None:
             limits = replace(
-                limits, most_paths=wanted.most_paths, least_paths=min(limits.least_paths, wanted.most_paths)
+                limits, most_paths=request.most_paths, least_paths=min(limits.least_paths, request.most_paths)
             )
         router = replace(self.router, sampler=sampler)
-        found = router.answer(
-            wanted.prompt, wanted.route, wanted.seed, limits=limits, settings=wanted.settings, cancelled=cancelled
+        routed = router.answer(
+            request.prompt, request.route, request.seed, limits=limits, settings=request.settings, cancelled=cancelled
         )
-        shown = found.paths[found.chosen]
+        shown = routed.paths[routed.chosen]
         if shown.refused:
             raise BadRequest(f"The model's server refuses this prompt ({shown.refused}).", code="refused_upstream")
-        text, finish = cut(shown, wanted.stop)
-        return Answered([text], [finish], prompt_tokens, found.tokens, found.to_dict())
+        text, finish = cut(shown, request.stop)
+        return GenerationResult([text], [finish], prompt_tokens, routed.tokens, routed.to_dict())
 
     def _plain(
-        self, wanted: Wanted, prompt_tokens: int, sampler: Any, cancelled: Callable[[], bool], on_text: OnText | None
-    ) -> Answered:
-        pieces = Pieces(self.sampler.tokenizer, on_text) if on_text and isinstance(self.sampler, Lane) else None
-        ask = Ask(wanted.prompt, wanted.n, None, cancelled, pieces.add if pieces else None)
-        paths = sampler.draw([ask], wanted.settings, seed_of(wanted.seed or 0, "plain"))[0]
+        self,
+        request: GenerationRequest,
+        prompt_tokens: int,
+        sampler: Any,
+        cancelled: Callable[[], bool],
+        on_text: OnText | None,
+    ) -> GenerationResult:
+        pieces = Pieces(self.sampler.tokenizer, on_text) if on_text and isinstance(self.sampler, BatchQueue) else None
+        ask = Ask(request.prompt, request.n, None, cancelled, pieces.add if pieces else None)
+        paths = sampler.draw([ask], request.settings, seed_of(request.seed or 0, "plain"))[0]
         refused = next((path.refused for path in paths if path.refused), "")
         if refused:
             raise BadRequest(f"The model's server refuses this prompt ({refused}).", code="refused_upstream")
         if pieces is not None:
             for number, path in enumerate(paths):
                 pieces.finish(number, path.text)
-        done = [cut(path, wanted.stop) for path in paths]
+        done = [cut(path, request.stop) for path in paths]
         tokens = sum(path.token_count for path in paths)
-        record = {"route": "samples" if wanted.n > 1 else "simple", "paths": len(paths), "tokens": tokens}
-        return Answered([text for text, _ in done], [why for _, why in done], prompt_tokens, tokens, record)
+        record = {"route": "samples" if request.n > 1 else "simple", "paths": len(paths), "tokens": tokens}
+        return GenerationResult([text for text, _ in done], [why for _, why in done], prompt_tokens, tokens, record)
 
 
 def cut(path: Candidate, stop: tuple[str, ...]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The gate in front of the app: who may come in. Plain ASGI, so that nobody's body is read before.
+"""Access control in front of the app: who may come in. Plain ASGI, so that nobody's body is read before.
 
 Host     Without a token, only requests addressed to this machine's own names are taken: a web page that has its own
          name point here (DNS rebinding) is turned away. So is a page that posts a form: bodies are JSON, and say so.
@@ -41,7 +41,7 @@ def host_of(header: str) -> str:
 
 
 @dataclass
-class Gate:
+class AccessControl:
     """Wraps an ASGI app.
 
     Args:

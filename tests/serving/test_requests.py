@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_r1.routing.paths import Settings
-from trl_r1.serving.wanted import BadRequest, Bounds, read
+from trl_r1.serving.requests import BadRequest, Bounds, read
 
 
 DEFAULTS, BOUNDS = Settings(0.6, 0.95, 100), Bounds(most_tokens=50, most_samples=4, most_characters=1000)
@@ -70,6 +70,53 @@ def test_each_mistake_is_one_sentence_about_its_field(fields, told):
     assert told in str(refused.value)
     assert len(str(refused.value)) < 400
     assert refused.value.status == (404 if "model" in fields else 400)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"messages": None}, "messages", "missing_required_parameter"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role", "invalid_value"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content", "invalid_value"),
+        (
+            {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [{}]}]},
+            "messages[1]",
+            "unsupported_parameter",
+        ),
+        ({"messages": [{"role": "user", "content": "x" * 1001}]}, "messages", "context_length_exceeded"),
+        ({"stream_options": {"include_usage": 1}}, "include_usage", "invalid_value"),
+        ({"stop": ["a", ""]}, "stop", "invalid_value"),
+        ({"route": None}, "route", "invalid_value"),
+        ({"n": "x", "nn": 1}, "nn", "unknown_parameter"),
+        ({"x\ud800": 1}, "x?", "unknown_parameter"),
+        ({"tool_choice": "required"}, "tool_choice", "unsupported_parameter"),
+        ({"best_of": True}, "best_of", "unsupported_parameter"),
+        ({"model": 5}, "model", "model_not_found"),
+        ({"temperature": True}, "temperature", "invalid_value"),
+        ({"temperature": 10**400}, "temperature", "invalid_value"),
+        ({"seed": 2**63}, "seed", "invalid_value"),
+        ({"n": 1.0}, "n", "invalid_value"),
+    ],
+)
+def test_a_mistake_names_its_field_and_its_kind(fields, param, code):
+    with pytest.raises(BadRequest) as refused:
+        wanted(**fields)
+    assert (refused.value.param, refused.value.code) == (param, code)
+
+
+def test_a_prompt_is_one_text():
+    assert wanted(False, prompt=["hi"]).prompt == "hi"
+    for prompt in ("", [], ["a", "b"], [1], None):
+        with pytest.raises(BadRequest, match="prompt is one text that is not empty") as refused:
+            wanted(False, prompt=prompt)
+        assert (refused.value.param, refused.value.code) == ("prompt", "missing_required_parameter")
+
+
+def test_what_is_read_although_it_looks_odd():
+    assert wanted(stop="\ud800").stop == ("\ud800",)  # never written, so it stops nothing
+    assert wanted(max_completion_tokens=3, max_tokens="many").settings.max_new_tokens == 3
+    assert wanted(prompt=5, user=7, stream_options={"other": 1}, n=None, stream=None).n == 1
+    assert wanted(messages=[{"role": "user", "content": "x", "name": 3, "tool_calls": []}]).prompt[0]["content"] == "x"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""The lane: many callers, one model in this process. Requests that wait at the same time share one batch.
+"""The queue: many callers, one model in this process. Requests that wait at the same time share one batch.
 
 A batch runs to its end before the next one begins (a server such as vLLM lets rows come and go; put one behind
 `trl-r1 serve --endpoint` where that matters). Requests whose temperature and top-p are equal are drawn together, each with
-its own limit, up to the model's batch size. A caller that names a seed draws alone (`Lane.alone`), since its texts would
-otherwise depend on its neighbours.
+its own limit, up to the model's batch size. A caller that names a seed draws alone (`BatchQueue.alone`), since its texts
+would otherwise depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Job:
     settings: Settings
     seed: int | None  # of a job that wants to be alone
     done: threading.Event = field(default_factory=threading.Event)
-    found: list[list[Candidate]] = field(default_factory=list)
+    completions: list[list[Candidate]] = field(default_factory=list)
     error: BaseException | None = None
 
     @property
@@ -41,7 +41,7 @@ class Job:
         return all(ask.cancelled() for ask in self.asks)
 
 
-class Lane:
+class BatchQueue:
     """A `Sampler` for any number of threads over a `ModelPaths`. ``close`` it."""
 
     def __init__(self, paths: ModelPaths) -> None:
@@ -52,14 +52,14 @@ class Lane:
         self._ready = threading.Condition()
         self._closed = False
         self._number, self._base = 0, secrets.randbits(31)
-        self._thread = threading.Thread(target=self._work, name="lane", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
         self._thread.start()
 
     def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """As `ModelPaths.draw`, together with whoever waits too; the seed is not kept.
 
         Raises:
-            Cancelled: the caller gave up, or the lane was closed. What `ModelPaths.draw` raises.
+            Cancelled: the caller gave up, or the queue was closed. What `ModelPaths.draw` raises.
         """
         return self._wait(Job(list(asks), settings, None))
 
@@ -72,7 +72,7 @@ class Lane:
         job.done.wait()
         if job.error is not None:
             raise job.error
-        return job.found
+        return job.completions
 
     def close(self, seconds: float = 10.0) -> bool:
         """Gives up what waits, ends the batch under way after its next token; whether the thread ended in time."""
@@ -91,7 +91,7 @@ class Lane:
                     job.done.set()
 
     def _next(self) -> list[Job]:
-        """The jobs of the next batch; [] when the lane is closed."""
+        """The jobs of the next batch; [] when the queue is closed."""
         with self._ready:
             while not self._waiting and not self._closed:
                 self._ready.wait()
@@ -152,26 +152,26 @@ class Lane:
             for ask in job.asks
         ]
         seed = jobs[0].seed if jobs[0].seed is not None else seed_of(self._base, self._number)
-        found = self.paths.draw(asks, replace(jobs[0].settings, max_new_tokens=longest), seed)
+        completions = self.paths.draw(asks, replace(jobs[0].settings, max_new_tokens=longest), seed)
         for job in jobs:
-            job.found, found = found[: len(job.asks)], found[len(job.asks) :]
+            job.completions, completions = completions[: len(job.asks)], completions[len(job.asks) :]
             if self._closed or job.given_up():
                 job.error = Cancelled("The caller gave up.")
 
 
 @dataclass
 class Alone:
-    """The same lane for callers with a seed: equal seeds give equal texts."""
+    """The same queue for callers with a seed: equal seeds give equal texts."""
 
-    lane: Lane
+    queue: BatchQueue
 
     @property
     def name(self) -> str:
-        return self.lane.name
+        return self.queue.name
 
     def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """As `ModelPaths.draw`, in a batch of its own."""
-        return self.lane._wait(Job(list(asks), settings, seed))
+        return self.queue._wait(Job(list(asks), settings, seed))
 
 
 def together(first: Job, second: Job) -> bool:

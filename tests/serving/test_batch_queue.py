@@ -1,4 +1,4 @@
-"""The lane: batches are shared, faults and seeds are not."""
+"""The queue: batches are shared, faults and seeds are not."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 
 from trl_r1.routing.paths import Ask, Cancelled, Candidate, Settings
-from trl_r1.serving.lane import Lane
+from trl_r1.serving.batch_queue import BatchQueue
 
 
 class Fake:
@@ -48,22 +48,22 @@ def fake():
 
 @pytest.fixture
 def busy(fake):
-    """A lane whose thread is held by a first job, so that what comes now waits together."""
+    """A queue whose thread is held by a first job, so that what comes now waits together."""
     fake.hold.clear()
-    lane = Lane(fake)
-    threads, _ = in_threads([lambda: lane.draw([Ask("first", 1)], Settings(), 0)])
+    queue = BatchQueue(fake)
+    threads, _ = in_threads([lambda: queue.draw([Ask("first", 1)], Settings(), 0)])
     while not fake.batches:
         time.sleep(0.005)
-    yield lane
+    yield queue
     fake.hold.set()
     threads[0].join(20)
-    assert lane.close()
+    assert queue.close()
 
 
-def together(fake, lane, calls):
+def together(fake, queue, calls):
     threads, found = in_threads(calls)
     until = time.monotonic() + 20
-    while len(lane._waiting) < len(calls):
+    while len(queue._waiting) < len(calls):
         assert time.monotonic() < until
         time.sleep(0.005)
     fake.hold.set()
@@ -110,21 +110,21 @@ def test_who_gave_up_is_not_drawn(fake, busy):
 
 
 def test_closing_gives_up_what_waits(fake):
-    lane = Lane(fake)
-    assert lane.close()
+    queue = BatchQueue(fake)
+    assert queue.close()
     with pytest.raises(Cancelled):
-        lane.draw([Ask("q", 1)], Settings(), 0)
+        queue.draw([Ask("q", 1)], Settings(), 0)
 
 
 def test_closing_ends_a_batch_under_way(mini):
     from trl_r1.routing.paths import ModelPaths
 
-    lane = Lane(ModelPaths(*mini))
-    lane._base = 0  # of random ones, 11 in 600 end the text with its first token, which nobody hears of
+    queue = BatchQueue(ModelPaths(*mini))
+    queue._base = 0  # of random ones, 11 in 600 end the text with its first token, which nobody hears of
     began = threading.Event()
     ask = Ask("User: Compute ①2 ②9. Assistant:", 1, on_token=lambda *_: began.set())
-    threads, found = in_threads([lambda: lane.draw([ask], Settings(1.0, 1.0, 400), 0)])
+    threads, found = in_threads([lambda: queue.draw([ask], Settings(1.0, 1.0, 400), 0)])
     assert began.wait(30)
-    assert lane.close(30)
+    assert queue.close(30)
     threads[0].join(10)
     assert isinstance(found[0], Cancelled) or found[0][0][0].token_count < 400

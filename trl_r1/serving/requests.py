@@ -1,0 +1,358 @@
+"""Requests: the body of a request in, a `GenerationRequest` out; or one sentence on what is wrong with it (`BadRequest`).
+
+Field names and meanings are the OpenAI API's (chat completions, completions). Two are ours: ``route`` (auto, simple,
+complex) and ``most_paths``. What cannot be done is refused by name, never ignored in silence.
+
+`ChatBody` and `CompletionBody` say what fields there are and what they may hold; true is not 1, and "1" neither.
+`SENTENCES` is what a client is told about a field that does not fit, `UNSUPPORTED` what the API has and we have not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import ValidationInfo as Info
+
+from trl_r1.models.sampling import Prompt
+from trl_r1.routing.paths import Settings
+from trl_r1.routing.router import ROUTES
+
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+NO_EFFECT = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "verbosity",
+             "reasoning_effort", "parallel_tool_calls", "prompt_cache_retention"}  # fmt: skip
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {  # values that ask for nothing; any other is refused
+    "tools": (None, []), "functions": (None, []), "tool_choice": (None, "none", "auto"), "function_call": (None, "none"),
+    "response_format": (None, {"type": "text"}), "logit_bias": (None, {}), "logprobs": (None, False, 0),
+    "top_logprobs": (None, 0), "modalities": (None, ["text"]), "audio": (None,), "prediction": (None,),
+    "best_of": (None, 1), "echo": (None, False), "suffix": (None, ""), "presence_penalty": (None, 0, 0.0),
+    "frequency_penalty": (None, 0, 0.0), "web_search_options": (None,),
+}  # fmt: skip
+SENTENCES = {  # field -> what is said where its value does not fit; {field}, {value}, and the names of `Bounds`
+    "messages": "messages is a list of at least one message.",
+    "messages[]": "{field} is an object with role and content.",
+    "messages[].role": f"{{field}} is one of: {', '.join(ROLES)}; got {{value!r}}.",
+    "messages[].content": "{field} is text; got {type}.",
+    "prompt": "prompt is one text that is not empty; lists of texts or tokens are not read.",
+    "max_completion_tokens": "max_completion_tokens is a whole number from 1 to {most_tokens}; got {value}.",
+    "max_tokens": "max_tokens is a whole number from 1 to {most_tokens}; got {value}.",
+    "temperature": "temperature is a number from 0 to 2; got {value}.",
+    "top_p": "top_p is a number from 0 to 1; got {value}.",
+    "route": f"route={{value!r}} is unknown; choose one of: {', '.join(ROUTES)}.",
+    "stream_options": 'stream_options is an object such as {{"include_usage": true}}.',
+    "include_usage": "include_usage is true or false; got {value}.",
+    "n": "n is a whole number from 1 to {most_samples}; got {value}.",
+    "most_paths": "most_paths is a whole number from 1 to {most_paths}; got {value}.",
+    "stop": "stop is a text, or up to four of them, none of them empty.",
+    "seed": f"seed is a whole number from {-(2**63)} to {2**63 - 1}; got {{value}}.",
+    "stream": "stream is true or false; got {value}.",
+}
+NEEDED = ("messages", "prompt")  # a body without its one is refused as incomplete
+
+
+class BadRequest(ValueError):
+    """A request that cannot be served as it stands, in one sentence."""
+
+    def __init__(
+        self, sentence: str, param: str | None = None, code: str = "invalid_value", status: int = 400
+    ) -> None:
+        super().__init__(sentence)
+        self.param, self.code, self.status = param, code, status
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one request may ask for."""
+
+    most_bytes: int = 4_000_000  # of the body
+    most_characters: int = 400_000  # of the prompt
+    most_tokens: int = 2048  # of an answer
+    most_samples: int = 16  # n
+    most_paths: int = 16  # of a routed answer
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ValueError(f"{name}={value} lets nothing through; give 1 or more.")
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A request that can be served."""
+
+    prompt: Prompt
+    chat: bool
+    settings: Settings
+    model: str
+    n: int = 1
+    route: str = "auto"
+    most_paths: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    stream: bool = False
+    include_usage: bool = False
+    tokens_asked: bool = False  # the request itself says how long an answer may be
+
+
+def read(body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds) -> GenerationRequest:
+    """What a body asks for.
+
+    Args:
+        chat: messages are expected, not a prompt.
+        model: the one served here.
+        defaults: where the request says nothing.
+
+    Raises:
+        BadRequest: in one sentence, with the field it is about.
+    """
+    content = as_object(body)
+    for name, value in content.items():
+        if name in UNSUPPORTED and not any(same(value, nothing) for nothing in UNSUPPORTED[name]):
+            raise BadRequest(f"{name} is not supported here; leave it out.", name, "unsupported_parameter")
+    ignored = {*NO_EFFECT, *UNSUPPORTED, "prompt" if chat else "messages"}
+    if content.get("max_completion_tokens") is not None:
+        ignored.add("max_tokens")  # the older name of the same
+    fields = {clean(name): value for name, value in content.items() if name not in ignored}
+    try:
+        kind: type[ChatBody] | type[CompletionBody] = ChatBody if chat else CompletionBody
+        asked = kind.model_validate(fields, context=Served(model, bounds))
+    except ValidationError as error:
+        raise refusal(error, bounds) from None
+    longest = asked.max_completion_tokens if asked.max_completion_tokens is not None else asked.max_tokens
+    settings = replace(
+        defaults,
+        temperature=defaults.temperature if asked.temperature is None else asked.temperature,
+        top_p=defaults.top_p if asked.top_p is None else asked.top_p,
+        max_new_tokens=min(longest or defaults.max_new_tokens, bounds.most_tokens),
+    )
+    return GenerationRequest(
+        asked.conversation() if isinstance(asked, ChatBody) else asked.prompt,
+        chat,
+        settings,
+        model,
+        n=asked.n or 1,
+        route=asked.route,
+        most_paths=asked.most_paths,
+        stop=asked.stop,
+        seed=asked.seed,
+        stream=bool(asked.stream),
+        include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
+        tokens_asked=longest is not None,
+    )
+
+
+def as_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body.
+
+    Raises:
+        BadRequest: it is none in UTF-8, or holds NaN or an infinity by name.
+    """
+
+    def no_number(word: str) -> Any:
+        raise ValueError(f"{word} is no JSON number")
+
+    try:
+        content = json.loads(body.decode("utf-8"), parse_constant=no_number)
+    except (ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise BadRequest(f"The body is not valid JSON in UTF-8: {why}.", code="invalid_json") from None
+    if not isinstance(content, dict):
+        raise BadRequest(f"The body is a JSON {type(content).__name__}; an object is expected.", code="invalid_json")
+    return content
+
+
+def same(value: Any, nothing: Any) -> bool:
+    """Equal, and not merely as True equals 1."""
+    return value == nothing and isinstance(value, bool) == isinstance(nothing, bool)
+
+
+def clean(text: str) -> str:
+    """Half characters (lone surrogates), which no tokenizer takes, as the replacement character."""
+    return (
+        text.encode("utf-8", errors="replace").decode("utf-8")
+        if any("\ud800" <= c <= "\udfff" for c in text)
+        else text
+    )
+
+
+# --- what the fields may hold
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the checks of a body need to know of the server."""
+
+    model: str
+    bounds: Bounds
+
+
+def served_by(info: Info) -> Served:
+    """The context that `read` gives to every check."""
+    assert info.context is not None
+    return info.context
+
+
+def this_model(name: Any, info: Info) -> Any:
+    served = served_by(info).model
+    if name is not None and name != served:
+        raise BadRequest(
+            f"There is no model {str(name)[:200]!r} here; this server has {served!r}.", "model", "model_not_found", 404
+        )
+    return name
+
+
+def at_most(bound: str) -> AfterValidator:
+    """A whole number up to the server's bound of that name."""
+
+    def check(value: int | None, info: Info) -> int | None:
+        if value is not None and value > getattr(served_by(info).bounds, bound):
+            raise ValueError(bound)
+        return value
+
+    return AfterValidator(check)
+
+
+def some_share(value: float | None) -> float | None:
+    if value == 0.0:
+        raise BadRequest("top_p=0 keeps no token; for the likeliest one take temperature 0.", "top_p")
+    return value
+
+
+def as_texts(given: Any) -> tuple[str, ...]:
+    """The stop strings, at most four."""
+    texts = [] if given is None else [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or len(texts) > 4 or not all(isinstance(text, str) and text for text in texts):
+        raise ValueError("stop")
+    return tuple(texts)
+
+
+def no_tools(message: Any) -> Any:
+    if isinstance(message, dict) and message.get("tool_calls"):
+        raise BadRequest("{field} calls a tool, and tools are not supported here.", code="unsupported_parameter")
+    return message
+
+
+def joined(content: Any) -> Any:
+    """The texts of a message's parts as one."""
+    if isinstance(content, str):
+        return clean(content)
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise BadRequest("{field} has a part that is no text; only texts are read.")
+    return clean("".join(part["text"] for part in content))
+
+
+def the_only_one(prompt: Any) -> Any:
+    """A list of one text as that text."""
+    prompt = prompt[0] if isinstance(prompt, list) and len(prompt) == 1 else prompt
+    return clean(prompt) if isinstance(prompt, str) else prompt
+
+
+def short_enough(size: Callable[[Any], int]) -> AfterValidator:
+    """A prompt of at most ``most_characters`` by ``size``."""
+
+    def check(prompt: Any, info: Info) -> Any:
+        most = served_by(info).bounds.most_characters
+        if size(prompt) > most:
+            raise BadRequest(
+                f"The prompt has {size(prompt)} characters; at most {most} are read.", code="context_length_exceeded"
+            )
+        return prompt
+
+    return AfterValidator(check)
+
+
+class Message(BaseModel):
+    """One message of a conversation; fields beside these (name, refusal, ...) change nothing here."""
+
+    model_config = ConfigDict(strict=True)
+    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(None, validate_default=True)  # type: ignore[assignment]
+    content: Annotated[str, BeforeValidator(joined)] = Field(None, validate_default=True)  # type: ignore[assignment]
+
+
+class StreamOptions(BaseModel):
+    """``stream_options``; further ones change nothing here."""
+
+    model_config = ConfigDict(strict=True)
+    include_usage: bool | None = None
+
+
+class Body(BaseModel):
+    """The fields of both kinds of request."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    model: Annotated[Any, AfterValidator(this_model)] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=1), at_most("most_tokens")] = None
+    max_tokens: Annotated[int | None, Field(ge=1), at_most("most_tokens")] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None
+    top_p: Annotated[float | None, Field(ge=0, le=1), AfterValidator(some_share)] = None
+    route: Literal["auto", "simple", "complex"] = "auto"
+    stream_options: StreamOptions | None = None
+    n: Annotated[int | None, Field(ge=1), at_most("most_samples")] = None
+    most_paths: Annotated[int | None, Field(ge=1), at_most("most_paths")] = None
+    stop: Annotated[tuple[str, ...], PlainValidator(as_texts)] = ()
+    seed: Annotated[int | None, Field(ge=-(2**63), le=2**63 - 1)] = None
+    stream: bool | None = None
+
+
+class ChatBody(Body):
+    """The body of a chat completion."""
+
+    messages: Annotated[
+        list[Annotated[Message, BeforeValidator(no_tools)]],
+        Field(min_length=1),
+        short_enough(lambda messages: sum(len(message.content) for message in messages)),
+    ]
+
+    def conversation(self) -> list[dict[str, Any]]:
+        """As the model reads it: a developer's words are the system's."""
+        return [
+            {"role": "system" if message.role == "developer" else message.role, "content": message.content}
+            for message in self.messages
+        ]
+
+
+class CompletionBody(Body):
+    """The body of a completion."""
+
+    prompt: Annotated[str, BeforeValidator(the_only_one), Field(min_length=1), short_enough(len)]
+
+
+def refusal(error: ValidationError, bounds: Bounds) -> BadRequest:
+    """The first mistake of a body, in the words of `SENTENCES`; a field that does not exist comes before all others."""
+    mistakes = error.errors(include_url=False)
+    first = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])
+    place = first["loc"]
+    if first["type"] == "extra_forbidden":
+        name = str(place[-1])[:80]
+        return BadRequest(f"There is no field {name!r} in this API.", name, "unknown_parameter")
+    names = [str(part) for part in place if isinstance(part, str)]
+    field, kind = names[0], names[0]
+    if field == "messages":
+        field, kind = dotted(place), dotted(tuple("" if isinstance(part, int) else part for part in place))
+    elif field == "stream_options":
+        field = kind = names[-1]
+    own = first.get("ctx", {}).get("error")
+    if isinstance(own, BadRequest):
+        return BadRequest(str(own).replace("{field}", field), own.param or field, own.code, own.status)
+    value = first["input"]
+    sentence = SENTENCES[kind].format(field=field, value=str(value)[:80], type=type(value).__name__, **vars(bounds))
+    return BadRequest(sentence, field, "missing_required_parameter" if kind in NEEDED else "invalid_value")
+
+
+def dotted(place: tuple[Any, ...]) -> str:
+    """A place in a body as text.
+
+    >>> dotted(("messages", 0, "role"))
+    'messages[0].role'
+    """
+    text = ""
+    for part in place:
+        text += f".{part}" if isinstance(part, str) and part else f"[{part}]"
+    return text.removeprefix(".")
