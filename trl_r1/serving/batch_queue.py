@@ -30,7 +30,7 @@ class Job:
     settings: Settings
     seed: int | None  # of a job that wants to be alone
     done: threading.Event = field(default_factory=threading.Event)
-    completions: list[list[Candidate]] = field(default_factory=list)
+    candidates: list[list[Candidate]] = field(default_factory=list)
     error: BaseException | None = None
 
     @property
@@ -72,7 +72,7 @@ class BatchQueue:
         job.done.wait()
         if job.error is not None:
             raise job.error
-        return job.completions
+        return job.candidates
 
     def close(self, seconds: float = 10.0) -> bool:
         """Gives up what waits, ends the batch under way after its next token; whether the thread ended in time."""
@@ -152,9 +152,9 @@ class BatchQueue:
             for ask in job.asks
         ]
         seed = jobs[0].seed if jobs[0].seed is not None else seed_of(self._base, self._number)
-        completions = self.paths.draw(asks, replace(jobs[0].settings, max_new_tokens=longest), seed)
+        candidates = self.paths.draw(asks, replace(jobs[0].settings, max_new_tokens=longest), seed)
         for job in jobs:
-            job.completions, completions = completions[: len(job.asks)], completions[len(job.asks) :]
+            job.candidates, candidates = candidates[: len(job.asks)], candidates[len(job.asks) :]
             if self._closed or job.given_up():
                 job.error = Cancelled("The caller gave up.")
 
