@@ -17,6 +17,7 @@ from trl_r1.commands import doctor
 from trl_r1.grpo.identity import share_of_low_bytes
 from trl_r1.models import four_bit
 from trl_r1.models.adapters import merged
+from trl_r1.models.cpu import processor
 from trl_r1.models.load import load_policy
 from trl_r1.runs import rl
 from trl_r1.stages import distill, reward_model, sft, zero
@@ -68,7 +69,7 @@ def test_doctor_refuses_a_machine_where_the_guard_does_nothing(monkeypatch, caps
     monkeypatch.setattr(doctor, "identity_problems", list)
     assert doctor.main([]) == 0
     said = capsys.readouterr().out
-    assert f"CPU's features: {four_bit.processor()}" in said
+    assert f"CPU's features: {processor()}" in said
     assert "4-bit training on the CPU: " in said
     monkeypatch.setattr(four_bit, "keep_layout", lambda model: None)
     assert doctor.main([]) == int(four_bit.repacks())

@@ -57,6 +57,10 @@ def run(chosen: argparse.Namespace) -> int:
         raise ValueError("--questions needs --output FILE for the answers.")
     from trl_r1.routing.setup import asker, router_of, sampler_of
 
+    if not chosen.endpoint:
+        from trl_r1.runs.processor import tell_before_answering
+
+        tell_before_answering("answer", chosen.model, chosen.dtype, chosen.cpu)
     sampler = sampler_of(chosen)
     router = router_of(chosen, sampler, sampler if hasattr(sampler, "tokenizer") else None)  # type: ignore[arg-type]
     ask = asker(chosen, sampler)

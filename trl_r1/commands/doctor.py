@@ -17,6 +17,7 @@ import tempfile
 import warnings
 
 from trl_r1.models import four_bit
+from trl_r1.models.cpu import processor
 from trl_r1.storage.manifest import versions
 
 
@@ -37,7 +38,7 @@ def devices() -> list[str]:
 
     lines = [
         f"CPU: {platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
-        f"CPU's features: {four_bit.processor()}",
+        f"CPU's features: {processor()}",
     ]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

@@ -94,6 +94,7 @@ def prepare(chosen: argparse.Namespace):
             f"`trl-r1 serve` needs FastAPI and uvicorn ({error}): pip install 'trl-r1[serve]'."
         ) from error
     from trl_r1.routing.paths import ModelPaths
+    from trl_r1.runs.processor import tell_before_answering
     from trl_r1.serving.access import LOOPBACK
     from trl_r1.serving.batch_queue import BatchQueue
     from trl_r1.serving.requests import Bounds
@@ -103,6 +104,8 @@ def prepare(chosen: argparse.Namespace):
     if not 0 <= chosen.port <= 65535:
         raise ValueError(f"--port {chosen.port} is none; ports go from 0 to 65535.")
     settings = settings_of(chosen)
+    if not chosen.endpoint:
+        tell_before_answering("serve", chosen.model, chosen.dtype, chosen.cpu)
     sampler = sampler_of(chosen)
     name = chosen.served_name or chosen.model
     in_process = isinstance(sampler, ModelPaths)

@@ -12,10 +12,8 @@ block (64) can come out wrong, in silence. Such models are refused.
 from __future__ import annotations
 
 import copy
-import platform
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 BLOCK = 64  # input values that share one scale; transformers offers no other
 FLAG = "support_avx512bf16_for_cpu"  # of a Linear4bit: may repack itself
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "i8mm")  # of /proc/cpuinfo
 
 
 def four_bit_layers(model: Any) -> Iterator[tuple[str, Any]]:
@@ -124,21 +121,6 @@ def check_four_bit(model: ModelConfig, path: str, config: Any) -> None:
 
 
 # -- the real check -------------------------------------------------------------------------------------------------------
-
-
-def processor() -> str:
-    """The processor and those of its features that decide which kernels run, in one line; from Linux, elsewhere its kind."""
-    told: dict[str, str] = {}
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        told.setdefault(key.strip(), value.strip())
-    have = set((told.get("flags") or told.get("Features") or "").split())
-    seen = [name for name in FEATURES if name in have]
-    return f"{told.get('model name') or platform.machine()}; {', '.join(seen) or 'no features told'}"
 
 
 def repacks() -> bool:

@@ -1,25 +1,29 @@
 """What a run without a GPU is told before it begins: what will take for ever, and which options end that.
 
-A guess, good to an order of magnitude: two operations for each weight and token that is generated, at a rate that a
-processor reaches at best. It warns and never refuses: a patient person may wait.
+It counts what would be generated (two operations for each weight and token) and says so in answers, tokens and weights,
+which are known, not in hours, which are not. It warns and never refuses: a patient person may wait.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 from trl import ModelConfig
 
-from trl_r1.models.load import parameters_of
+from trl_r1.models.cpu import computes_bfloat16
+from trl_r1.models.four_bit import check_four_bit
+from trl_r1.models.load import base_of, find_policy, parameters_of
 from trl_r1.runs.heldout import longest_answer
 
 
-RATE = 2e10  # operations a second and thread; 7e10 were measured for float32 in the linear layers alone
-PATIENCE = 3600.0  # seconds
+MANY = 7.2e13  # operations for each thread that are told: an hour at 2e10 a second, and few processors reach that
 LARGE = 100_000_000  # weights from which a type without instructions of its own is told
 
 
@@ -44,11 +48,6 @@ def without_gpu(config: Any) -> bool:
     return bool(getattr(config, "use_cpu", False)) or not torch.cuda.is_available()
 
 
-def computes_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16; without them it is many times slower than float32."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-
-
 def weights_of(path: str, revision: str | None = None) -> int:
     """How many weights a model has, from its configuration alone; 0 where that does not tell."""
     try:
@@ -57,38 +56,47 @@ def weights_of(path: str, revision: str | None = None) -> int:
         return 0
 
 
-def what_takes_for_ever(
-    config: Any,
-    model: ModelConfig,
-    path: str,
-    answers: int = 0,
-    longest: int = 0,
-    smaller: dict[str, int] | None = None,
-) -> str | None:
+@dataclass(frozen=True)
+class Generation:
+    """Texts that a model writes in this process."""
+
+    what: str  # generates them
+    model: str  # as `find_model` or `find_policy` returned it; its weights are not loaded
+    answers: int  # all together
+    longest: int  # tokens of an answer
+    smaller: dict[str, int]  # the options that make it small enough
+
+    def reason(self, revision: str | None = None) -> str | None:
+        """Half a sentence, or None where a processor is enough."""
+        weights = weights_of(self.model, revision)
+        if 2.0 * weights * self.answers * self.longest <= MANY * torch.get_num_threads():
+            return None
+        return (
+            f"{self.what} generates {self.answers:,} answers of up to {self.longest:,} tokens, {weights / 1e9:.2g} billion "
+            "weights for each token"
+        )
+
+
+def what_takes_for_ever(config: Any, model: ModelConfig, path: str, *generations: Generation) -> str | None:
     """One sentence, or None where a processor is enough.
 
     Args:
         config: of the trainer or the stage: use_cpu, bf16, fp16.
         path: of the model, as `find_model` or `find_policy` returned it; its weights are not loaded.
-        answers: generated in evaluations, all together.
-        longest: tokens of an answer.
-        smaller: the options that make the evaluation small enough.
     """
     if not without_gpu(config):
         return None
-    weights = weights_of(path, model.model_revision)
-    seconds = 2.0 * weights * answers * longest / (RATE * torch.get_num_threads())
     half = bool(getattr(config, "bf16", False) or getattr(config, "fp16", False))
     slow = half or model.dtype in ("bfloat16", "float16")
-    slow = slow and weights >= LARGE and (model.dtype == "float16" or not computes_bfloat16())
+    slow = slow and (model.dtype == "float16" or not computes_bfloat16())
+    slow = slow and weights_of(path, model.model_revision) >= LARGE
     reasons: list[str] = []
     changes: dict[str, Any] = {}
-    if seconds > PATIENCE:
-        reasons.append(
-            f"held-out evaluation takes up to {seconds / 3600:,.0f} hours ({answers:,} answers of up to {longest:,} tokens, "
-            f"{weights / 1e9:.2g} billion weights)"
-        )
-        changes.update(smaller or {})
+    for generation in generations:
+        reason = generation.reason(model.model_revision if generation.model == path else None)
+        if reason is not None:
+            reasons.append(reason)
+            changes.update(generation.smaller)
     if slow:
         reasons.append(f"{'bf16/fp16' if half else f'dtype {model.dtype}'} has no instructions of its own here")
         changes.update(overrides(model.dtype, half))
@@ -113,15 +121,64 @@ FIRST_LOOK = {"evaluation_problems": 8, "evaluation_samples": 1, "evaluation_max
 
 
 def tell_before_training(
-    stage: str, options: Any, config: Any, model: ModelConfig, path: str, held_out: Sized | None = None
+    stage: str,
+    options: Any,
+    config: Any,
+    model: ModelConfig,
+    path: str,
+    held_out: Sized | None = None,
+    more: Sequence[Generation] = (),
 ) -> None:
     """For a training stage, which evaluates before and after: says what will take for ever.
 
     Args:
-        held_out: the problems it evaluates on; None: it generates nothing.
+        held_out: the problems it evaluates on; None: it evaluates nothing.
+        more: what it generates besides.
     """
-    answers = longest = 0
+    generations = list(more)
     if held_out is not None:
         answers = 2 * len(held_out) * options.evaluation_samples
         longest = options.evaluation_max_tokens or longest_answer(config)
-    tell(stage, what_takes_for_ever(config, model, path, answers, longest, FIRST_LOOK))
+        generations.insert(0, Generation("held-out evaluation", path, answers, longest, FIRST_LOOK))
+    tell(stage, what_takes_for_ever(config, model, path, *generations))
+
+
+def check_processor(
+    stage: str, options: Any, model: ModelConfig, path: str, generations: Sequence[Generation]
+) -> None:
+    """For a stage that samples: refuses 4-bit layers that a CPU decodes wrongly, and says what will take for ever.
+
+    Args:
+        options: use_cpu and distributed_state are read.
+        path: of the model, as `find_policy` returned it.
+
+    Raises:
+        ValueError: such layers; in one sentence.
+    """
+    check_four_bit(model, base_of(path) or path, options.distributed_state)
+    tell(stage, what_takes_for_ever(options, model, path, *generations))
+
+
+def tell_before_answering(command: str, name: str, dtype: str, use_cpu: bool) -> None:
+    """For a command that answers with a model in this process: says what has no instructions here, before it is loaded.
+
+    Args:
+        name: of the model, as `find_policy` takes it.
+        dtype: of its weights; auto: as its configuration says.
+
+    Raises:
+        ValueError: `find_policy`'s.
+    """
+    config = SimpleNamespace(use_cpu=use_cpu or not torch.cuda.is_available())
+    path = find_policy(name)
+    given = stored_dtype(path) if dtype == "auto" else dtype
+    tell(command, what_takes_for_ever(config, ModelConfig(dtype=given), path))
+
+
+def stored_dtype(path: str) -> str | None:
+    """The precision a model's configuration names: float32, bfloat16, ...; None where it does not tell."""
+    try:
+        kind = AutoConfig.from_pretrained(base_of(path) or path).dtype
+    except (OSError, ValueError):  # what is wrong with it is told where it is loaded
+        return None
+    return None if kind is None else str(kind).removeprefix("torch.")

@@ -69,8 +69,8 @@ def prepare(
     """Checks everything a user can get wrong, in the order of cost.
 
     Args:
-        rows_come_later: the stage makes its training rows after this (`training_rows` takes them). It also takes the
-            folder then, when the rest of its own settings is in order.
+        rows_come_later: the stage makes its training rows after this (`training_rows` takes them). It also says then
+            what will take for ever, and takes the folder, when the rest of its own settings is in order.
 
     Raises:
         ValueError: one sentence: what was given, what was expected, what to do. Nothing was written by then, except
@@ -89,7 +89,8 @@ def prepare(
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
     check_four_bit(model, path, config)
-    tell_before_training(stage, options, config, model, path, evaluation_rows)
+    if not rows_come_later:
+        tell_before_training(stage, options, config, model, path, evaluation_rows)
     tokenizer = load_tokenizer(path, model, config)
     rows = None if raw is None else fit(raw, options, config, tokenizer, options.dataset_name)
     if not rows_come_later:

@@ -28,6 +28,7 @@ from trl_r1.models.engines import EngineError
 from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import SUMMARY, finished, quiet_libraries
 from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.sft import PreparedTuning, prepare, run_sft, training_rows
 from trl_r1.stages.cold_start import make as cold_data
 from trl_r1.stages.cold_start.options import ColdStartOptions
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
         if (Path(config.output_dir) / SUMMARY).is_file() and not resumes:
             return options, config, prepared, model, None  # finished: its sources need not be there any more
         maker = cold_data.check(options, config, model, prepared.graders)
+        more = cold_data.generations(maker)
+        tell_before_training(STAGE, options, config, model, prepared.model, prepared.evaluation_rows, more)
         prepared.folder.take()
         return options, config, prepared, model, maker
 

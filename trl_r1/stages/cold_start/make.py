@@ -33,6 +33,7 @@ from trl_r1.rewards.accuracy import SOURCES as ANSWER_SOURCES
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.language import prompt_language
 from trl_r1.runs.folder import find_model
+from trl_r1.runs.processor import Generation
 from trl_r1.stages.cold_start.draw import draw, judge_all
 from trl_r1.stages.cold_start.job import DATA, Maker, Row
 from trl_r1.stages.cold_start.options import ColdStartOptions
@@ -89,6 +90,26 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
         options, config, model, problems, sources, existing, examples,
         exact.sources if exact else tuple(ANSWER_SOURCES),
     )  # fmt: skip
+
+
+def generations(maker: Maker) -> list[Generation]:
+    """What models have to write in this process, source by source, and the rewriting of it all at the most."""
+    options, seed = maker.options, maker.config.seed
+    smaller = {"problems": 8, "source_samples": 1, "source_max_new_tokens": 256}
+    written = [source for source in maker.sources if source.name != "rows"]
+    found = [
+        Generation(
+            f"the source {source.label}", find_policy(source.model, seed), len(maker.problems) * int(source.samples or 1),
+            int(source.max_new_tokens or 1), smaller,
+        )
+        for source in written if not source.endpoint
+    ]  # fmt: skip
+    if options.rewrite_model and not options.rewrite_endpoint:
+        answers = sum(map(len, maker.existing.values()))
+        answers += sum(len(maker.problems) * int(source.samples or 1) for source in written)
+        name, longest = find_policy(options.rewrite_model, seed), options.rewrite_max_new_tokens
+        found.append(Generation("rewriting", name, answers, longest, {**smaller, "rewrite_max_new_tokens": 256}))
+    return found
 
 
 def resolved(source: Source, options: ColdStartOptions, model: ModelConfig) -> Source:

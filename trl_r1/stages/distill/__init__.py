@@ -24,6 +24,7 @@ from trl import DistillationConfig, ModelConfig, SFTConfig
 
 from trl_r1 import recipes
 from trl_r1.evaluation.benchmark import Evaluation, default_graders
+from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import find_model, quiet_libraries
 from trl_r1.runs.options import parse, tell_mistakes
@@ -62,6 +63,8 @@ def ready(argv: list[str]) -> tuple[Any, ...]:
     notes: list[str] = []
     if options.teacher_model:
         names = [find_model(name, config) for name in (model.model_name_or_path, options.teacher_model)]
+        if not options.teacher_run and options.evaluation_dataset_name:
+            check_four_bit(model, names[1], config)  # it is evaluated as the student is
         if options.method == "on_policy":
             different = vocabularies_differ(*names)
             if different is None:

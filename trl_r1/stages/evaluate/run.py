@@ -26,7 +26,7 @@ from trl_r1.models.templates import find_template
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
 from trl_r1.runs.cluster_options import RAY_NAMES, RayOptions, check_cluster
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
-from trl_r1.runs.processor import tell, what_takes_for_ever
+from trl_r1.runs.processor import Generation, check_processor
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
 from trl_r1.storage.structured import read_numbers
@@ -159,6 +159,7 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     if not options.regrade and not options.follow:
         with options.distributed_state.main_process_first():
             path = find_policy(model.model_name_or_path, options.seed)
+        generations = []
         if options.cluster() is None:
             answers = sum(
                 len(parts[part_name(entry.label, shots)]) * samples_of(entry, options)
@@ -166,7 +167,8 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
                 for shots in options.shot_counts
             )
             smaller = {"problems": 8, "most_samples": 1, "max_tokens": 256}
-            tell("evaluate", what_takes_for_ever(options, model, path, answers, options.max_tokens, smaller))
+            generations = [Generation("the evaluation", path, answers, options.max_tokens, smaller)]
+        check_processor("evaluate", options, model, path, generations)
     folder.take()
     return PreparedEvaluation(entries, parts, graders, path, earlier, stored, folder.lock)
 

@@ -34,6 +34,7 @@ from trl_r1.models.sampling import Prompt
 from trl_r1.rewards.format import well_formed
 from trl_r1.runs.cluster_options import RAY_NAMES, check_cluster
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
+from trl_r1.runs.processor import check_processor
 from trl_r1.stages.cold_start.draw import model_digest
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
 from trl_r1.stages.rejection_sampling.job import STAGE, PreparedRejection, Row, write_lines
@@ -104,6 +105,8 @@ def prepare_rejection(options: RejectionOptions, limits: Limits, model: ModelCon
                 f"engine: ray_vllm takes whole weights, and {path!r} is an adapter or is to be quantised; give the merged "
                 "checkpoint (such as runs/zero/merged) and set load_in_4bit and load_in_8bit to false."
             )
+        if options.engine == "transformers":
+            check_processor(STAGE, options, model, path, options.generations(problems, path))
         model_hash = model_digest(path, model.model_revision)
     return PreparedRejection(pools, problems, contaminated, known, path, model_hash, folder.take(), settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from accelerate import PartialState
@@ -14,6 +15,7 @@ from trl_r1.models.sampling import check_options
 from trl_r1.rewards.accuracy import SOURCES
 from trl_r1.runs.cluster_options import RayOptions
 from trl_r1.runs.options import DataOptions
+from trl_r1.runs.processor import Generation
 from trl_r1.stages.rejection_sampling.mix import quotas
 from trl_r1.stages.rejection_sampling.pools import EvaluationSet, Pool, read_pools
 from trl_r1.storage.structured import one_of, read_entries, read_mapping, read_names
@@ -149,6 +151,14 @@ class RejectionOptions(DataOptions, RayOptions):
     def distributed_state(self) -> PartialState:
         """The processes of this run."""
         return PartialState(cpu=self.use_cpu) if self.use_cpu else PartialState()
+
+    def generations(self, problems: Mapping[str, Sequence[Any]], model: str) -> list[Generation]:
+        """What the checkpoint has to write in this process for ``problems`` by pool; reused answers ask nothing of it."""
+        if self.cluster() is not None:
+            return []
+        answers = sum(pool.draws * len(problems[pool.name]) for pool in self._pools if not pool.answer_column)
+        smaller = {"max_prompts": 8, "samples_per_prompt": 1, "max_new_tokens": 256}
+        return [Generation("the sampling", model, answers, self.max_new_tokens, smaller)]
 
     def server(self, model: str | None) -> SamplingServer:
         """The sampling endpoint.

@@ -27,7 +27,6 @@ from trl import ModelConfig, RewardConfig, RewardTrainer, get_quantization_confi
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.models.adapters import SameTypes
 from trl_r1.models.classifier import Classifier
-from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.options import adapter_config
 from trl_r1.rewards.preference import _told, conversation
 from trl_r1.runs.heldout import ProgressLine
@@ -160,7 +159,7 @@ def build(path: str, config: RewardConfig, model: ModelConfig, label: str) -> tu
         network = get_peft_model(network, adapter)
         if config.gradient_checkpointing:
             network.enable_input_require_grads()
-    return make_trainable_on_cpu(network), tokenizer
+    return network, tokenizer
 
 
 def head_in_the_models_precision(network: Any) -> None:
