@@ -184,6 +184,10 @@ def test_prompts_of_an_evaluation_set_are_not_sampled_and_the_cap_holds(recipe, 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        (
+            {"load_in_4bit": True},
+            "self_attn.q_proj reads 16 values, and on a CPU NF4 is right only for multiples of 64",
+        ),
         ({"temprature": 1.0}, "unknown key 'temprature'. Did you mean 'temperature'?"),
         ({"filters": ["rihgt"]}, "No filter is called 'rihgt'"),
         ({"engine": "vllm"}, "engine='vllm' is unknown"),
@@ -232,6 +236,14 @@ def test_a_damaged_shard_is_done_again_and_the_result_is_the_same(recipe, script
     run("--config", recipe())
     assert (out / "kept.jsonl").read_bytes() == whole
     assert (out / "samples" / "00001.jsonl.damaged").exists()
+
+
+def test_a_model_without_weights_is_told(recipe, tiny, tmp_path, capsys):
+    from transformers import AutoConfig, AutoTokenizer
+
+    AutoConfig.from_pretrained(tiny).save_pretrained(tmp_path / "bare")
+    AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path / "bare")
+    assert "cannot be loaded" in told(capsys, "--config", recipe(model_name_or_path=str(tmp_path / "bare")))
 
 
 def test_a_full_disk_stops_with_one_sentence_and_resumes(recipe, scripted, tmp_path, capsys, monkeypatch):

@@ -35,13 +35,10 @@ def main(argv: list[str] | None = None) -> None:
     prepared = tell_mistakes("rejection_sampling", ready)
     try:
         run_rejection(*prepared)
-    except (
-        EngineError,
-        JudgeError,
-        ShardError,
-    ) as error:  # the world failed, not the code: one sentence, and resumable
+    except (EngineError, JudgeError, ShardError, ValueError) as error:  # one sentence; what was finished is kept
         print(f"trl-r1 rejection_sampling: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        raise SystemExit(3) from error
+        world = isinstance(error, EngineError | JudgeError | ShardError)  # failed, not the user: resumable as it is
+        raise SystemExit(3 if world else 2) from error
     finally:
         if prepared[-1].folder.lock is not None:
             prepared[-1].folder.lock.release()
