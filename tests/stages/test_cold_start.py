@@ -204,9 +204,9 @@ def test_a_server_that_is_down_is_told_before_anything_is_written(recipe, capsys
 
 
 def test_a_server_that_turns_to_garbage_loses_nothing(recipe, server, capsys, tmp_path, monkeypatch):
-    from trl_r1.models import engines
+    from trl_r1.network import endpoint
 
-    monkeypatch.setattr(engines, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint, "LONGEST_PAUSE", 0.01)
     calls, broken = [], [True]
 
     def reply(body):
