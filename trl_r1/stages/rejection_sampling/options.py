@@ -152,7 +152,7 @@ class RejectionOptions(DataOptions, RayOptions):
         """The processes of this run."""
         return PartialState(cpu=self.use_cpu) if self.use_cpu else PartialState()
 
-    def generations(self, problems: Mapping[str, Sequence[Any]], model: str) -> list[Generation]:
+    def generations(self, problems: Mapping[str, Sequence[object]], model: str) -> list[Generation]:
         """What the checkpoint has to write in this process for ``problems`` by pool; reused answers ask nothing of it."""
         if self.cluster() is not None:
             return []
