@@ -104,17 +104,32 @@ class Chat:
         Raises:
             UnfitTemplate: the template renders no finished reply.
         """
-        schema = schema_marks(self.tokenizer, self.source)
         render = self.rendering(row)
         system = [{**message, "content": "zsystem"} for message in context[:1] if message.get("role") == "system"]
         key = json.dumps([row.chat_template_kwargs, bool(row.tools), bool(system)], sort_keys=True, default=str)
         if key not in self._learnt:
-            self._learnt[key] = probes.learn(render, [*system, *ASKED], schema, self.told)
+            self._learnt[key] = probes.learn(render, [*system, *ASKED], self.text or "", told=self._marks)
         usual = self._learnt[key]
         if not context or context[-1].get("role") == "user":
             return usual
-        own = probes.learn(render, context, schema, self.told or usual.marks)
-        return replace(own, marks_from=usual.marks_from)
+        return probes.learn(render, context, self.text or "", told=usual.found)
+
+    @cached_property
+    def _marks(self) -> probes.Found | None:
+        """The marks that the template shows with these options, or with another thinking switch; None: it shows none."""
+        if self.told is not None:
+            return probes.written_apart(self.told, "option")
+        schema = schema_marks(self.tokenizer, self.source)
+        context, _ = self.opening_of(ASKED)
+        switches: list[dict[str, Any]] = [{}, *({name: value} for name, value in SWITCHES), {"enable_thinking": False}]
+        for switch in switches:
+            try:
+                pieces = probes.learn(self.rendering(RowOptions(switch)), context, self.text or "", schema)
+            except UnfitTemplate:
+                continue
+            if pieces.found.source != "convention":
+                return pieces.found
+        return None
 
     def placed(self, prefill: str, messages: Messages, prompt: str, row: RowOptions = NOTHING) -> str:
         """The opening of a reply as this model writes it: in its own marks, in the channel of the answer.
@@ -195,7 +210,7 @@ class Chat:
         return TemplateFacts(
             thought_open=pieces.marks[0],
             thought_close=pieces.marks[1],
-            marks_from=pieces.marks_from,
+            marks_from=pieces.found.source,
             marks_are_special=self.is_special(pieces.marks),
             prompt_opens_thought=pieces.opens,
             prompt_closes_thought=pieces.closes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ def compose(
     words: Said,
     pieces: Pieces,
     ending: Ending,
-    raw: Sequence[str],
+    raw: Iterable[str],
     switch: Callable[[], Mapping[str, object]],
 ) -> Completion:
     """The completion for a row: as the template itself writes it where that is sound, else from its pieces.
@@ -58,7 +58,7 @@ def compose(
     if message.get("tool_calls"):
         return calling(message, words, pieces, ending, raw)
     opens = state(pieces.opens, prefill, pieces.marks)
-    own = pieces.marks_from != "convention"
+    own = pieces.found.source != "convention"
     keep_layout = words.place == "layout" and not own and not opens
     thought = "" if words.thought is None or keep_layout else words.thought
     answer = str(message.get("content") or "").strip() if keep_layout else words.answer.strip()
@@ -153,7 +153,7 @@ def behind_prefill(body: str, prefill: str, opens: bool, pieces: Pieces) -> str:
     return body
 
 
-def calling(message: Mapping[str, Any], words: Said, pieces: Pieces, ending: Ending, raw: Sequence[str]) -> Completion:
+def calling(message: Mapping[str, Any], words: Said, pieces: Pieces, ending: Ending, raw: Iterable[str]) -> Completion:
     """A reply that calls tools, as the template writes it; there is no other way to write a call."""
     thought, answer = words.thought or "", words.answer.strip()
     names = [call.get("function", call).get("name", "") for call in message["tool_calls"]]

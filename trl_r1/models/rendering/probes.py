@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trl_r1.models.rendering.facts import UnfitTemplate
@@ -22,6 +22,16 @@ CALL = {"type": "function", "function": {"name": "zname", "arguments": {"zkey": 
 
 
 @dataclass(frozen=True)
+class Found:
+    """The marks of a thought, what showed them, and how they are written: before the thought, and behind it."""
+
+    marks: Marks
+    source: str
+    before: str
+    behind: str
+
+
+@dataclass(frozen=True)
 class Pieces:
     """The text around a reply, from the end of the generation prompt on."""
 
@@ -33,11 +43,19 @@ class Pieces:
     between: str  # from the thought to the answer
     end: str  # after the answer, as the last turn has it
     end_earlier: str  # after the answer, up to the user's next word
-    marks: Marks
-    marks_from: str
+    found: Found
     answer_open: str
     key: str | None  # "reasoning_content", "thinking", "parts": where the template takes a thought from
-    own_writing: bool  # the pieces of the thought are ours: no rendering shows them
+
+    @property
+    def marks(self) -> Marks:
+        """The marks of a thought, without white space around them."""
+        return self.found.marks
+
+
+def written_apart(marks: Marks, source: str) -> Found:
+    """Marks that stand on lines of their own, as most models write them."""
+    return Found(marks, source, marks[0] + "\n", "\n" + marks[1] + ("" if opening_of(marks[1]) is None else "\n\n"))
 
 
 def try_render(render: Render, messages: Messages, generate: bool = False) -> str | None:
@@ -61,13 +79,16 @@ def by_key(key: str, thought: str, answer: str) -> dict[str, Any]:
     return turn(content=answer, **{key: thought})
 
 
-def learn(render: Render, context: Messages, schema: Marks | None = None, told: Marks | None = None) -> Pieces:
+def learn(
+    render: Render, context: Messages, source: str, schema: Marks | None = None, told: Found | None = None
+) -> Pieces:
     """The pieces of a turn that follows ``context``.
 
     Args:
         context: messages that a reply may follow.
+        source: the template's own text, in which a closing mark is looked up.
         schema: the marks that a response schema names, white space around them as the model writes it.
-        told: the marks as the caller states them.
+        told: the marks, where they are known already.
 
     Raises:
         UnfitTemplate: the template renders no finished reply behind this context.
@@ -82,32 +103,36 @@ def learn(render: Render, context: Messages, schema: Marks | None = None, told: 
         )
     before, end = plain[:place], plain[place + len(ANSWER) :]
     lead = before[len(prompt) :] if before.startswith(prompt) else None
-    shared = common(prompt, before)
-    shown = thought_by_key(render, context)  # (key, before the thought, between, end) or None
     asked = prompt[len(shared_with(prompt, unasked)) :]  # what add_generation_prompt adds
     own_part = asked or prompt[end_of_context(prompt, context) :]
-    marks, source = find_marks(
-        render, context, prompt, own_part, plain_lead(before, prompt, shared), shown, schema, told
+    shown = thought_by_key(render, context)  # (key, before the thought, between, end) or None
+    found = told
+    if found is None and shown is not None:
+        marks = marks_around(shown[1], shown[2], prompt, own_part, lead or "")
+        found = written_apart(marks, "key") if marks is not None else None
+    found = (
+        found
+        or empty_thought(own_part, lead or before[len(common(prompt, before)) :])
+        or opened_by_prompt(prompt, before, source)
+        or by_schema(schema)
+        or before_a_call(render, context, prompt)
+        or written_apart(THINK, "convention")
     )
-    opens, closes = thought_state(own_part, marks)
-    open_piece, between, own_writing = thought_pieces(prompt, opens, closes, marks, schema, shown, lead)
-    answer_open = channel_before_answer(lead, marks)
-    if own_writing and answer_open:
-        between += answer_open
+    opens, closes = thought_state(own_part, found.marks)
+    opening, between, own_writing = thought_pieces(prompt, opens, closes, found, shown, lead)
+    answer_open = channel_before_answer(lead, found.marks)
     return Pieces(
         prompt_end=prompt[end_of_context(prompt, context) :],
         opens=opens,
         closes=closes,
         lead=lead,
-        open=open_piece,
-        between=between,
+        open=opening,
+        between=between + answer_open if own_writing else between,
         end=end,
         end_earlier=after_earlier(render, context),
-        marks=marks,
-        marks_from=source,
+        found=found,
         answer_open=answer_open,
         key=shown[0] if shown else None,
-        own_writing=own_writing,
     )
 
 
@@ -121,11 +146,6 @@ def shared_with(a: str, b: str) -> str:
     """The longest common beginning that cuts no tag of ``a`` in two."""
     length = len(common(a, b))
     return next((a[: tag.start()] for tag in TAG.finditer(a) if tag.start() < length < tag.end()), a[:length])
-
-
-def plain_lead(before: str, prompt: str, shared: str) -> tuple[str, str]:
-    """What the prompt has and a finished turn has not, and the reverse."""
-    return prompt[len(shared_with(prompt, before)) :], before[len(shared) :]
 
 
 def end_of_context(prompt: str, context: Messages) -> int:
@@ -188,46 +208,54 @@ def opening_of(closing: str) -> str | None:
     return closing[0] + closing[2:] if closing[1:2] == "/" else None
 
 
-def find_marks(
-    render: Render,
-    context: Messages,
-    prompt: str,
-    own_part: str,
-    differences: tuple[str, str],
-    shown: tuple[str, str, str, str] | None,
-    schema: Marks | None,
-    told: Marks | None,
-) -> tuple[Marks, str]:
-    """The marks of a thought without white space around them, and what showed them."""
-    if told is not None:
-        return told, "option"
-    if shown is not None:
-        marks = marks_around(shown[1], shown[2], prompt, own_part, differences[1])
-        if marks is not None:
-            return marks, "key"
-    for text in (own_part, differences[1]):  # a thought opened and closed: "<think>\n\n</think>"
+def empty_thought(*texts: str) -> Found | None:
+    """Marks that the prompt or a finished turn closes at once: ``<think>\\n\\n</think>\\n\\n``, or the closing one alone."""
+    for text in texts:
         for tag in TAG.findall(text):
             closing = closing_of(tag)
-            if closing and closing in text and not text.partition(tag)[2].partition(closing)[0].strip():
-                return (tag, closing), "empty thought"
-    for text in (own_part, differences[1]):  # closed only: "<|Assistant|></think>"
+            inside, closed, rest = text.partition(tag)[2].partition(closing or "\0")
+            if closing and closed and not inside.strip():
+                half = inside[: len(inside) // 2]
+                behind = inside[len(half) :] + closing + rest[: len(rest) - len(rest.lstrip())]
+                return Found((tag, closing), "empty thought", tag + half, behind)
+    for text in texts:
         for tag in TAG.findall(text):
             opening = opening_of(tag)
             if opening and tag.startswith("</"):
-                return (opening, tag), "empty thought"
-    for tag in TAG.findall(differences[0]):  # opened by the prompt, and not by a finished turn
-        closing = closing_of(tag)
-        if closing:
-            return (tag, closing), "prompt"
-    if schema is not None and schema[0].strip() != THINK[0]:
-        return (schema[0].strip(), schema[1].strip()), "schema"
-    call = try_render(render, [*context, {**by_key("reasoning_content", THOUGHT, ""), "tool_calls": [CALL]}])
-    parts = apart(call, THOUGHT, "zname")
-    if parts is not None and parts[0].startswith(prompt):
-        opening, tag = parts[0][len(prompt) :].strip(), TAG.search(parts[1])
-        if opening and tag is not None:
-            return (opening, tag.group()), "tool call"
-    return THINK, "convention"
+                return written_apart((opening, tag), "empty thought")
+    return None
+
+
+def opened_by_prompt(prompt: str, before: str, source: str) -> Found | None:
+    """Marks of which the prompt ends with the opening one, where a finished turn has it not."""
+    tags = TAG.findall(prompt[len(shared_with(prompt, before)) :])
+    if not tags or not prompt.rstrip().endswith(tags[-1]):
+        return None
+    closing = closing_of(tags[-1])
+    if closing is None or (closing not in source and not re.search("think|thought|reason", tags[-1], re.IGNORECASE)):
+        return None
+    return written_apart((tags[-1], closing), "prompt")
+
+
+def by_schema(schema: Marks | None) -> Found | None:
+    """Marks that a response schema names, other than ``<think>``: those are ours by convention too."""
+    if schema is None or schema[0].strip() == THINK[0]:
+        return None
+    marks = schema[0].strip(), schema[1].strip()
+    apart = written_apart(marks, "schema")
+    return replace(apart, before=schema[0] if schema[0] != marks[0] else apart.before)
+
+
+def before_a_call(render: Render, context: Messages, prompt: str) -> Found | None:
+    """Marks that the template writes only where a thought leads to a tool call."""
+    said = {**by_key("reasoning_content", THOUGHT, ""), "tool_calls": [CALL]}
+    parts = apart(try_render(render, [*context, said]), THOUGHT, "zname")
+    if parts is None or not parts[0].startswith(prompt):
+        return None
+    opening, tag = parts[0][len(prompt) :], TAG.search(parts[1])
+    if not opening.strip() or tag is None:
+        return None
+    return Found((opening.strip(), tag.group()), "tool call", opening, parts[1][: tag.end()])
 
 
 def marks_around(before: str, between: str, prompt: str, own_part: str, lead: str) -> Marks | None:
@@ -262,13 +290,7 @@ def state(opens: bool, text: str, marks: Marks) -> bool:
 
 
 def thought_pieces(
-    prompt: str,
-    opens: bool,
-    closes: bool,
-    marks: Marks,
-    schema: Marks | None,
-    shown: tuple[str, str, str, str] | None,
-    lead: str | None,
+    prompt: str, opens: bool, closes: bool, found: Found, shown: tuple[str, str, str, str] | None, lead: str | None
 ) -> tuple[str | None, str, bool]:
     """(before the thought, between thought and answer, whether that is our writing). No thought: (None, ...)."""
     if closes:
@@ -279,13 +301,9 @@ def thought_pieces(
             return before[len(prompt) :], between, False
         if opens and prompt.startswith(before.rstrip()):
             return "", between, False
-    if lead is None and not opens:
-        return None, "", True
-    of_schema = schema is not None and schema[0].strip() == marks[0]
-    written = schema if of_schema and schema is not None else None
-    opening = written[0] if written and written[0] != marks[0] else marks[0] + "\n"
-    between = "\n" + marks[1] + ("" if opening_of(marks[1]) is None else "\n\n")
-    return ("" if opens else opening), between, True
+    if opens:
+        return "", found.behind, True
+    return (None, "", True) if lead is None else (found.before, found.behind, True)
 
 
 def channel_before_answer(lead: str | None, marks: Marks) -> str:

@@ -6,7 +6,7 @@ What a template does is found out by rendering probe conversations (probes.py), 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ from trl_r1.models.rendering.rows import (
     bare,
     continuation,
     encode,
-    spans,
     special_ids,
     text_of,
 )
@@ -209,7 +208,7 @@ class Renderer:
         prompt = self.chat.render(context, True, options)
         placed = self.chat.placed(prefill, context, prompt, options)
         words = said(message, tuple(dict.fromkeys((pieces.marks, THINK))))
-        raw = () if prefill else self._raw(prompt, context, message, words, pieces, options)
+        raw = iter(()) if prefill else self._raw(prompt, context, message, words, pieces, options)
         return compose(placed, message, words, pieces, ending, raw, self.chat.switch)
 
     def _raw(
@@ -220,15 +219,17 @@ class Renderer:
         words: Said,
         pieces: Pieces,
         options: RowOptions,
-    ) -> tuple[str, ...]:
+    ) -> Iterator[str]:
         """What the template itself writes behind the prompt: for the row as it is, and with its thought under the key."""
         asked = [dict(message)]
         if words.thought is not None and pieces.key is not None:
             rest = {key: value for key, value in message.items() if key not in (*KEYS, "content")}
             moved = {**rest, **probes.by_key(pieces.key, words.thought, words.answer)}
             asked = [*asked, moved] if words.place == "content" else [moved, *asked]
-        texts = [probes.try_render(self.chat.rendering(options), [*context, one]) for one in asked]
-        return tuple(text[len(prompt) :] for text in texts if text is not None and text.startswith(prompt))
+        for one in asked:
+            text = probes.try_render(self.chat.rendering(options), [*context, one])
+            if text is not None and text.startswith(prompt):
+                yield text[len(prompt) :]
 
     def _all_turns(self, messages: Messages, options: RowOptions) -> TrainingRow:
         """One row whose labels are every assistant's turn; each must stand as generation would have left it."""
@@ -254,8 +255,8 @@ class Renderer:
 
     def _checked(self, prompt_ids: list[int], made: Completion) -> TrainingRow:
         """The row of a completion, checked: thought and answer are in the decoded labels, and the last label ends."""
-        ids = continuation(self.tokenizer, prompt_ids, made.text)
-        completion_ids = [*ids, *made.ending.ids]
+        reply = continuation(self.tokenizer, prompt_ids, made.text)
+        completion_ids = [*reply.ids, *made.ending.ids]
         decoded = bare(self.tokenizer.decode(completion_ids, skip_special_tokens=False))
         for what, text in (("thought", made.thought), ("answer", made.answer)):
             if bare(text) not in decoded and self._given_back(text) not in decoded:
@@ -263,10 +264,16 @@ class Renderer:
                     f"The {what} {text[:40]!r} is not in the tokens that would be trained on; the tokenizer does not "
                     "give it back. Leave such rows out, or take another tokenizer."
                 )
+        early = next((token for token in completion_ids[:-1] if token in self.stops), None)
+        if early is not None:
+            raise UnfitTemplate(
+                f"Generation stops at {text_of(self.tokenizer, early)!r}, which stands inside of this reply, before its "
+                "end; take it out of the text, or out of the eos_token_id of the generation_config."
+            )
         if not completion_ids or completion_ids[-1] not in self.stops:
             raise UnfitTemplate(self.chat.no_stop(made.ending))
-        parts = spans(self.tokenizer, ids, made.text, made.stretches())
-        parts.append(Part("end", len(ids), len(completion_ids)))
+        parts = [reply.part(*stretch) for stretch in made.stretches()]
+        parts.append(Part("end", len(reply.ids), len(completion_ids)))
         return TrainingRow(prompt_ids, completion_ids, [True] * len(completion_ids), parts)
 
     def _given_back(self, text: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from trl_r1.models.rendering.facts import UnfitTemplate
 
 
 if TYPE_CHECKING:
@@ -101,36 +100,46 @@ def text_of(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
     return str(tokenizer.decode([token], skip_special_tokens=False))
 
 
-def continuation(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], text: str) -> list[int]:
-    """Ids of ``text`` as a reply to the prompt: tokenized apart, so that nothing merges with the prompt's last token.
+@dataclass(frozen=True)
+class Continued:
+    """The ids of a text, and the character that each of them begins at."""
 
-    Tokenizers that put a space before every text (Llama 2) are asked behind a special token instead.
+    ids: list[int]
+    borders: list[int]
 
-    Raises:
-        UnfitTemplate: no tokenization gives the text back.
+    def part(self, kind: str, start: int, end: int) -> Part:
+        """The characters ``start`` to ``end`` as a stretch of ids."""
+        return Part(kind, bisect_left(self.borders, start), bisect_left(self.borders, end))
+
+
+def continuation(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], text: str) -> Continued:
+    """``text`` as a reply to the prompt: tokenized apart, so that nothing merges with the prompt's last token.
+
+    Tokenizers that put a space before every text (Llama 2) are asked behind a special token instead. A tokenizer that
+    does not give back every character (unknown words) keeps its first answer.
     """
-    ids = encode(tokenizer, text)
     head = list(prompt_ids[-16:])
-    known = bare(tokenizer.decode(head, skip_special_tokens=False))
-    for candidate in candidates(tokenizer, ids, text):
-        whole = tokenizer.decode([*head, *candidate], skip_special_tokens=False)
-        if same_text(whole[len(tokenizer.decode(head, skip_special_tokens=False)) :], text):
-            return candidate
-    if bare(tokenizer.decode([*head, *ids], skip_special_tokens=False)).startswith(known):
-        return ids  # a tokenizer that does not give back every character (unknown words): the ids are what there is
-    raise UnfitTemplate(
-        f"The tokenizer does not give back {text[:40]!r} when it is tokenized behind the prompt; this model's replies "
-        "cannot be put together from prompt and completion."
-    )
+    length = len(tokenizer.decode(head, skip_special_tokens=False))
+    first = None
+    for anchor in ("", tokenizer.eos_token or tokenizer.bos_token or ""):
+        made = with_borders(tokenizer, anchor, text)
+        if same_text(tokenizer.decode([*head, *made.ids], skip_special_tokens=False)[length:], text):
+            return made
+        first = first or made
+    assert first is not None
+    return first
 
 
-def candidates(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> list[list[int]]:
-    """Tokenizations of a continuation: by itself, and behind a special token."""
-    anchor = tokenizer.eos_token or tokenizer.bos_token
-    if anchor is None:
-        return [ids]
-    anchored = encode(tokenizer, anchor + text)
-    return [ids, anchored[1:]] if anchored[1:] != ids else [ids]
+def with_borders(tokenizer: PreTrainedTokenizerBase, anchor: str, text: str) -> Continued:
+    """The ids of a text, tokenized behind a special token where ``anchor`` is one."""
+    skipped = 1 if anchor else 0
+    if not getattr(tokenizer, "is_fast", False):
+        ids = encode(tokenizer, anchor + text)[skipped:]
+        lengths = [len(tokenizer.decode(ids[:n], skip_special_tokens=False)) for n in range(len(ids))]
+        return Continued(ids, lengths)
+    encoding = tokenizer(anchor + text, add_special_tokens=False, return_offsets_mapping=True)
+    borders = [max(0, start - len(anchor)) for start, _ in encoding["offset_mapping"]]
+    return Continued(list(encoding["input_ids"])[skipped:], borders[skipped:])
 
 
 def same_text(a: str, b: str) -> bool:
@@ -141,27 +150,3 @@ def same_text(a: str, b: str) -> bool:
 def bare(text: str) -> str:
     """A text without its white space, in one normal form: what is compared where spaces may be lost."""
     return "".join(unicodedata.normalize("NFKC", text).split())
-
-
-def spans(
-    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str, stretches: Sequence[tuple[str, int, int]]
-) -> list[Part]:
-    """Stretches of characters of ``text`` as stretches of its ids (the ids of a continuation, end token left out)."""
-    if getattr(tokenizer, "is_fast", False):
-        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        if encoding["input_ids"] == list(ids):
-            borders = [start for start, _ in encoding["offset_mapping"]]
-            return [
-                Part(kind, first_at(borders, start), first_at(borders, end))
-                for kind, start, end in stretches
-                if end > start
-            ]
-    lengths = [len(tokenizer.decode(list(ids[:n]), skip_special_tokens=False)) for n in range(len(ids))]
-    return [
-        Part(kind, first_at(lengths, start), first_at(lengths, end)) for kind, start, end in stretches if end > start
-    ]
-
-
-def first_at(borders: Sequence[int], place: int) -> int:
-    """The number of the first token that begins at a character or behind it."""
-    return next((number for number, border in enumerate(borders) if border >= place), len(borders))
