@@ -133,18 +133,8 @@ def evaluate(
             f"Of {len(prompts)} answers {len(bad)} have a label, and {sum(bad)} of those are made up; a detector can be "
             "evaluated only where some are and some are not."
         )
-    methods: dict[str, Method] = {}
     local = scorer.generate is None
-    if local:
-        progress("log-probabilities")
-        likely = likelihoods(scorer, queries, answers)
-        methods["mean log-probability"] = Method("1", [-logp for logp, _ in likely])
-        methods["mean token entropy"] = Method("1", [entropy for _, entropy in likely])
-        if samples:
-            progress("self-consistency")
-            agreement = self_consistency(scorer, queries, answers, samples, seed)
-            methods[f"self-consistency, {samples} samples"] = Method(str(1 + samples), [-value for value in agreement])
-
+    methods = rivals_of(scorer, queries, answers, samples, seed, progress) if local else {}
     readings: dict[str, list[Reading]] = {}
     for name, runs in (("last", "3"), ("answer", "3 + 1 forward")):
         progress(f"AGSER, rows={name}")
@@ -153,14 +143,7 @@ def evaluate(
         found = parts(variant, queries, answers, readings[name])
         methods[f"AGSER, rows={name}"] = Method(runs, [-scorer.combine(*pair) for pair in found])
     progress("random splits")
-    by_chance = [
-        agreements(scorer, queries, answers, random_splits(queries, scorer.k, seed + draw)) for draw in range(draws)
-    ]
-    for draw, found in enumerate(by_chance):
-        methods[f"random split {draw + 1}"] = Method("3", [-scorer.combine(*pair) for pair in found])
-    if draws:
-        mean_r_att = np.mean([[r_att for r_att, _ in found] for found in by_chance], axis=0)
-        methods[f"random splits, mean r_att of {draws}"] = Method(str(1 + draws), (-mean_r_att).tolist())
+    methods |= by_chance(scorer, queries, answers, draws, seed)
     own = f"AGSER, rows={scorer.rows}"
     if local:
         both = mean_ranks(methods[own].values) + mean_ranks(methods["mean log-probability"].values)
@@ -182,6 +165,45 @@ def evaluate(
         for rows_name in ("last", "answer"):
             detection.sweep |= sweep_of(changed(scorer, rows=rows_name), queries, answers, readings[rows_name])
     return detection
+
+
+def rivals_of(
+    scorer: AGSERScorer,
+    queries: Sequence[Query],
+    answers: Sequence[str],
+    samples: int,
+    seed: int,
+    progress: Callable[[str], None],
+) -> dict[str, Method]:
+    """What needs the model here beside AGSER: its log-probabilities and, with ``samples``, its agreement with itself."""
+    progress("log-probabilities")
+    likely = likelihoods(scorer, queries, answers)
+    methods = {
+        "mean log-probability": Method("1", [-logp for logp, _ in likely]),
+        "mean token entropy": Method("1", [entropy for _, entropy in likely]),
+    }
+    if samples:
+        progress("self-consistency")
+        agreement = self_consistency(scorer, queries, answers, samples, seed)
+        methods[f"self-consistency, {samples} samples"] = Method(str(1 + samples), [-value for value in agreement])
+    return methods
+
+
+def by_chance(
+    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], draws: int, seed: int
+) -> dict[str, Method]:
+    """AGSER with the prompt split at random instead of by attention: each of ``draws`` splits, and their mean."""
+    splits = [
+        agreements(scorer, queries, answers, random_splits(queries, scorer.k, seed + draw)) for draw in range(draws)
+    ]
+    methods = {
+        f"random split {draw + 1}": Method("3", [-scorer.combine(*pair) for pair in found])
+        for draw, found in enumerate(splits)
+    }
+    if draws:
+        mean_r_att = np.mean([[r_att for r_att, _ in found] for found in splits], axis=0)
+        methods[f"random splits, mean r_att of {draws}"] = Method(str(1 + draws), (-mean_r_att).tolist())
+    return methods
 
 
 def sweep_of(

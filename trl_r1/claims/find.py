@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from trl_r1.answers.measures import FACTORS
 from trl_r1.claims.arithmetic import evaluate, kinds, leaves_of, literal, plain, verdict
+from trl_r1.claims.pieces import Piece, pieces
 from trl_r1.claims.surds import sign
-from trl_r1.claims.tokens import Piece, Token, pieces, tokens
+from trl_r1.claims.tokens import Token, tokens
 from trl_r1.claims.trees import Tree, Unreadable, parse
 from trl_r1.text.completions import shown
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from trl_r1.claims import algebra
 from trl_r1.claims.arithmetic import evaluate
 from trl_r1.claims.figures import Point
+from trl_r1.claims.pieces import Piece
 from trl_r1.claims.surds import TooLarge
-from trl_r1.claims.tokens import Piece, every_token
+from trl_r1.claims.tokens import every_token
 from trl_r1.claims.trees import Tree, Unreadable, parse
 
 

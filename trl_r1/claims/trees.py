@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from trl_r1.claims.tokens import Piece, Token
+from trl_r1.claims.pieces import Piece
+from trl_r1.claims.tokens import Token
 
 
 MOST_TOKENS = 120  # of one expression

@@ -10,6 +10,7 @@ once per pass). When all rows end together this costs instead (8 % for 30 tokens
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 
@@ -97,39 +98,24 @@ def sample(
         return Samples([], [], [])
     started = time.perf_counter()
     drawn = samples if temperature > 0 else 1
-    prefixes = [list(ids) for ids in tokenize(tokenizer, prompts)]  # P lists of token ids
-    rows = [list(prefixes[p]) for p in range(len(prompts)) for _ in range(drawn)]  # P * drawn, grows in place
-    new = [0] * len(rows)
-    ended = [False] * len(rows)
+    rows = [list(ids) for ids in tokenize(tokenizer, prompts) for _ in range(drawn)]  # P * drawn lists of token ids
     ends = end_tokens(model, tokenizer)
-    pad = padding(tokenizer, ends)
-    device = model.get_input_embeddings().weight.device
-    todo, budget, done = list(range(len(rows))), 0, 0
-
+    draw = partial(
+        continue_rows,
+        model,
+        temperature=temperature,
+        top_p=top_p,
+        ends=ends,
+        pad=padding(tokenizer, ends),
+        device=model.get_input_embeddings().weight.device,
+    )
     with (
         own_randomness(seed, {parameter.device for parameter in model.parameters()}),
         evaluation_mode(model),
         torch.no_grad(),
         tqdm(total=len(rows), desc="sampling", unit="text", disable=not progress, leave=False) as bar,
     ):
-        while todo:
-            budget = max_new_tokens if first_pass is None else min(max_new_tokens, max(first_pass, 2 * budget))
-            todo.sort(key=lambda row: (-len(rows[row]), row))  # the sort keeps the rows of one prompt together
-            for start in range(0, len(todo), batch_size):
-                batch = todo[start : start + batch_size]
-                step = budget - new[batch[0]]  # every open row has as many new tokens as any other
-                open_rows = [rows[row] for row in batch]
-                generated = continue_rows(model, open_rows, step, temperature, top_p, ends, pad, device)
-                for row, ids in zip(batch, generated, strict=True):
-                    stop = next((i for i, token in enumerate(ids) if token in ends), None)
-                    kept = ids if stop is None else ids[: stop + 1]
-                    rows[row] += kept
-                    new[row] += len(kept)
-                    ended[row] = stop is not None
-                finished = sum(ended[row] or new[row] >= max_new_tokens for row in batch)
-                done += finished
-                bar.update(finished)
-            todo = [row for row in todo if not ended[row] and new[row] < max_new_tokens]
+        new, ended = finish_rows(rows, draw, ends, max_new_tokens, batch_size, first_pass, bar.update)
 
     completions = [rows[row][len(rows[row]) - new[row] :] for row in range(len(rows))]
     texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
@@ -139,6 +125,45 @@ def sample(
 
     clipped = [not end for end in ended]
     return Samples(by_prompt(texts), by_prompt(new), by_prompt(clipped), time.perf_counter() - started)
+
+
+def finish_rows(
+    rows: list[list[int]],
+    draw: Callable[[list[list[int]], int], list[list[int]]],
+    ends: set[int],
+    max_new_tokens: int,
+    batch_size: int,
+    first_pass: int | None,
+    finished: Callable[[int], Any],
+) -> tuple[list[int], list[bool]]:
+    """Lengthens every row of token ids, in place, to its end token or by ``max_new_tokens``.
+
+    Args:
+        rows: N lists of token ids.
+        draw: (rows, count) -> ``count`` more tokens for each; what stands behind an end token is dropped.
+        first_pass: tokens before the rows still open are pooled for the first time, then twice as many each time.
+        finished: told how many rows of a batch are finished.
+
+    Returns:
+        (N,) new tokens of each row, and whether an end token ended it.
+    """
+    new, ended = [0] * len(rows), [False] * len(rows)
+    todo, budget = list(range(len(rows))), 0
+    while todo:
+        budget = max_new_tokens if first_pass is None else min(max_new_tokens, max(first_pass, 2 * budget))
+        todo.sort(key=lambda row: (-len(rows[row]), row))  # the sort keeps the rows of one prompt together
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
+            step = budget - new[batch[0]]  # every open row has as many new tokens as any other
+            for row, ids in zip(batch, draw([rows[row] for row in batch], step), strict=True):
+                stop = next((i for i, token in enumerate(ids) if token in ends), None)
+                kept = ids if stop is None else ids[: stop + 1]
+                rows[row] += kept
+                new[row] += len(kept)
+                ended[row] = stop is not None
+            finished(sum(ended[row] or new[row] >= max_new_tokens for row in batch))
+        todo = [row for row in todo if not ended[row] and new[row] < max_new_tokens]
+    return new, ended
 
 
 def continue_rows(

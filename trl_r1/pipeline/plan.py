@@ -25,7 +25,7 @@ import importlib.util
 import os
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -146,40 +146,8 @@ def read(
     steps = []
     for name, entry in zip(names, content["stages"]):
         options = {**(entry.get("options") or {}), **(small.get(name) or {}), **overrides.get(name, {})}
-        used = set(placeholders(options))
-        for word in used - set(words):
-            near = difflib.get_close_matches(word, names, n=1)
-            if near:
-                raise ValueError(
-                    f"Stage {name!r} refers to {{{word}}}, which is none of the stages. Did you mean {{{near[0]}}}?"
-                )
-        after = [str(word) for word in entry.get("after") or []]
-        for word in after:
-            if word not in names:
-                raise ValueError(unknown("stage", word, names, f", which {name!r} comes after"))
-        if name in (used & set(names)) | set(after):
-            raise ValueError(f"Stage {name!r} waits for itself; take {name!r} out of its `after` and options.")
-        implied = [word for word in names if word in used and word not in after]
-        config = entry.get("config") or entry["stage"]
-        beside = source.parent / str(config)
-        recipe = load(beside if beside.is_file() else recipes.find(str(config)))
-        options = filled(options, words)
-        module = f"{content.get('modules') or MODULES}.{str(entry['stage']).replace('-', '_')}"
-        find_module(module)
-        steps.append(
-            Step(
-                name=name,
-                stage=str(entry["stage"]).replace("-", "_"),
-                module=module,
-                config=str(config),
-                folder=folder / name,
-                recipe={**recipe, "seed": chosen_seed, **options, "output_dir": str(folder / name)},
-                changed={key: value for key, value in options.items() if recipe.get(key, ...) != value},
-                after=tuple(after + implied),
-                launch=tuple(map(str, entry.get("launch") or content.get("launch") or ())),
-                cpu=bool(content.get("cpu") or {**recipe, **options}.get("use_cpu")),
-            )
-        )
+        after = waits_for(name, entry, options, names, words)
+        steps.append(step_of(name, entry, filled(options, words), after, content, source, folder, chosen_seed))
     ordered = in_order(steps)
     env = {str(key): str(value) for key, value in filled(content.get("env") or {}, words).items()}
     return Pipeline(
@@ -192,6 +160,66 @@ def read(
         env=env,
         scale=scale,
         warnings=tuple(departures(ordered, folders)),
+    )
+
+
+def waits_for(
+    name: str, entry: Mapping[str, Any], options: dict[str, Any], names: Sequence[str], words: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The stages that a stage comes after: those it names, then those whose folders its options refer to.
+
+    Raises:
+        ValueError: it refers to, or comes after, a stage that is not there, or itself.
+    """
+    used = set(placeholders(options))
+    for word in used - set(words):
+        near = difflib.get_close_matches(word, names, n=1)
+        if near:
+            raise ValueError(
+                f"Stage {name!r} refers to {{{word}}}, which is none of the stages. Did you mean {{{near[0]}}}?"
+            )
+    after = [str(word) for word in entry.get("after") or []]
+    for word in after:
+        if word not in names:
+            raise ValueError(unknown("stage", word, list(names), f", which {name!r} comes after"))
+    if name in (used & set(names)) | set(after):
+        raise ValueError(f"Stage {name!r} waits for itself; take {name!r} out of its `after` and options.")
+    return (*after, *(word for word in names if word in used and word not in after))
+
+
+def step_of(
+    name: str,
+    entry: Mapping[str, Any],
+    options: dict[str, Any],
+    after: tuple[str, ...],
+    content: Mapping[str, Any],
+    source: Path,
+    folder: Path,
+    seed: int,
+) -> Step:
+    """One stage of the plan: its recipe as it will run.
+
+    Args:
+        entry: of ``stages`` in the file; content: all of the file, found at ``source``.
+        options: of this stage, placeholders filled; they win over its recipe.
+        folder: of the pipeline.
+    """
+    config = entry.get("config") or entry["stage"]
+    beside = source.parent / str(config)
+    recipe = load(beside if beside.is_file() else recipes.find(str(config)))
+    module = f"{content.get('modules') or MODULES}.{str(entry['stage']).replace('-', '_')}"
+    find_module(module)
+    return Step(
+        name=name,
+        stage=str(entry["stage"]).replace("-", "_"),
+        module=module,
+        config=str(config),
+        folder=folder / name,
+        recipe={**recipe, "seed": seed, **options, "output_dir": str(folder / name)},
+        changed={key: value for key, value in options.items() if recipe.get(key, ...) != value},
+        after=after,
+        launch=tuple(map(str, entry.get("launch") or content.get("launch") or ())),
+        cpu=bool(content.get("cpu") or {**recipe, **options}.get("use_cpu")),
     )
 
 

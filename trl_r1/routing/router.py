@@ -216,12 +216,7 @@ class Router:
             take(drawn)
         if paths:
             features |= draft_features(paths[0])
-        complexity = self.complexity(features) if route == "auto" else None
-        simple = route == "simple" or (complexity is not None and complexity < limits.simple_below)
-        if complexity is None:
-            why = "as asked"
-        else:
-            why = f"complexity {complexity:.2f} {'<' if simple else '>='} {limits.simple_below:g}"
+        complexity, simple, why = self._judged(route, features, limits)
         stopped = "one pass" if simple else ""
         if simple and not paths:  # after a short draft
             drawn = yield ask(1)
@@ -246,6 +241,14 @@ class Router:
         chosen = CHOICES[limits.choose](prompt, paths, tally, self.score) if len(paths) > 1 else Chosen(0, "only path")
         return self._routed(paths, tally, chosen, "simple" if simple else "complex", why, complexity, features,
                             cached, stopped, tokens, draft_cost, time.monotonic() - started)  # fmt: skip
+
+    def _judged(self, route: str, features: dict[str, float], limits: Limits) -> tuple[float | None, bool, str]:
+        """The complexity of a question (None where the route was asked for), whether one pass will do, and why."""
+        if route != "auto":
+            return None, route == "simple", "as asked"
+        complexity = self.complexity(features)
+        simple = complexity < limits.simple_below
+        return complexity, simple, f"complexity {complexity:.2f} {'<' if simple else '>='} {limits.simple_below:g}"
 
     def _stop(self, tally: Tally, paths: Sequence[Candidate], limits: Limits, tokens: int, seconds: float) -> str:
         """Why no further wave is drawn; "" to go on."""

@@ -162,92 +162,7 @@ class Pool:
 
     def run(self, judge: str, items: Sequence[Sequence[Any]], *, seconds: float, megabytes: int) -> list[Result]:
         """See the module's ``run``."""
-        results: list[Result | None] = [None] * len(items)
-        todo = deque(range(len(items)))
-        tries = [0] * len(items)
-        failed_starts = 0
-        ours: set[Keeper] = set()
-        selector = selectors.DefaultSelector()
-
-        def hire(wait: bool) -> None:
-            keeper = self._take(wait)
-            if keeper is not None:
-                ours.add(keeper)
-                selector.register(keeper, selectors.EVENT_READ)
-
-        def dismiss(keeper: Keeper) -> None:
-            selector.unregister(keeper)
-            ours.discard(keeper)
-            self._drop(keeper)
-            if keeper.index is not None:  # it died, or was stuck, with an item at work
-                index, keeper.index = keeper.index, None
-                if tries[index] < MOST_TRIES:
-                    todo.append(index)
-                else:
-                    results[index] = Result(None, "died")
-
-        try:
-            hire(wait=True)
-            patience = time.monotonic() + PATIENCE_SECONDS
-            while todo or any(keeper.index is not None for keeper in ours):
-                if not ours:
-                    hire(wait=True)
-                for keeper in list(ours):
-                    if todo and keeper.ready and keeper.index is None:
-                        keeper.index = index = todo.popleft()
-                        tries[index] += 1
-                        keeper.deadline = time.monotonic() + STARVED * seconds + GRACE_SECONDS
-                        request = {"judge": judge, "item": list(items[index]), "seconds": seconds, "mib": megabytes}
-                        if not keeper.send(request):
-                            tries[index] -= 1  # it never saw the item
-                            dismiss(keeper)
-                now = time.monotonic()
-                waiting = [k.deadline for k in ours if k.index is not None or not k.ready]
-                limit = min(waiting, default=now + 1.0)
-                growing = bool(todo) and len(ours) < self.workers
-                if growing:
-                    limit = min(limit, patience)
-                for key, _ in selector.select(max(0.0, limit - now)):
-                    keeper = key.fileobj  # type: ignore[assignment]
-                    messages = keeper.receive()
-                    if messages is None:
-                        if not keeper.ready:
-                            failed_starts += 1
-                            if failed_starts >= 3:
-                                raise RuntimeError(
-                                    f"A process to verify answers in ended as it started (exit code "
-                                    f"{keeper.process.wait()}). Try: {sys.executable} -c 'import math_verify'"
-                                )
-                        dismiss(keeper)
-                        continue
-                    for message in messages:
-                        if "missing" in message:
-                            raise _missing(judge, message["missing"], message["error"])
-                        if "ready" in message:
-                            keeper.ready = True
-                        elif keeper.index is not None:
-                            results[keeper.index] = Result(message.get("value"), message.get("why", ""))
-                            keeper.index = None
-                now = time.monotonic()
-                for keeper in list(ours):
-                    if (keeper.index is not None or not keeper.ready) and now > keeper.deadline:
-                        if not keeper.ready:
-                            raise RuntimeError(
-                                f"A process to verify answers in was not ready after {START_SECONDS} s."
-                            )
-                        tries[keeper.index or 0] = MOST_TRIES  # stuck once is enough
-                        dismiss(keeper)
-                if growing and now >= patience:
-                    hire(wait=False)
-                    patience = now + PATIENCE_SECONDS
-        finally:
-            selector.close()
-            for keeper in ours:
-                if keeper.index is None:
-                    self._give_back(keeper)
-                else:  # an exception came through while it worked
-                    self._drop(keeper)
-        return [result if result is not None else Result(None, "died") for result in results]
+        return Batch(self, judge, items, seconds, megabytes).run()
 
     def processes(self) -> list[int]:
         """Process ids of the keepers."""
@@ -268,7 +183,7 @@ class Pool:
             keeper.abandon()
             keeper.process.returncode = 0  # not our child; nothing to wait for
 
-    def _take(self, wait: bool) -> Keeper | None:
+    def take(self, wait: bool) -> Keeper | None:
         with self._changed:
             while True:
                 while self._idle:
@@ -285,17 +200,123 @@ class Pool:
                     return None
                 self._changed.wait()
 
-    def _give_back(self, keeper: Keeper) -> None:
+    def give_back(self, keeper: Keeper) -> None:
         with self._changed:
             if keeper in self._all:
                 self._idle.append(keeper)
             self._changed.notify()
 
-    def _drop(self, keeper: Keeper) -> None:
+    def drop(self, keeper: Keeper) -> None:
         keeper.kill()
         with self._changed:
             self._all.discard(keeper)
             self._changed.notify()
+
+
+class Batch:
+    """One call's items on their way through a pool's keepers."""
+
+    def __init__(self, pool: Pool, judge: str, items: Sequence[Sequence[Any]], seconds: float, megabytes: int) -> None:
+        self.pool, self.judge, self.items, self.seconds, self.megabytes = pool, judge, items, seconds, megabytes
+        self.results: list[Result | None] = [None] * len(items)
+        self.todo = deque(range(len(items)))
+        self.tries = [0] * len(items)
+        self.failed_starts = 0
+        self.ours: set[Keeper] = set()
+        self.selector = selectors.DefaultSelector()
+
+    def run(self) -> list[Result]:
+        """See the module's ``run``."""
+        try:
+            self._hire(wait=True)
+            patience = time.monotonic() + PATIENCE_SECONDS
+            while self.todo or any(keeper.index is not None for keeper in self.ours):
+                if not self.ours:
+                    self._hire(wait=True)
+                self._hand_out()
+                now = time.monotonic()
+                waiting = [keeper.deadline for keeper in self.ours if keeper.index is not None or not keeper.ready]
+                limit = min(waiting, default=now + 1.0)
+                growing = bool(self.todo) and len(self.ours) < self.pool.workers
+                if growing:
+                    limit = min(limit, patience)
+                for key, _ in self.selector.select(max(0.0, limit - now)):
+                    self._listen(key.fileobj)  # type: ignore[arg-type]
+                now = time.monotonic()
+                self._end_late(now)
+                if growing and now >= patience:
+                    self._hire(wait=False)
+                    patience = now + PATIENCE_SECONDS
+        finally:
+            self.selector.close()
+            for keeper in self.ours:
+                if keeper.index is None:
+                    self.pool.give_back(keeper)
+                else:  # an exception came through while it worked
+                    self.pool.drop(keeper)
+        return [result if result is not None else Result(None, "died") for result in self.results]
+
+    def _hire(self, wait: bool) -> None:
+        keeper = self.pool.take(wait)
+        if keeper is not None:
+            self.ours.add(keeper)
+            self.selector.register(keeper, selectors.EVENT_READ)
+
+    def _dismiss(self, keeper: Keeper) -> None:
+        self.selector.unregister(keeper)
+        self.ours.discard(keeper)
+        self.pool.drop(keeper)
+        if keeper.index is not None:  # it died, or was stuck, with an item at work
+            index, keeper.index = keeper.index, None
+            if self.tries[index] < MOST_TRIES:
+                self.todo.append(index)
+            else:
+                self.results[index] = Result(None, "died")
+
+    def _hand_out(self) -> None:
+        """An item for every keeper that is free."""
+        for keeper in list(self.ours):
+            if self.todo and keeper.ready and keeper.index is None:
+                keeper.index = index = self.todo.popleft()
+                self.tries[index] += 1
+                keeper.deadline = time.monotonic() + STARVED * self.seconds + GRACE_SECONDS
+                item = list(self.items[index])
+                if not keeper.send(
+                    {"judge": self.judge, "item": item, "seconds": self.seconds, "mib": self.megabytes}
+                ):
+                    self.tries[index] -= 1  # it never saw the item
+                    self._dismiss(keeper)
+
+    def _listen(self, keeper: Keeper) -> None:
+        """Takes what a keeper has to say, or its end."""
+        messages = keeper.receive()
+        if messages is None:
+            if not keeper.ready:
+                self.failed_starts += 1
+                if self.failed_starts >= 3:
+                    raise RuntimeError(
+                        f"A process to verify answers in ended as it started (exit code {keeper.process.wait()}). "
+                        f"Try: {sys.executable} -c 'import math_verify'"
+                    )
+            self._dismiss(keeper)
+            return
+        for message in messages:
+            if "missing" in message:
+                raise _missing(self.judge, message["missing"], message["error"])
+            if "ready" in message:
+                keeper.ready = True
+            elif keeper.index is not None:
+                self.results[keeper.index] = Result(message.get("value"), message.get("why", ""))
+                keeper.index = None
+
+    def _end_late(self, now: float) -> None:
+        """Ends the keepers whose time is over."""
+        for keeper in list(self.ours):
+            if (keeper.index is not None or not keeper.ready) and now > keeper.deadline:
+                if not keeper.ready:
+                    raise RuntimeError(f"A process to verify answers in was not ready after {START_SECONDS} s.")
+                self.tries[keeper.index or 0] = MOST_TRIES  # stuck once is enough
+                self._dismiss(keeper)
 
 
 def default_workers() -> int:

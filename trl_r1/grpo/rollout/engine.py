@@ -70,76 +70,119 @@ def generate(
     Raises:
         ValueError: an empty prompt, or no room for a single token.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens={max_new_tokens} leaves no room for a token; give 1 or more.")
-    if not prompts or not all(len(prompt) for prompt in prompts):
-        raise ValueError("Every prompt needs at least one token; one was empty.")
+    _check(prompts, max_new_tokens)
     device = model.device
     unique: dict[tuple[int, ...], int] = {}
     source = torch.tensor([unique.setdefault(tuple(prompt), len(unique)) for prompt in prompts], device=device)  # (N,)
     read = _Prompts(list(unique), pad_token, device)
-
     cache = BlockCache(len(_layers(model)), block)
-    logits = model(
-        input_ids=read.ids, attention_mask=read.mask, position_ids=read.positions, past_key_values=cache,
-        use_cache=True, logits_to_keep=1,
-    ).logits[:, -1]  # (P, V)  # fmt: skip
+    logits = _next_logits(model, cache, read.ids, read.mask, read.positions)  # (P, V)
     cache.spread(source)
     logits = logits[source]  # (N, V)
 
-    total = len(prompts)
-    rows = torch.arange(total, device=device)  # which row stands at each place of the batch
-    running = torch.ones(total, dtype=torch.bool, device=device)
-    positions = read.lengths[source]  # (n,) of the next token
-    view = _Mask(model, read, source, max_new_tokens)
-    seen = _seen(read, source, logits.size(-1)) if options.repetition_penalty != 1.0 else None
+    batch = _Batch(cache, read.lengths[source], _Mask(model, read, source, max_new_tokens))
+    if options.repetition_penalty != 1.0:
+        batch.seen = _seen(read, source, logits.size(-1))
+    written = _Written(len(prompts), max_new_tokens, pad_token, device)
     ends = torch.tensor(sorted(set(end_tokens)), device=device)
-    tokens_of = torch.full((total, max_new_tokens), pad_token, dtype=torch.long, device=device)
-    logps_of = torch.zeros(total, max_new_tokens, device=device)
-    length_of = torch.full((total,), max_new_tokens, dtype=torch.long, device=device)
-    left, steps, row_steps = total, 0, 0
-    bar = tqdm(total=total, desc="Generating", unit="row", delay=5, leave=False, disable=not progress)
+    left, steps, row_steps = len(prompts), 0, 0
+    bar = tqdm(total=left, desc="Generating", unit="row", delay=5, leave=False, disable=not progress)
 
     with fewer_threads(model) as tell_rows:
-        tell_rows(total)
+        tell_rows(left)
         for step in range(max_new_tokens):
             if change_logits is not None:
-                logits = change_logits(logits, rows, step)
-            tokens, logps = next_tokens(logits, options, seen)  # (n,)
-            tokens_of[rows, step], logps_of[rows, step] = tokens, logps  # finished rows write past their length
-            ended = running & torch.isin(tokens, ends)
+                logits = change_logits(logits, batch.rows, step)
+            tokens, logps = next_tokens(logits, options, batch.seen)  # (n,)
+            written.add(batch.rows, step, tokens, logps)
+            ended = batch.running & torch.isin(tokens, ends)
             if step + 1 == max_new_tokens:
-                ended = running
-            over = ended.nonzero().squeeze(1)
+                ended = batch.running
+            over = batch.rows[ended.nonzero().squeeze(1)]
             if len(over):
-                running = running & ~ended
+                batch.running = batch.running & ~ended
                 left -= len(over)
                 bar.update(len(over))
-                length_of[rows[over]] = step + 1
+                written.lengths[over] = step + 1
                 if finished is not None:
-                    finished(rows[over].tolist(), tokens_of[rows[over], : step + 1].tolist())
+                    finished(over.tolist(), written.tokens[over, : step + 1].tolist())
                 if left == 0:
                     break
-                if (len(rows) - left) * SLACK > len(rows):
-                    order = cache.remove(running)
-                    rows, tokens, positions, running = rows[order], tokens[order], positions[order], running[order]
-                    view.keep(order)
-                    tell_rows(len(rows))
-                    seen = seen if seen is None else seen[order]
-            if seen is not None:
-                seen[torch.arange(len(rows), device=device), tokens] = True
-            logits = model(
-                input_ids=tokens[:, None], attention_mask=view.at(step), position_ids=positions[:, None],
-                past_key_values=cache, use_cache=True, logits_to_keep=1,
-            ).logits[:, -1]  # (n, V)  # fmt: skip
-            positions = positions + 1
-            steps, row_steps = steps + 1, row_steps + len(rows)
+                if (len(batch.rows) - left) * SLACK > len(batch.rows):
+                    tokens = batch.close_up(tokens)
+                    tell_rows(len(batch.rows))
+            batch.see(tokens)
+            logits = _next_logits(model, cache, tokens[:, None], batch.view.at(step), batch.positions[:, None])
+            batch.positions = batch.positions + 1
+            steps, row_steps = steps + 1, row_steps + len(batch.rows)
 
     bar.close()
-    lengths = length_of.tolist()
-    completions = [row[:length] for row, length in zip(tokens_of.tolist(), lengths)]
-    logps_list = [row[:length] for row, length in zip(logps_of.tolist(), lengths)]
-    return Rollout(completions, logps_list, len(unique), steps, row_steps)
+    return Rollout(*written.lists(), len(unique), steps, row_steps)
+
+
+def _check(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens={max_new_tokens} leaves no room for a token; give 1 or more.")
+    if not prompts or not all(len(prompt) for prompt in prompts):
+        raise ValueError("Every prompt needs at least one token; one was empty.")
+
+
+def _next_logits(model: Any, cache: BlockCache, ids: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
+    """(n, V) logits of the token after ``ids`` (n, L), whose keys and values join the cache."""
+    logits: Tensor = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+    return logits
+
+
+class _Batch:
+    """The n rows that are computed, finished ones among them until the batch closes up."""
+
+    def __init__(self, cache: BlockCache, positions: Tensor, view: _Mask):
+        self.cache, self.positions, self.view = cache, positions, view  # positions: (n,) of the next token
+        self.rows = torch.arange(len(positions), device=positions.device)  # which row stands at each place
+        self.running = torch.ones(len(positions), dtype=torch.bool, device=positions.device)
+        self.seen: Tensor | None = None  # (n, V) tokens that the repetition penalty knows
+
+    def see(self, tokens: Tensor) -> None:
+        """Notes the (n,) tokens drawn, for the repetition penalty."""
+        if self.seen is not None:
+            self.seen[torch.arange(len(tokens), device=tokens.device), tokens] = True
+
+    def close_up(self, tokens: Tensor) -> Tensor:
+        """Drops the rows that are finished; the same of ``tokens`` (n,)."""
+        order = self.cache.remove(self.running)
+        self.rows, self.positions, self.running = self.rows[order], self.positions[order], self.running[order]
+        self.view.keep(order)
+        if self.seen is not None:
+            self.seen = self.seen[order]
+        return tokens[order]
+
+
+class _Written:
+    """What N rows have written so far, at most M tokens each."""
+
+    def __init__(self, total: int, most: int, pad_token: int, device: Any):
+        self.tokens = torch.full((total, most), pad_token, dtype=torch.long, device=device)
+        self.logps = torch.zeros(total, most, device=device)
+        self.lengths = torch.full((total,), most, dtype=torch.long, device=device)
+
+    def add(self, rows: Tensor, step: int, tokens: Tensor, logps: Tensor) -> None:
+        """One more token of each of ``rows``; finished ones write past their length."""
+        self.tokens[rows, step], self.logps[rows, step] = tokens, logps
+
+    def lists(self) -> tuple[list[list[int]], list[list[float]]]:
+        """The completions and their log-probabilities, each row as long as it is."""
+        lengths = self.lengths.tolist()
+        return (
+            [row[:length] for row, length in zip(self.tokens.tolist(), lengths)],
+            [row[:length] for row, length in zip(self.logps.tolist(), lengths)],
+        )
 
 
 class _Prompts:
