@@ -20,7 +20,6 @@ of the modules that make them, so that a changed recipe builds a new model besid
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 from datasets import Dataset, Features, Value
 
 from trl_r1.mini import corpus, general, geometry, labels, model, wider, world
+from trl_r1.storage.folders import cache_folder
 
 
 PREFIX = "mini:"
@@ -149,7 +149,7 @@ def parse(name: str, known: tuple[str, ...]) -> tuple[str, str]:
 
 def cache() -> Path:
     """Where built models are kept: ``$TRL_R1_CACHE``, or ``~/.cache/trl_r1``, below it ``mini``."""
-    return Path(os.environ.get("TRL_R1_CACHE") or Path.home() / ".cache" / "trl_r1").expanduser() / "mini"
+    return cache_folder() / "mini"
 
 
 def recipe_version(*modules: Any) -> str:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import ModelConfig, get_quantization_config
 
 from trl_r1.models.four_bit import make_trainable_on_cpu
+from trl_r1.models.gguf import is_gguf, resolve_gguf
 from trl_r1.storage.files import looks_like_path
 
 
@@ -23,7 +24,7 @@ TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}  # 
 
 
 def find_policy(name: str | None, seed: int = 0) -> str:
-    """A name that ``load_policy`` takes; a miniature model is built here if it is not in the cache yet.
+    """A name that ``load_policy`` takes; a miniature model is built, a GGUF file converted, if it is not in the cache yet.
 
     Raises:
         ValueError: no name, a folder that is not there or holds no model.
@@ -35,6 +36,8 @@ def find_policy(name: str | None, seed: int = 0) -> str:
         from trl_r1.mini.store import resolve_model
 
         return miniature.resolve(name, seed) if miniature.is_miniature(name) else str(resolve_model(name, seed))
+    if is_gguf(name):
+        return resolve_gguf(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file() and not (folder / ADAPTER).is_file():

@@ -21,6 +21,7 @@ from transformers import AutoConfig, TrainingArguments
 from trl import ModelConfig
 
 from trl_r1.models.adapters import is_adapter, merged
+from trl_r1.models.gguf import is_gguf, resolve_gguf
 from trl_r1.storage import manifest
 from trl_r1.storage.checkpoints import newest_complete, resolve_resume
 from trl_r1.storage.files import looks_like_path, replace_file
@@ -81,8 +82,8 @@ class RunFolder:
 def find_model(name: str | None, config: TrainingArguments, revision: str | None = "main") -> str:
     """A name that `from_pretrained` takes.
 
-    A miniature model is built if it is not in the cache yet; an adapter (what a LoRA or QLoRA stage leaves) is merged
-    into its base, once, in the folder `merged` beside it.
+    A miniature model is built, a GGUF file converted, if it is not in the cache yet; an adapter (what a LoRA or QLoRA
+    stage leaves) is merged into its base, once, in the folder `merged` beside it.
 
     Raises:
         ValueError: nothing of that name can be loaded.
@@ -94,6 +95,9 @@ def find_model(name: str | None, config: TrainingArguments, revision: str | None
 
         with config.distributed_state.main_process_first():
             return str(resolve_model(name, config.seed))
+    if is_gguf(name):
+        with config.distributed_state.main_process_first():
+            return resolve_gguf(name)
     if looks_like_path(name) and not Path(name).expanduser().exists():
         raise ValueError(f"model_name_or_path={name!r}: there is no such folder. Give a hub id or an existing folder.")
     if is_adapter(name):
