@@ -12,7 +12,7 @@ from trl_r1 import cli, recipes
 from trl_r1.models.cluster import Cluster, share_of_cluster
 from trl_r1.models.engines import EngineError, seed_of
 from trl_r1.models.ray_vllm import Sampling, ask, gathered, rows_of, take
-from trl_r1.runs.cluster_options import RayOptions, check_cluster
+from trl_r1.runs.options import RayOptions, check_cluster
 from trl_r1.stages import evaluate, rejection_sampling
 
 

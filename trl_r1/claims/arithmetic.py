@@ -21,7 +21,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from trl_r1.answers.measures import CONVERSIONS, FACTORS
+from trl_r1.answers.quantities import CONVERSIONS, FACTORS
 from trl_r1.claims.surds import MOST_BITS, Exact, Surd, TooLarge, bounds, root, sign, size_checked
 from trl_r1.claims.trees import Tree, Unreadable
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from trl_r1.answers.measures import FACTORS
+from trl_r1.answers.quantities import FACTORS
 from trl_r1.claims.arithmetic import evaluate, kinds, leaves_of, literal, plain, verdict
 from trl_r1.claims.pieces import Piece, pieces
 from trl_r1.claims.surds import sign

@@ -24,8 +24,8 @@ from trl_r1.models.load import find_policy, load_policy
 from trl_r1.models.sampling import check_options
 from trl_r1.models.templates import find_template
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
-from trl_r1.runs.cluster_options import RAY_NAMES, RayOptions, check_cluster
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
+from trl_r1.runs.options import RAY_NAMES, RayOptions, check_cluster
 from trl_r1.runs.processor import Generation, check_processor
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file

@@ -32,8 +32,8 @@ from trl_r1.models.load import base_of, find_policy, load_policy
 from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.models.sampling import Prompt
 from trl_r1.rewards.format import well_formed
-from trl_r1.runs.cluster_options import RAY_NAMES, check_cluster
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
+from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
 from trl_r1.stages.cold_start.draw import model_digest
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report

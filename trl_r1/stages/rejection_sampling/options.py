@@ -13,8 +13,7 @@ from trl_r1.models.engines import SamplingServer
 from trl_r1.models.judge import Judge
 from trl_r1.models.sampling import check_options
 from trl_r1.rewards.accuracy import SOURCES
-from trl_r1.runs.cluster_options import RayOptions
-from trl_r1.runs.options import DataOptions
+from trl_r1.runs.options import DataOptions, RayOptions
 from trl_r1.runs.processor import Generation
 from trl_r1.stages.rejection_sampling.mix import quotas
 from trl_r1.stages.rejection_sampling.pools import EvaluationSet, Pool, read_pools
