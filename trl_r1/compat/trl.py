@@ -22,6 +22,10 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "_save_checkpoint": ("model", "trial"),
     "_load_optimizer_and_scheduler": ("checkpoint",),
     "_get_train_sampler": ("dataset",),
+    "create_optimizer": (),
+    "training_step": ("model", "inputs"),
+    "train": ("resume_from_checkpoint",),
+    "save_model": ("output_dir", "_internal_call"),
 }
 KL_EXPRESSION = "self.beta * per_token_kl"
 TOKEN_ADVANTAGES = "if advantages.dim() == 1:"  # else it takes (B, T) as they are

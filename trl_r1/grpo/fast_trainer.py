@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import trl.trainer.utils
@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.masking_utils import sdpa_mask
 from trl import GRPOTrainer
 
+from trl_r1.compat.host import Batch, GRPOHost, check_members
 from trl_r1.grpo.batching import (
     ATTENTION,
     chunks_by_length,
@@ -28,6 +29,7 @@ from trl_r1.grpo.batching import (
     recorded_windows,
     regrouped,
 )
+from trl_r1.grpo.passes import GenerationPass, LossPass, holding
 from trl_r1.grpo.rollout.connect import FastRollout
 from trl_r1.grpo.rollout.overlap import EarlyRewards
 from trl_r1.grpo.rollout.support import computing_type
@@ -35,6 +37,18 @@ from trl_r1.grpo.rollout.support import computing_type
 
 logger = logging.getLogger(__name__)
 
+VISION_KEYS = (  # of a batch, what a forward pass over images needs besides the tokens
+    "pixel_values",
+    "image_grid_thw",
+    "num_images",
+    "pixel_attention_mask",
+    "spatial_shapes",
+    "num_tiles",
+    "image_sizes",
+    "token_type_ids",
+    "mm_token_type_ids",
+    "image_position_ids",
+)
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}  # of packed log-probabilities, in nats; other types are coarser
 COARSE = 0.25
 SUMS_OF_ROWS = {"grpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"}  # whichever micro-batch a row is in
@@ -46,7 +60,13 @@ def scores_labels() -> bool:
     return head is not None and "shift_labels" in inspect.getsource(head)
 
 
-class FastGRPOTrainer(GRPOTrainer):
+if TYPE_CHECKING:
+    Parent = GRPOHost  # so that mypy knows its members; it does not follow TRL's own imports
+else:
+    Parent = GRPOTrainer
+
+
+class FastGRPOTrainer(Parent):
     """[`~trl.GRPOTrainer`] with `rollout`, `batching`, `old_logps` and `rewards_overlap` of [`R1GRPOConfig`].
 
     Extends these methods of the parent:
@@ -66,21 +86,17 @@ class FastGRPOTrainer(GRPOTrainer):
     _fast_batching: bool = False
     _sampled_old: bool = False
     _early_rewards: EarlyRewards | None = None
-    _scoring: bool = False  # this batch's groups are scored as they end
-    _packs: bool | None = False  # None: may be tried
-    _sampled: list[list[float]] | None = None  # log-probabilities of the completions just generated
-    _wants_old: bool = False  # the next log-probabilities the parent asks for are the old policy's
-    _left_out: Tensor | None = None  # (B,) bool, rows of the loss being computed that cannot move it
-    _old: Tensor | None = None  # (B, C) old log-probabilities of that batch, if it has any
-    _entropies: Tensor | None = None  # (B, C) of that batch
     _every_row_counts: bool = False  # a subclass learns from rows whose advantages are 0 as well
-    _loss_is_computed: bool = False
-    _rotary: bool | None = None  # whether the model's positions may begin anywhere; None: not looked yet
+    _packs: bool | None = False  # None: may be tried
+    _rotary: bool = False  # the model's positions may begin anywhere
+    _generation_pass: GenerationPass | None = None  # while a batch is generated and scored
+    _loss_pass: LossPass | None = None  # while a loss is computed
     tokens_processed: int = 0  # tokens that went through the policy for a loss, padding included
     tokens_useful: Any = 0  # completion tokens among them that carry a gradient; an int, or a tensor ()
 
     def __init__(self, model, reward_funcs=None, args=None, *positional, **kwargs):
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
+        check_members(self)
         self._fast_batching = getattr(args, "batching", "trl") == "fast"
         self._sampled_old = getattr(args, "old_logps", "policy") == "sampled"
         if getattr(args, "rollout", "trl") == "fast":
@@ -99,28 +115,28 @@ class FastGRPOTrainer(GRPOTrainer):
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
         if self._fast_rollout is not None:
-            finished = self._early_rewards.finished if self._early_rewards is not None and self._scoring else None
+            early = (
+                self._early_rewards
+                if self._generation_pass is not None and self._generation_pass.scores_early
+                else None
+            )
+            finished = None if early is None else early.finished
             rollout = self._fast_rollout.complete(self, prompt_ids, images, multimodal_fields, finished)
             if rollout is not None:
-                self._sampled = rollout.logps
                 return rollout.completions, None
-        self._sampled = None
         return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *args, **kwargs)
 
     def _generate_and_score_completions(self, inputs):
         # the parent's own rule for asking at all; it asks before it asks for the reference's
         every = self.args.steps_per_generation * self.num_iterations
-        self._wants_old = self._sampled_old and self.args.gradient_accumulation_steps % every != 0
-        if self._early_rewards is not None:
-            size = self.num_generations if self.model.training else self.num_generations_eval
-            self._scoring = self._early_rewards.begin(inputs, size)
-        try:
+        asks = self._sampled_old and self.args.gradient_accumulation_steps % every != 0
+        size = self.num_generations if self.model.training else self.num_generations_eval
+        early = self._early_rewards is not None and self._early_rewards.begin(inputs, size)
+        with holding(self, "_generation_pass", GenerationPass(old_is_next=asks, scores_early=early)):
             return super()._generate_and_score_completions(inputs)
-        finally:
-            self._wants_old, self._scoring = False, False
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        if self._early_rewards is None or not self._scoring:
+        if self._early_rewards is None or self._generation_pass is None or not self._generation_pass.scores_early:
             return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         functions = list(self.reward_funcs)
         for number, answer in self._early_rewards.ready(completions).items():
@@ -133,11 +149,12 @@ class FastGRPOTrainer(GRPOTrainer):
             self._metrics[mode]["rewards/seconds_waited"].append(self._early_rewards.waited)
 
     def _sampled_logps(self, ids: Tensor, columns: int) -> Tensor | None:
-        """(B, columns) log-probabilities as sampled, 0 behind a row's end; None where TRL generated."""
-        if self._sampled is None or len(self._sampled) != len(ids):
+        """(B, columns) log-probabilities as last sampled, 0 behind a row's end; None where TRL generated."""
+        rollout = None if self._fast_rollout is None else self._fast_rollout.last
+        if rollout is None or len(rollout.logps) != len(ids):
             return None
         logps = torch.zeros(len(ids), columns)
-        for row, values in enumerate(self._sampled):
+        for row, values in enumerate(rollout.logps):
             logps[row, : len(values)] = torch.tensor(values)
         return logps.to(ids.device)
 
@@ -190,6 +207,8 @@ class FastGRPOTrainer(GRPOTrainer):
 
     def _start_packing(self) -> None:
         """Makes packing possible where the model runs on SDPA and this TRL scores given labels; else rows are trimmed."""
+        policy = self.accelerator.unwrap_model(self.model)
+        self._rotary = any("rotary" in name for name, _ in policy.named_modules())
         models = [self.model] if self.ref_model is None else [self.model, self.ref_model]
         configs = [self.accelerator.unwrap_model(model).config.get_text_config() for model in models]
         if not scores_labels() or any(config._attn_implementation != "sdpa" for config in configs):
@@ -203,8 +222,8 @@ class FastGRPOTrainer(GRPOTrainer):
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
     ):
-        if self._wants_old:
-            self._wants_old = False
+        if self._generation_pass is not None and self._generation_pass.old_is_next:
+            self._generation_pass.old_is_next = False
             sampled = self._sampled_logps(input_ids, logits_to_keep)
             if sampled is not None:
                 return sampled, None, None
@@ -212,16 +231,18 @@ class FastGRPOTrainer(GRPOTrainer):
         more = any(value is not None and value is not False for value in kwargs.values())  # images, auxiliary loss
         lengths = None if more or not self._fast_batching else lengths_of(attention_mask, prompt_columns)
         if lengths is None or not bool((lengths[0] > 0).all()):
-            self.tokens_processed += input_ids.numel() if self._loss_is_computed else 0
+            self.tokens_processed += 0 if self._loss_pass is None else input_ids.numel()
             out = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep,
                 batch_size=batch_size, compute_entropy=compute_entropy, **kwargs,
             )  # fmt: skip
-            self._entropies = out[1]
+            if self._loss_pass is not None:
+                self._loss_pass.entropies = out[1]
             return out
         keep = lengths[1] > 0
-        if self._left_out is not None:
-            keep = keep & ~self._left_out
+        skipped = None if self._loss_pass is None else self._loss_pass.skipped
+        if skipped is not None:
+            keep = keep & ~skipped
         rows = keep.nonzero().squeeze(1)
         if len(rows) == 0:  # one stays, so that every process has a backward pass and every weight a gradient
             lengths = lengths[0], lengths[1].clamp(min=1)
@@ -236,9 +257,12 @@ class FastGRPOTrainer(GRPOTrainer):
             if len(part) or self.accelerator.num_processes > 1:  # wrapped models synchronise in every forward pass
                 part = part if len(part) else rows[:1]
                 logps, entropies = compute(model, input_ids, attention_mask, lengths, part, logps, entropies)
-        if self._left_out is not None and self._old is not None:  # a ratio of 1 where nothing was computed
-            logps = torch.where(self._left_out[:, None], self._old, logps)
-        self._entropies = entropies
+        if self._loss_pass is not None:
+            self._loss_pass.entropies = entropies
+            if (
+                skipped is not None and self._loss_pass.old_logps is not None
+            ):  # a ratio of 1 where nothing was computed
+                logps = torch.where(skipped[:, None], self._loss_pass.old_logps, logps)
         return logps, entropies, None
 
     def _packed(self, model, ids, mask, lengths, rows, logps, entropies):
@@ -250,7 +274,7 @@ class FastGRPOTrainer(GRPOTrainer):
                 attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),  # the packing replaces it
                 packing=packed.packing,
             )  # fmt: skip
-        self.tokens_processed += packed.ids.numel() if self._loss_is_computed else 0
+        self.tokens_processed += 0 if self._loss_pass is None else packed.ids.numel()
         self._forward_done(packed.rows, packed.columns, packed.places)
         at = packed.rows, packed.columns
         logps = logps.index_put(at, outputs.log_probs[0, packed.places].to(logps.dtype))
@@ -262,8 +286,6 @@ class FastGRPOTrainer(GRPOTrainer):
         """The same with the parent's own forward pass, over rows of similar length cut to what they hold."""
         (before, after), columns = lengths, logps.size(1)
         prompt_columns = ids.size(1) - columns
-        if self._rotary is None:
-            self._rotary = any("rotary" in name for name, _ in self.accelerator.unwrap_model(model).named_modules())
         for chunk in chunks_by_length(before + after, rows, several=self.accelerator.num_processes == 1):
             # learned positions count from column 0
             left = int(before[chunk].max()) if self._rotary else prompt_columns
@@ -272,7 +294,7 @@ class FastGRPOTrainer(GRPOTrainer):
             scored = super()._get_per_token_logps_and_entropies(
                 model, ids[chunk, cut], mask[chunk, cut], right, compute_entropy=entropies is not None
             )
-            self.tokens_processed += len(chunk) * (left + right) if self._loss_is_computed else 0
+            self.tokens_processed += 0 if self._loss_pass is None else len(chunk) * (left + right)
             at = chunk[:, None], torch.arange(right, device=ids.device)[None]
             self._forward_done(*at)
             logps = logps.index_put(at, scored[0].to(logps.dtype))
@@ -317,27 +339,36 @@ class FastGRPOTrainer(GRPOTrainer):
             text._attn_implementation = "sdpa"
         return reason is None
 
+    def _logps_of_completions(self, batch: Batch) -> Tensor:
+        """(B, T) log-probabilities of this process's completions under the policy as it is, without a gradient."""
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        training = self.model.training
+        size = self.args.per_device_train_batch_size if training else self.args.per_device_eval_batch_size
+        vision = {key: batch[key] for key in VISION_KEYS if key in batch}
+        with torch.no_grad():
+            return self._get_per_token_logps_and_entropies(
+                self.model, ids, attention, batch["completion_ids"].size(1), batch_size=size, **vision
+            )[0]
+
     # -- loss --------------------------------------------------------------------------------------------------------
 
     def _compute_loss(self, model, inputs):
         mode = "train" if self.model.training else "eval"
-        may_leave_out = self._fast_batching and mode == "train" and not self.aux_loss_enabled
+        may_skip = self._fast_batching and mode == "train" and not self.aux_loss_enabled
         counted = loss_mask(inputs)  # (B, C)
         moves = self._moves_the_loss(inputs)
         if mode == "train":
             # a tensor: no wait for the device
             self.tokens_useful = self.tokens_useful + (counted * has_advantage(inputs)[:, None]).sum()
-        self._left_out = ~moves if may_leave_out else None
-        self._old, self._loss_is_computed = inputs.get("old_per_token_logps"), True
-        try:
+        skipped = ~moves if may_skip else None
+        with holding(self, "_loss_pass", LossPass(skipped, inputs.get("old_per_token_logps"))) as now:
             loss = super()._compute_loss(model, inputs)
-            if may_leave_out and self._entropies is not None:  # the parent averaged over zeros too
+            if may_skip and now.entropies is not None:  # the parent averaged over zeros too
                 seen = counted * moves[:, None]
-                here = torch.stack([(self._entropies.detach() * seen).sum(), seen.sum().float()])
+                here = torch.stack([(now.entropies.detach() * seen).sum(), seen.sum().float()])
                 total = self.accelerator.reduce(here, reduction="sum")
                 self._metrics[mode]["entropy"][-1] = (total[0] / total[1]).item() if total[1] > 0 else float("nan")
-        finally:
-            self._left_out, self._old, self._entropies, self._loss_is_computed = None, None, None, False
         return loss
 
 
@@ -357,13 +388,13 @@ def without_dropout(model: torch.nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def loss_mask(batch: dict[str, Any]) -> Tensor:
+def loss_mask(batch: Batch) -> Tensor:
     """(B, C), 1 where a completion token counts in the loss; TRL's own rule."""
     mask = batch["completion_mask"]
     return mask * batch["tool_mask"] if "tool_mask" in batch else mask
 
 
-def has_advantage(batch: dict[str, Any]) -> Tensor:
+def has_advantage(batch: Batch) -> Tensor:
     """(B,) bool, which rows have an advantage other than 0, per completion or at any token."""
     advantages = batch["advantages"]
     return advantages.reshape(len(advantages), -1).ne(0.0).any(dim=1)

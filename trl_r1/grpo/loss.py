@@ -5,13 +5,15 @@ The estimators live in kl.py, the schedules in schedules.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from trl_r1.compat import trl as compat
-from trl_r1.grpo.fast_trainer import loss_mask
+from trl_r1.compat.host import Batch
+from trl_r1.grpo.config import R1GRPOConfig
+from trl_r1.grpo.fast_trainer import FastGRPOTrainer, loss_mask
 from trl_r1.grpo.kl import (
     AdaptiveBeta,
     as_product,
@@ -21,13 +23,8 @@ from trl_r1.grpo.kl import (
     sequence_sum,
     weighted_kl,
 )
+from trl_r1.grpo.passes import KLPass, holding
 from trl_r1.grpo.schedules import ENTROPY_SCHEDULES
-
-
-VISION_KEYS = (
-    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
-    "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
-)  # fmt: skip
 
 
 class SteeredBeta(float):
@@ -49,7 +46,13 @@ class SteeredBeta(float):
         return self.term(float(self), stock_kl)
 
 
-class ChosenKL:
+if TYPE_CHECKING:
+    Host = FastGRPOTrainer  # the class that this one is mixed into
+else:
+    Host = object
+
+
+class ChosenKL(Host):
     """The options' KL term and entropy coefficient in TRL's own loss: a mixin that does nothing at TRL's defaults.
 
     Extends these methods of the trainer it is mixed into:
@@ -57,13 +60,12 @@ class ChosenKL:
         _compute_loss                        steers the KL term, moves the entropy coefficient, observes the KL
     """
 
-    _loss_inputs: Any = None  # the batch whose loss is being computed
-    _policy_logps: Any = None  # (B, T) of that batch, with gradient
-    _kl_terms: int = 0  # how often TRL asked for the KL term in that loss
+    options: R1GRPOConfig
+    _kl_pass: KLPass | None = None  # while a loss is computed
     _kl_window: Tensor | None = None  # [sum of k3, tokens] since the last optimizer step, this process
     _beta_controller: AdaptiveBeta | None = None
 
-    def _choose_kl(self: Any) -> None:
+    def _choose_kl(self) -> None:
         """Reads the options; called before the trainer is built.
 
         Raises:
@@ -84,7 +86,7 @@ class ChosenKL:
                 "would act. Drop use_liger_kernel, or upgrade to trl>=1.14."
             )
 
-    def _start_kl(self: Any) -> None:
+    def _start_kl(self) -> None:
         """Starts the control of beta; called once the trainer is built."""
         self._as_product = self.options.importance_sampling_level == "sequence_product"
         if self._as_product:
@@ -93,38 +95,40 @@ class ChosenKL:
             self._beta_controller = AdaptiveBeta(self.beta, self.options.kl_target, self.options.kl_gain)
         self._set_beta(self.beta)
 
-    def _get_per_token_logps_and_entropies(self: Any, model, *args, **kwargs):
-        out = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)  # type: ignore[misc]
-        batch = self._loss_inputs
-        if batch is None:
+    def _get_per_token_logps_and_entropies(self, model, *args, **kwargs):
+        out = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        now = self._kl_pass
+        if now is None:
             return out
-        self._policy_logps = out[0]
+        now.logps = out[0]
         if not self._as_product:
             return out
-        return (as_product(out[0], batch.get("old_per_token_logps"), loss_mask(batch)), *out[1:])
+        return (as_product(out[0], now.batch.get("old_per_token_logps"), loss_mask(now.batch)), *out[1:])
 
-    def _compute_loss(self: Any, model, inputs):
+    def _compute_loss(self, model, inputs):
         mode = "train" if self.model.training else "eval"
         if self.options.entropy_schedule != "constant":
             self.entropy_coef = self._entropy_coef_at(self.state.global_step)
-        self._loss_inputs, self._kl_terms = inputs, 0
-        try:
-            loss = super()._compute_loss(model, inputs)  # type: ignore[misc]
-            if self._steers_kl and self.beta != 0.0 and self._kl_terms != 1:
+        with holding(self, "_kl_pass", KLPass(inputs)) as now:
+            loss = super()._compute_loss(model, inputs)
+            if self._steers_kl and self.beta != 0.0 and now.terms != 1:
                 raise RuntimeError(
-                    f"TRL asked for the KL term {self._kl_terms} times in one loss instead of once, so the chosen KL did "
+                    f"TRL asked for the KL term {now.terms} times in one loss instead of once, so the chosen KL did "
                     "not act. Run `trl-r1 doctor`."
                 )
             if self.beta != 0.0:
-                self._observe_kl(inputs, mode)
-        finally:
-            self._loss_inputs, self._policy_logps = None, None
+                self._observe_kl(now, mode)
         return loss
 
-    def _kl_term(self: Any, beta: float, stock_kl: Tensor) -> Tensor:
+    def _kl_term(self, beta: float, stock_kl: Tensor) -> Tensor:
         """What takes the place of ``beta * per_token_kl``: (B, T) or (B, 1)."""
-        self._kl_terms += 1
-        options, batch, logps = self.options, self._loss_inputs, self._policy_logps
+        now = self._kl_pass
+        if now is None or now.logps is None:
+            raise RuntimeError(
+                "TRL asked for the KL term outside a loss or before its log-probabilities. Run `trl-r1 doctor`."
+            )
+        now.terms += 1
+        options, batch, logps = self.options, now.batch, now.logps
         if options.kl_placement == "reward":
             return torch.zeros_like(stock_kl)
         mask = loss_mask(batch)
@@ -136,12 +140,14 @@ class ChosenKL:
             kl = weighted_kl(options.kl_estimator, kl, importance_log_weight(logps, old, mask, level))
         return beta * kl
 
-    def _observe_kl(self: Any, batch: dict[str, Any], mode: str) -> None:
+    def _observe_kl(self, now: KLPass, mode: str) -> None:
         """Keeps the logged `kl` true where TRL computed it from prepared log-probabilities, and moves beta."""
         if not self._as_product and self._beta_controller is None:
             return
-        mask = loss_mask(batch)
-        kl = k3(self._policy_logps.detach(), batch["ref_per_token_logps"])
+        if now.logps is None:
+            raise RuntimeError("TRL computed a loss without the policy's log-probabilities. Run `trl-r1 doctor`.")
+        mask = loss_mask(now.batch)
+        kl = k3(now.logps.detach(), now.batch["ref_per_token_logps"])
         here = torch.stack([(kl * mask).sum(), mask.sum().to(kl.dtype)])  # [nats, tokens]
         if self._as_product:
             total = self.accelerator.reduce(here, reduction="sum")
@@ -156,10 +162,10 @@ class ChosenKL:
             if total[1] > 0:
                 self._set_beta(self._beta_controller.update((total[0] / total[1]).item()))
 
-    def _set_beta(self: Any, beta: float) -> None:
+    def _set_beta(self, beta: float) -> None:
         self.beta = SteeredBeta(beta, self._kl_term) if self._steers_kl and beta != 0.0 else float(beta)
 
-    def _entropy_coef_at(self: Any, step: int) -> float:
+    def _entropy_coef_at(self, step: int) -> float:
         options = self.options
         return ENTROPY_SCHEDULES[options.entropy_schedule](
             step,
@@ -170,7 +176,7 @@ class ChosenKL:
             options.entropy_decrement,
         )
 
-    def _kl_of_completions(self: Any, batch: dict[str, Any]) -> Tensor:
+    def _kl_of_completions(self, batch: Batch) -> Tensor:
         """(B,) KL of this process's completions to the reference, summed over tokens, in nats."""
         mask = loss_mask(batch)
         logps = batch.get("old_per_token_logps")
@@ -179,15 +185,3 @@ class ChosenKL:
         options = self.options
         kl = kl_to_reference(options.kl_estimator, options.kl_level, logps, batch["ref_per_token_logps"], mask)
         return kl.squeeze(1) if options.kl_level == "sequence" else sequence_sum(kl, mask).squeeze(1)
-
-    def _logps_of_completions(self: Any, batch: dict[str, Any]) -> Tensor:
-        """(B, T) log-probabilities of this process's completions under the policy as it is, without a gradient."""
-        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-        training = self.model.training
-        size = self.args.per_device_train_batch_size if training else self.args.per_device_eval_batch_size
-        vision = {key: batch[key] for key in VISION_KEYS if key in batch}
-        with torch.no_grad():
-            return self._get_per_token_logps_and_entropies(
-                self.model, ids, attention, batch["completion_ids"].size(1), batch_size=size, **vision
-            )[0]

@@ -13,7 +13,7 @@ import textwrap
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -32,9 +32,9 @@ from trl_r1.grpo.advantages import (
 )
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.critic.connect import CriticAdvantages
-from trl_r1.grpo.curriculum import GradedPrompts
 from trl_r1.grpo.dynamic_sampling import DynamicSampling
 from trl_r1.grpo.fast_trainer import FastGRPOTrainer
+from trl_r1.grpo.graded_prompts import GradedPrompts
 from trl_r1.grpo.loss import ChosenKL
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.grpo.replay import VerifiedPaths
@@ -96,10 +96,11 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = R1GRPOConfig(f"{Path(name).name}-R1-GRPO")
-        self.options: Any = args
-        if not isinstance(args, R1GRPOConfig):
+        if isinstance(args, R1GRPOConfig):
+            self.options = args
+        else:
             added = {f.name: f.default for f in fields(R1GRPOConfig) if f.name not in GRPOConfig.__dataclass_fields__}
-            self.options = SimpleNamespace(**added, **vars(args))
+            self.options = cast(R1GRPOConfig, SimpleNamespace(**added, **vars(args)))
         self._choose_kl()
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
         for taken in (self.model, self.ref_model):
@@ -198,12 +199,13 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             function = SCALED[self.scale_rewards] if grouped else batch_normalized
             options: dict[str, Any] = {}
         else:
-            function, options = find_advantage(name), self.options.advantage_options or {}
+            given = self.options.advantage_options
+            function, options = find_advantage(name), given if isinstance(given, dict) else {}
         advantages = function(rewards, group_size, **options)
         if not isinstance(advantages, Tensor) or advantages.shape != rewards.shape:
-            given = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
+            got = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
             raise ValueError(
-                f"advantage={name!r} returned {given} for rewards of shape {tuple(rewards.shape)}; it must return one "
+                f"advantage={name!r} returned {got} for rewards of shape {tuple(rewards.shape)}; it must return one "
                 "advantage per completion, a tensor of the same shape."
             )
         advantages = torch.where(rewards.isnan(), 0.0, advantages.to(rewards.dtype))

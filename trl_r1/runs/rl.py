@@ -148,7 +148,7 @@ def run_rl(
     config.model_init_kwargs = model_options(model, config.model_init_kwargs)
     log = MetricsLog(folder)
     set_seed(config.seed)  # of an adapter's first weights; TRL does so itself, but 1.12 does not
-    trainer = R1GRPOTrainer(
+    trainer = R1GRPOTrainer(  # type: ignore[abstract]  # to mypy, which does not see that TRL's class brings the members
         model=prepared.model,
         reward_funcs=prepared.reward_functions,
         args=config,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
 from trl_r1.compat import trl as compat
+from trl_r1.compat.host import Batch
+from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.critic.critic import Critic, check_checkpoint
 from trl_r1.grpo.critic.options import CriticOptions
 from trl_r1.grpo.critic.token_rewards import TokenPlaces, spans_of, token_rewards
 from trl_r1.grpo.critic.towers import NAMES, final_norm
-from trl_r1.grpo.fast_trainer import loss_mask
+from trl_r1.grpo.fast_trainer import FastGRPOTrainer, loss_mask
 from trl_r1.grpo.kl import kl_to_reference
 from trl_r1.storage.checkpoints import checkpoint_folder
+
+
+UNSEEN = "without a forward pass through the policy's final norm, so the critic saw nothing. Run `trl-r1 doctor`."
 
 
 class TrainTowers(TrainerCallback):
@@ -40,7 +45,13 @@ class TrainTowers(TrainerCallback):
         self.trainer._critic.towers.zero_grad()  # the trainer does so for the model's own weights only
 
 
-class CriticAdvantages:
+if TYPE_CHECKING:
+    Host = FastGRPOTrainer  # the class that this one is mixed into
+else:
+    Host = object
+
+
+class CriticAdvantages(Host):
     """Advantages per token from a critic: what a GRPO trainer needs for `one_tower` and `two_tower`.
 
     Extends these methods of the trainer it is mixed into:
@@ -53,12 +64,13 @@ class CriticAdvantages:
         _save_checkpoint, _load_optimizer_and_scheduler   carry towers and moments over a resume
     """
 
+    options: R1GRPOConfig
     _critic: Critic | None = None
     _seen: tuple[Any, ...] = ()  # inputs, prompts, completions and ids of the batch just rewarded, of this process
     _read: list[tuple[Tensor, Tensor | None]]  # (log-probabilities, tower outputs) of forward passes since `_seen`
     _shape: tuple[int, int] = (0, 0)  # (B, C) of the batch that is being read
 
-    def _start_critic(self: Any) -> None:
+    def _start_critic(self) -> None:
         """Builds the towers, where the advantage has some.
 
         Raises:
@@ -74,26 +86,25 @@ class CriticAdvantages:
                 f"advantage={name!r} is not available under DeepSpeed or FSDP, whose optimizers take no weights beside "
                 "the policy's. Use one GPU or DDP, or advantage='group_normalized'."
             )
+        given = self.options.advantage_options
         compat.check_token_advantages(self.args.use_liger_kernel)
-        options = CriticOptions.of(name, self.options.advantage_options or {})
+        options = CriticOptions.of(name, given if isinstance(given, dict) else {})
         norm, size = final_norm(self.accelerator.unwrap_model(self.model))
         self._critic = Critic(name, options, norm, size, self.args.seed, self.accelerator.device)
         self._read = []
         self._every_row_counts = True  # a row whose advantages are 0 still has a value to learn
         self.add_callback(TrainTowers(self))
 
-    def _critic_alone(self: Any) -> bool:
+    def _critic_alone(self) -> bool:
         return self._critic is not None and self.state.global_step < self._critic.options.warmup
 
-    def _total(self: Any, values: Tensor) -> Tensor:
+    def _total(self, values: Tensor) -> Tensor:
         return self.accelerator.reduce(values, reduction="sum")
 
     # -- reading along --------------------------------------------------------------------------------------------------
 
-    def _get_per_token_logps_and_entropies(
-        self: Any, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-    ):
-        read = super()._get_per_token_logps_and_entropies  # type: ignore[misc]
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        read = super()._get_per_token_logps_and_entropies
         if self._critic is None:
             return read(model, input_ids, attention_mask, logits_to_keep, *args, **kwargs)
         self._shape = len(input_ids), logits_to_keep
@@ -102,25 +113,25 @@ class CriticAdvantages:
         self._read.append((out[0], self._critic.outputs(self._shape)))
         return out
 
-    def _forward_done(self: Any, rows: Tensor, columns: Tensor, places: Tensor | None = None) -> None:
+    def _forward_done(self, rows: Tensor, columns: Tensor, places: Tensor | None = None) -> None:
         if self._critic is not None:
             self._critic.place(self._shape, rows, columns, places)
 
-    def _packing_agrees(self: Any, *args: Any) -> bool:
+    def _packing_agrees(self, *args: Any) -> bool:
         if self._critic is None:
-            return super()._packing_agrees(*args)  # type: ignore[misc]
+            return super()._packing_agrees(*args)
         with self._critic.ear.listening(False):
-            return super()._packing_agrees(*args)  # type: ignore[misc]
+            return super()._packing_agrees(*args)
 
     # -- rewards to advantages ------------------------------------------------------------------------------------------
 
-    def _calculate_rewards(self: Any, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        scores = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # type: ignore[misc]
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+        scores = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         if self._critic is not None:
             self._seen, self._read = (inputs, prompts, completions, completion_ids_list), []
         return scores
 
-    def _rewards_by_token(self: Any, scores: Tensor, mask: Tensor) -> Tensor:
+    def _rewards_by_token(self, scores: Tensor, mask: Tensor) -> Tensor:
         """(B, F) scores of this process, and which tokens are the policy's -> (B, T) weighted rewards of each token."""
         inputs, prompts, completions, ids = self._seen
         tokenizer = getattr(self.processing_class, "tokenizer", self.processing_class)
@@ -142,7 +153,7 @@ class CriticAdvantages:
                 rewards[row] += weight * earned
         return rewards.to(mask.device, torch.float32)
 
-    def _credit_tokens(self: Any, batch: dict[str, Any], scores: Tensor, mode: str) -> Tensor:
+    def _credit_tokens(self, batch: Batch, scores: Tensor, mode: str) -> Tensor:
         """Puts (B, T) advantages and what the value loss needs into `batch`.
 
         Args:
@@ -160,6 +171,8 @@ class CriticAdvantages:
             old = self._logps_of_completions(batch)
             outputs = self._read[-1][1]
         self._read = []
+        if self._critic is None or outputs is None:
+            raise RuntimeError(f"TRL's log-probabilities came {UNSEEN}")
         if self.options.kl_placement == "reward":
             kl = kl_to_reference(self.options.kl_estimator, "token", old, batch["ref_per_token_logps"], mask)
             rewards = rewards - float(self.beta) * kl * mask
@@ -171,17 +184,14 @@ class CriticAdvantages:
 
     # -- loss -------------------------------------------------------------------------------------------------------------
 
-    def _compute_loss(self: Any, model: Any, inputs: dict[str, Any]) -> Tensor:
-        loss = super()._compute_loss(model, inputs)  # type: ignore[misc]
+    def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
+        loss = super()._compute_loss(model, inputs)
         if self._critic is None or not self.model.training:
             return loss
         outputs = self._read[-1][1]
         self._read = []
         if outputs is None:
-            raise RuntimeError(
-                "TRL computed its loss without a forward pass through the policy's final norm, so the critic saw nothing. "
-                "Run `trl-r1 doctor`."
-            )
+            raise RuntimeError(f"TRL computed its loss {UNSEEN}")
         value_loss, metrics = self._critic.loss(outputs, inputs, self._total)
         for name, value in metrics.items():
             self._metrics["train"][f"critic/{name}"].append(value)
@@ -193,8 +203,8 @@ class CriticAdvantages:
             loss = loss.detach() if self.accelerator.num_processes == 1 else 0.0 * loss
         return loss + value_loss / tokens
 
-    def create_optimizer(self: Any, *args: Any, **kwargs: Any) -> Any:
-        optimizer = super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        optimizer = super().create_optimizer(*args, **kwargs)
         if self._critic is not None:
             held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
             towers = self._critic.parameters
@@ -203,8 +213,8 @@ class CriticAdvantages:
                 optimizer.add_param_group({"params": towers, "lr": learning_rate, "weight_decay": 0.0})
         return optimizer
 
-    def training_step(self: Any, *args: Any, **kwargs: Any) -> Tensor:
-        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().training_step(*args, **kwargs)
         if self._critic is not None and self.accelerator.sync_gradients and self.accelerator.num_processes > 1:
             for parameter in self._critic.parameters:  # not the policy's, so DDP does not know them
                 parameter.grad = self.accelerator.reduce(parameter.grad, reduction="mean")
@@ -212,14 +222,14 @@ class CriticAdvantages:
 
     # -- over a resume --------------------------------------------------------------------------------------------------
 
-    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self._critic is not None and self.args.should_save:
             self._critic.save(checkpoint_folder(self, trial))
-        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        super()._save_checkpoint(model, trial)
 
-    def _load_optimizer_and_scheduler(self: Any, checkpoint: Any) -> None:
+    def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
         if checkpoint is not None:
             check_checkpoint(checkpoint, self.options.advantage)
             if self._critic is not None:
                 self._critic.load(checkpoint)
-        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        super()._load_optimizer_and_scheduler(checkpoint)
