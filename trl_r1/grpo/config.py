@@ -1,4 +1,4 @@
-"""R1GRPOConfig: what trl_r1 adds to TRL's GRPOConfig, and which combinations it refuses."""
+"""R1GRPOConfig: what trl_r1 adds to TRL's GRPOConfig. Which options do not go together: conflicts.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from trl import GRPOConfig
 
 from trl_r1.grpo.advantages import ADVANTAGES, PER_TOKEN, find_advantage
-from trl_r1.grpo.critic.options import check_critic, refuse_group_of_one
+from trl_r1.grpo.conflicts import refuse
+from trl_r1.grpo.critic.options import CriticOptions
 from trl_r1.grpo.curriculum import CURRICULA
 from trl_r1.grpo.kl import KL_ESTIMATORS
 from trl_r1.grpo.schedules import ENTROPY_SCHEDULES
@@ -192,33 +193,20 @@ class R1GRPOConfig(GRPOConfig):
         one_of("rollout", self.rollout, ("trl", "fast"))
         one_of("batching", self.batching, ("trl", "fast"))
         one_of("old_logps", self.old_logps, ("policy", "sampled"))
-        if self.old_logps == "sampled" and self.rollout != "fast":
-            raise ValueError(
-                f"old_logps='sampled' takes what rollout='fast' sampled, and rollout={self.rollout!r}. Set rollout='fast', "
-                "or drop old_logps."
-            )
-        if self.rewards_overlap and self.rollout != "fast":
-            raise ValueError(
-                f"rewards_overlap=True scores groups while rollout='fast' generates, and rollout={self.rollout!r}. Set "
-                "rollout='fast', or drop rewards_overlap."
-            )
         one_of("curriculum", self.curriculum, CURRICULA)
-        if self.curriculum_regrade and self.curriculum == "none":
-            raise ValueError("curriculum_regrade moves levels that nothing reads: set curriculum to ordered or mixed.")
         one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)
         one_of("kl_estimator", self.kl_estimator, list(KL_ESTIMATORS))
         one_of("kl_placement", self.kl_placement, ("loss", "reward"))
         one_of("kl_level", self.kl_level, ("token", "sequence"))
         one_of("entropy_schedule", self.entropy_schedule, list(ENTROPY_SCHEDULES))
         self._numbers()
-        refuse_group_of_one(self)
+        refuse(self, early=True)
         super().__post_init__()
         self._check_advantage()
-        self._check_kl()
-        self._check_ratio()
-        self._check_entropy()
-        self._check_dynamic_sampling()
-        self._check_verified_paths()
+        refuse(self)
+        for option in ("dynamic_sampling_rounds", "verified_paths"):
+            if getattr(self, option):
+                self._check_whole_groups(option)
 
     def _numbers(self) -> None:
         """YAML hands over `1e-3` as text and `400.0` as a float; a number of the wrong kind is named here."""
@@ -241,22 +229,31 @@ class R1GRPOConfig(GRPOConfig):
             raise ValueError(f"beta={self.beta} would reward distance from the reference; give 0 or more.")
         if not 0.0 < self.kl_gain <= 1.0:
             raise ValueError(f"kl_gain={self.kl_gain} must lie in (0, 1]; 0.1 is the published value.")
+        if self.kl_target is not None and self.kl_target <= 0.0:
+            raise ValueError(f"kl_target={self.kl_target} must be positive (nats per token), for instance 0.05.")
+        if self.reference_every is not None and self.reference_every < 1:
+            raise ValueError(f"reference_every={self.reference_every} must be 1 or more steps (DeepSeek-R1: 400).")
+        if self.entropy_every < 1 or self.entropy_decrement < 0.0:
+            raise ValueError(
+                f"entropy_every={self.entropy_every} must be 1 or more steps and "
+                f"entropy_decrement={self.entropy_decrement} 0 or more."
+            )
+        for name in ("dynamic_sampling_rounds", "verified_paths"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 or more.")
 
     def _check_advantage(self) -> None:
+        """Reads advantage_options and tries them on the function, or on the critic, that they are for."""
         if isinstance(self.advantage_options, str):
             self.advantage_options = json.loads(self.advantage_options)
         options: Any = self.advantage_options or {}
         if not isinstance(options, dict):
             raise ValueError(f"advantage_options={options!r} must be a mapping such as {{k: 4}}.")
         if self.advantage == "trl":
-            if options:
-                raise ValueError(
-                    f"advantage_options={options} has no use with advantage='trl'. Name the advantage function they are "
-                    f"for: {', '.join(ADVANTAGES)}, or drop them."
-                )
             return
         if self.advantage in PER_TOKEN:
-            return check_critic(self, options)
+            CriticOptions.of(self.advantage, options)
+            return
         function = find_advantage(self.advantage)
         try:
             inspect.signature(function).bind(None, self.num_generations, **options)
@@ -264,112 +261,12 @@ class R1GRPOConfig(GRPOConfig):
             raise ValueError(
                 f"advantage_options={options} do not fit {self.advantage}{inspect.signature(function)}: {error}."
             ) from error
-        if self.scale_rewards != "group":
-            raise ValueError(
-                f"advantage={self.advantage!r} decides the scale itself, so scale_rewards={self.scale_rewards!r} would "
-                "have no effect. Drop scale_rewards, or use advantage='trl'."
-            )
         size = options.get("k", 4)
         if self.advantage == "pass_at_k" and not (isinstance(size, int) and 1 <= size <= self.num_generations):
             raise ValueError(
                 f"advantage='pass_at_k' draws subsets of k={size} from groups of num_generations={self.num_generations}; "
                 "set advantage_options: {k: ...} to a whole number from 1 to num_generations."
             )
-
-    def _check_kl(self) -> None:
-        for name, idle in (("kl_estimator", "k3"), ("kl_placement", "loss"), ("kl_level", "token")):
-            if self.beta == 0.0 and getattr(self, name) != idle:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} has nothing to act on: beta=0.0 loads no reference model. Set beta, "
-                    f"for instance beta=0.001, or drop {name}."
-                )
-        if self.kl_estimator == "k1" and self.kl_placement == "loss":
-            raise ValueError(
-                "kl_estimator='k1' in the loss has an expected gradient of zero, so it would only add noise. Use 'k2' or "
-                "'k3' in the loss, or keep 'k1' with kl_placement='reward'."
-            )
-        if self.kl_level == "sequence" and self.kl_placement == "loss" and self.loss_type != "grpo":
-            raise ValueError(
-                f"kl_level='sequence' gives one KL per completion, which loss_type={self.loss_type!r} would count once per "
-                "token. Use loss_type='grpo', kl_level='token', or kl_placement='reward'."
-            )
-        if self.kl_target is not None:
-            if self.kl_target <= 0.0:
-                raise ValueError(f"kl_target={self.kl_target} must be positive (nats per token), for instance 0.05.")
-            if self.beta == 0.0:
-                raise ValueError(
-                    "kl_target steers beta, but beta=0.0 loads no reference model. Set beta to a starting value, for "
-                    "instance beta=0.001, or drop kl_target."
-                )
-        if self.reference_every is not None:
-            if self.reference_every < 1:
-                raise ValueError(f"reference_every={self.reference_every} must be 1 or more steps (DeepSeek-R1: 400).")
-            if self.beta == 0.0:
-                raise ValueError(
-                    "reference_every renews the reference policy, but beta=0.0 loads none. Set beta, for instance "
-                    "beta=0.001, or drop reference_every."
-                )
-            if self.sync_ref_model:
-                raise ValueError(
-                    "reference_every and sync_ref_model both move the reference policy. Keep reference_every (it works "
-                    "with LoRA and survives a resume) and drop sync_ref_model, or the other way round."
-                )
-
-    def _check_ratio(self) -> None:
-        if self.importance_sampling_level != "sequence_product":
-            return
-        wrong = {
-            "loss_type": self.loss_type != "grpo",
-            "off_policy_mask_threshold": self.off_policy_mask_threshold is not None,
-            "top_entropy_quantile": self.top_entropy_quantile < 1.0,
-            "use_liger_kernel": bool(self.use_liger_kernel),
-        }
-        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in wrong.items() if bad)
-        if named:
-            raise ValueError(
-                f"importance_sampling_level='sequence_product' is the ratio of DeepSeek-R1 Eq. 1 and is defined only for "
-                f"loss_type='grpo' over whole completions, not with {named}. Change that, or use 'token' or 'sequence'."
-            )
-
-    def _check_entropy(self) -> None:
-        if self.entropy_schedule == "constant":
-            return
-        if self.use_adaptive_entropy:
-            raise ValueError(
-                f"entropy_schedule={self.entropy_schedule!r} and use_adaptive_entropy both move entropy_coef. Drop one."
-            )
-        if self.entropy_coef == 0.0:
-            raise ValueError(
-                f"entropy_schedule={self.entropy_schedule!r} starts from entropy_coef, which is 0.0. Set entropy_coef to "
-                "the starting value, for instance 0.1, or drop entropy_schedule."
-            )
-        if self.entropy_every < 1 or self.entropy_decrement < 0.0:
-            raise ValueError(
-                f"entropy_every={self.entropy_every} must be 1 or more steps and "
-                f"entropy_decrement={self.entropy_decrement} 0 or more."
-            )
-
-    def _check_verified_paths(self) -> None:
-        if self.verified_paths == 0:
-            return
-        wrong = {
-            "verified_paths": self.verified_paths < 0,
-            "old_logps": self.old_logps != "sampled",
-            "beta": self.beta != 0.0,
-            "top_k": bool(self.top_k),
-            "top_p": self.top_p != 1.0,
-            "min_p": bool(self.min_p),
-            "repetition_penalty": self.repetition_penalty != 1.0,
-            "mask_truncated_completions": bool(self.mask_truncated_completions),
-        }
-        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in wrong.items() if bad)
-        if named:
-            raise ValueError(
-                "verified_paths replays completions with the probabilities they were sampled with, which needs "
-                "old_logps='sampled', beta=0, all completions in the loss and plain sampling (temperature alone); it cannot "
-                f"work with {named}. Change that, or set verified_paths to 0."
-            )
-        self._check_whole_groups("verified_paths")
 
     def _check_whole_groups(self, option: str) -> None:
         rows = self.per_device_train_batch_size * self.steps_per_generation
@@ -378,22 +275,3 @@ class R1GRPOConfig(GRPOConfig):
                 f"{option} needs whole groups in every process: per_device_train_batch_size x steps_per_generation = {rows} "
                 f"is not a multiple of num_generations={self.num_generations}. Change one."
             )
-
-    def _check_dynamic_sampling(self) -> None:
-        if self.dynamic_sampling_rounds == 0:
-            return
-        if self.dynamic_sampling_rounds < 0:
-            raise ValueError(f"dynamic_sampling_rounds={self.dynamic_sampling_rounds} must be 0 or more.")
-        whole = {
-            "advantage": self.advantage == "batch_normalized",
-            "scale_rewards": self.advantage == "trl" and self.scale_rewards == "batch",
-            "multi_objective_aggregation": self.advantage == "trl"
-            and self.multi_objective_aggregation == "normalize_then_sum",
-        }
-        named = ", ".join(f"{name}={getattr(self, name)!r}" for name, bad in whole.items() if bad)
-        if named:
-            raise ValueError(
-                f"dynamic_sampling_rounds replaces single groups, and {named} scales each group by the others of its batch. "
-                "Use an advantage that looks at one group, for instance advantage='group_normalized'."
-            )
-        self._check_whole_groups("dynamic_sampling_rounds")

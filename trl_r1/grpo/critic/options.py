@@ -1,4 +1,4 @@
-"""The options of a critic, and what it cannot be combined with."""
+"""The options of a critic. What it cannot be combined with: trl_r1/grpo/conflicts.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import inspect
 import math
 from dataclasses import dataclass, fields
 from typing import Any
-
-from trl_r1.grpo.advantages import PER_TOKEN
 
 
 @dataclass(frozen=True)
@@ -80,65 +78,3 @@ class CriticOptions:
                 f"{', '.join(inspect.signature(cls).parameters)}."
             )
         return cls(**options)
-
-
-def refuse_group_of_one(config: Any) -> None:
-    """Raises ValueError for a critic with ``num_generations=1``, before TRL says so in its own, more general words."""
-    if config.advantage in PER_TOKEN and config.num_generations == 1:
-        raise ValueError(
-            f"advantage={config.advantage!r} would need no group, but TRL's GRPO takes none smaller than 2, and "
-            "num_generations=1 was given. Set num_generations=2 (docs/advantages.md says what differs from PPO)."
-        )
-
-
-def check_critic(config: Any, options: dict[str, Any]) -> None:
-    """Raises ValueError for options that cannot be, for what would misread one advantage per token, and for what has no
-    use with a critic.
-
-    Args:
-        config: an R1GRPOConfig.
-        options: its advantage_options.
-    """
-    CriticOptions.of(config.advantage, options)
-    name = config.advantage
-    reasons = {
-        "loss_type": (config.loss_type == "vespo", "weighs whole completions by one advantage each"),
-        "importance_sampling_level": (
-            config.importance_sampling_level != "token",
-            "has one ratio per completion, and an advantage per token needs one per token",
-        ),
-        "off_policy_mask_threshold": (
-            config.off_policy_mask_threshold is not None,
-            "masks whole completions by the sign of their one advantage",
-        ),
-        "multi_objective_aggregation": (
-            config.multi_objective_aggregation == "normalize_then_sum",
-            "normalises rewards inside groups, and the critic predicts them as they are",
-        ),
-        "scale_rewards": (
-            config.scale_rewards != "group",
-            "scales by groups or batches, and the critic decides the scale",
-        ),
-        "dynamic_sampling_rounds": (
-            config.dynamic_sampling_rounds != 0,
-            "replaces groups whose rewards are equal, and a critic learns from those too",
-        ),
-        "mask_dead_groups": (
-            bool(config.mask_dead_groups),
-            "drops groups whose rewards are equal, and a critic learns from those too",
-        ),
-        "verified_paths": (
-            config.verified_paths != 0,
-            "puts a replayed completion into a group that is all wrong, and a critic compares with no group",
-        ),
-        "kl_level": (
-            config.kl_placement == "reward" and config.kl_level == "sequence",
-            "gives one KL per completion, and with kl_placement='reward' each token pays its own",
-        ),
-    }
-    for option, (wrong, why) in reasons.items():
-        if wrong:
-            raise ValueError(
-                f"advantage={name!r} gives one advantage per token, and {option}={getattr(config, option)!r} {why}. Drop "
-                f"{option}, or use an advantage per completion, for instance advantage='group_normalized'."
-            )
