@@ -69,14 +69,6 @@ else:
 class FastGRPOTrainer(Parent):
     """[`~trl.GRPOTrainer`] with `rollout`, `batching`, `old_logps` and `rewards_overlap` of [`R1GRPOConfig`].
 
-    Extends these methods of the parent:
-        _generate_single_turn                rollout 'fast': completions come from trl_r1.grpo.rollout
-        _generate_and_score_completions      old_logps 'sampled': notes that the parent will ask for them
-        _prepare_inputs                      batching 'fast': deals the rows of an optimizer step out to micro-batches anew
-        _calculate_rewards                   rewards_overlap: hands over what was scored during the rollout
-        _get_per_token_logps_and_entropies   batching 'fast': packs or trims; old_logps 'sampled': answers from the rollout
-        _compute_loss                        batching 'fast': leaves out the rows that cannot move the loss
-
     Raises:
         ValueError: old_logps='sampled' together with vLLM or tools.
     """

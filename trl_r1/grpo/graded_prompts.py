@@ -27,13 +27,7 @@ else:
 
 
 class GradedPrompts(Host):
-    """What a GRPO trainer needs to follow a curriculum: a mixin that does nothing with ``curriculum="none"``.
-
-    Extends these methods of the trainer it is mixed into:
-        _get_train_sampler                              the curriculum's order in place of a shuffle
-        _calculate_rewards                              counts right answers per row, where levels are to move
-        _save_checkpoint, _load_optimizer_and_scheduler carry the order and the counts over a resume
-    """
+    """What a GRPO trainer needs to follow a curriculum: a mixin, idle with ``curriculum="none"``."""
 
     options: R1GRPOConfig
     train_dataset: Any

@@ -53,12 +53,7 @@ else:
 
 
 class ChosenKL(Host):
-    """The options' KL term and entropy coefficient in TRL's own loss: a mixin that does nothing at TRL's defaults.
-
-    Extends these methods of the trainer it is mixed into:
-        _get_per_token_logps_and_entropies   notes the policy's log-probabilities while a loss is computed
-        _compute_loss                        steers the KL term, moves the entropy coefficient, observes the KL
-    """
+    """The options' KL term and entropy coefficient in TRL's own loss: a mixin, idle at TRL's defaults."""
 
     options: R1GRPOConfig
     _kl_pass: KLPass | None = None  # while a loss is computed

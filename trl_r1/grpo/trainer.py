@@ -1,7 +1,29 @@
 """R1GRPOTrainer: TRL's GRPO with advantages by name, a KL that can be chosen and steered, and a reference that moves.
 
 Every override calls its parent and changes one thing; with the options at their defaults it changes nothing, bit for bit
-(benchmarks/identity.py). The maths lives in advantages.py and kl.py, the loss in chosen_kl.py; compat.py lists the seams.
+(benchmarks/identity.py). The maths lives in advantages.py and kl.py, the KL term in loss.py, what we use of TRL in compat/.
+
+In which order the overrides of a method of TRL's run (the first calls the next; TRL's own runs innermost):
+
+| method | order | what each changes |
+| --- | --- | --- |
+| __init__ | r1, fast | r1 reads the options before, starts its parts after; fast chooses rollout and batching |
+| train | r1 | takes the newest complete checkpoint, refuses a broken one |
+| create_optimizer | critic | adds the towers' weights |
+| _get_train_sampler | r1, curriculum | r1 keeps the sampler; curriculum orders the prompts and then asks nobody else |
+| _prepare_inputs | fast | deals the rows of an optimizer step out to micro-batches anew |
+| training_step | critic | averages the towers' gradients over processes |
+| _generate_and_score_completions | r1, fast | r1 credits and refills groups after; fast says meanwhile what is asked for |
+| _generate_single_turn | fast | completions come from grpo/rollout |
+| _calculate_rewards | r1, curriculum, critic, fast | fast: early scores; critic, r1 keep; curriculum counts |
+| _compute_loss | kl, critic, fast | fast skips rows; critic adds the value loss; kl checks its term and moves beta |
+| _get_per_token_logps_and_entropies | kl, critic, fast | fast packs; critic reads along; kl takes them down |
+| _save_checkpoint | r1, curriculum, critic | each its own file, before TRL's |
+| _load_optimizer_and_scheduler | r1, curriculum, critic | critic its towers before TRL's, curriculum and r1 theirs after |
+| save_model | r1 | leaves the reference adapter out of an export |
+
+r1 is R1GRPOTrainer, kl ChosenKL (loss.py), curriculum GradedPrompts, critic CriticAdvantages (critic/connect.py), fast
+FastGRPOTrainer.
 """
 
 from __future__ import annotations
@@ -54,13 +76,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
 
-    Extends these methods of the parent (rollout and batching: see fast.py):
-        _calculate_rewards                   keeps the gathered (N, F) scores, which the parent drops
-        _generate_and_score_completions      swaps in our advantages, masks or refills dead groups, logs lengths
-        _save_checkpoint, _load_optimizer_and_scheduler   carry beta and the reference policy over a resume
-        _get_train_sampler                   keeps the sampler, so that a resume after an epoch finds its order
-        train, save_model                    refuse a broken checkpoint; keep the reference adapter out of the export
-    and, by `ChosenKL`, `GradedPrompts` and `CriticAdvantages`, those that the loss, the curriculum and the critic need.
+    The table at the head of this module says which methods of the parent it extends, and in which order.
 
     Raises:
         RuntimeError: the installed TRL lacks a method that the chosen options need.

@@ -52,17 +52,7 @@ else:
 
 
 class CriticAdvantages(Host):
-    """Advantages per token from a critic: what a GRPO trainer needs for `one_tower` and `two_tower`.
-
-    Extends these methods of the trainer it is mixed into:
-        _calculate_rewards                  keeps the completions, whose rewards will be laid out over their tokens
-        _get_per_token_logps_and_entropies  has the towers read along
-        _packing_agrees                     has them not read the trial
-        _compute_loss                       adds the clipped value loss; in the warm-up leaves the policy's out
-        create_optimizer                    adds the towers' weights, with their own learning rate
-        training_step                       averages the towers' gradients over processes
-        _save_checkpoint, _load_optimizer_and_scheduler   carry towers and moments over a resume
-    """
+    """Advantages per token from a critic: what a GRPO trainer needs for `one_tower` and `two_tower`."""
 
     options: R1GRPOConfig
     _critic: Critic | None = None
