@@ -27,10 +27,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from trl_r1.pipeline.nursery import marked
+from trl_r1.pipeline.supervisor import marked
 
 
-KINDS = ("pipeline", "nursery", "all")
+KINDS = ("pipeline", "supervisor", "all")
 
 
 def begin(order: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -45,7 +45,9 @@ def kill(process: subprocess.Popen[bytes], folder: Path, kind: str) -> None:
     """SIGKILL to the chosen process or processes."""
     members = marked(str((folder / "run").resolve()))
     watching = [pid for pid in members if parent(pid) == process.pid]
-    victims = {"pipeline": [process.pid], "nursery": watching or [process.pid], "all": [process.pid, *members]}[kind]
+    victims = {"pipeline": [process.pid], "supervisor": watching or [process.pid], "all": [process.pid, *members]}[
+        kind
+    ]
     for pid in victims:
         try:
             os.kill(pid, signal.SIGKILL)

@@ -80,13 +80,13 @@ def train(folder: Path, seed: int, options: list[str]) -> None:
 def alarms_of(folder: Path) -> list[tuple[int, str]]:
     """The alarms that the monitor would raise on a run's log, each at the first step it would."""
     from trl_r1.evaluation.curves import read_metrics
-    from trl_r1.monitor.alarms import Limits, look
+    from trl_r1.monitor.alarms import AlarmThresholds, look
     from trl_r1.monitor.signals import History
 
     history, found = History(), {}
     for row in read_metrics(folder / "metrics.jsonl"):
         history.add(int(row["step"]), row)
-        for finding in look(history, Limits()):
+        for finding in look(history, AlarmThresholds()):
             if finding.level == "alarm":
                 found.setdefault(finding.name, int(row["step"]))
     return [(step, name) for name, step in found.items()]

@@ -208,13 +208,13 @@ def survive() -> dict[str, Any]:
 
 def trl_hangs(seconds: float = 8.0, most: int = 3) -> int:
     """How many of the first hostile answers TRL's reward, off the main thread, is killed on."""
-    from trl_r1.audit.subject import Subject
+    from trl_r1.audit.isolated import IsolatedReward
 
     hung = 0
-    with Subject("trl.rewards:accuracy_reward", worker_thread=True) as subject:
+    with IsolatedReward("trl.rewards:accuracy_reward", worker_thread=True) as isolated:
         for answer, gold in hostile()[:most]:
             completion = [{"role": "assistant", "content": f"\\boxed{{{answer}}}"}]
-            hung += subject.score([completion], {"solution": [f"${gold}$"]}, seconds).problem == "hang"
+            hung += isolated.score([completion], {"solution": [f"${gold}$"]}, seconds).problem == "hang"
     return hung
 
 

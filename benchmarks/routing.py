@@ -24,7 +24,7 @@ from trl_r1.models.templates import find_template, render
 from trl_r1.rewards import accuracy
 from trl_r1.routing.calibrate import Calibration, calibrate, draw_pools, fixed, judged, replay
 from trl_r1.routing.paths import ModelPaths, Settings
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 
 
 def pools_of(router: Router, split: str, count: int, template: str, paths: int, seed: int):
@@ -48,7 +48,7 @@ def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
     router = Router(
         ModelPaths(policy, tokenizer, 2048),
         Settings(chosen.temperature, chosen.top_p, 64),
-        Limits(most_paths=chosen.paths, wave=chosen.wave),
+        RoutingLimits(most_paths=chosen.paths, wave=chosen.wave),
         extract=lambda text: accuracy.extract(text, sources=("boxed", "answer")),
         same=accuracy.same_answer,
     )

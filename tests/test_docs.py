@@ -58,21 +58,21 @@ def test_yaml_holds_only_keys_the_stage_knows(text, tmp_path):
     if "sources" in content:
         known = {field.name for part in (ColdStartOptions, SFTConfig, R1ModelConfig) for field in fields(part)}
     if set(content) & {"samples_per_prompt", "engine"}:
-        from trl_r1.data.filters import Limits
+        from trl_r1.data.filters import FilterLimits
         from trl_r1.stages.rejection_sampling.options import RejectionOptions
 
-        known |= {field.name for part in (RejectionOptions, Limits) for field in fields(part)}
+        known |= {field.name for part in (RejectionOptions, FilterLimits) for field in fields(part)}
     if set(content) & {"datasets", "shots"} and "rewards" not in content:
         from trl_r1.stages.evaluate.run import EvaluateOptions, read_suite
 
         known |= {field.name for field in fields(EvaluateOptions)}
         assert read_suite(content["datasets"])
     if "preference_last_steps" in content:
-        from trl_r1.stages.all_scenario_rl.hooks import ScenarioOptions, Source
+        from trl_r1.stages.all_scenario_rl.hooks import MixtureSource, ScenarioOptions
         from trl_r1.storage.structured import read_entries
 
         known |= {field.name for field in fields(ScenarioOptions)}
-        assert read_entries("datasets", content["datasets"], Source)
+        assert read_entries("datasets", content["datasets"], MixtureSource)
     if set(content) & {"helpful_dataset_name", "safety_dataset_name"}:
         from trl_r1.stages.reward_model.run import RewardModelOptions
 

@@ -12,7 +12,7 @@ from trl_r1.review.queue import objection
 from trl_r1.rewards.accuracy import accuracy_reward, verdict
 from trl_r1.routing.calibrate import draw_pools
 from trl_r1.routing.paths import Candidate
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 
 
 REPLIES = [  # (reply, gold, declared type, right)
@@ -62,7 +62,7 @@ def row_of(reply, gold, kind):
 @pytest.mark.parametrize(("reply", "gold", "kind", "right"), REPLIES)
 def test_every_way_gives_one_verdict(reply, gold, kind, right, tmp_path):
     row = row_of(reply, gold, kind)
-    router = Router(Says(reply), limits=Limits(most_paths=2))
+    router = Router(Says(reply), limits=RoutingLimits(most_paths=2))
     (tmp_path / "rows.jsonl").write_text(
         json.dumps({"question": "q?", "answer": gold, **({"answer_type": kind} if kind else {})})
     )
@@ -96,7 +96,7 @@ CUT = [  # of a reply that the token limit cut: (reply, gold, right)
 @pytest.mark.parametrize(("reply", "gold", "right"), CUT)
 def test_a_cut_reply_has_only_a_closed_answer_everywhere(reply, gold, right):
     row = row_of(reply, gold, "")
-    router = Router(Says(reply, clipped=True), limits=Limits(most_paths=2))
+    router = Router(Says(reply, clipped=True), limits=RoutingLimits(most_paths=2))
     found = {
         "verdict": verdict(reply, gold, truncated=True),
         "evaluate": Problem("q?", gold, None, [reply], [5], [True]).grade(default_graders()).verdicts[0],
@@ -112,7 +112,7 @@ def test_a_cut_reply_does_not_vote():
     problem = Problem("q?", "42", None, texts, [5] * 4, [False, True, True, True]).grade(default_graders())
     assert problem.answers == ["42", None, None, "42"]
     assert problem.consensus == 1.0
-    routed = Router(Says("#### 4", clipped=True), limits=Limits(most_paths=4)).answer("q?", "complex")
+    routed = Router(Says("#### 4", clipped=True), limits=RoutingLimits(most_paths=4)).answer("q?", "complex")
     assert routed.answer is None
     assert routed.votes == ()
 

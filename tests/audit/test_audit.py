@@ -8,7 +8,7 @@ import pytest
 
 from trl_r1.audit.audit import EXAMPLES, audit, rows_of
 from trl_r1.audit.exploits import FAMILIES, KINDS, LAYOUTS, Family
-from trl_r1.audit.subject import Subject
+from trl_r1.audit.isolated import IsolatedReward
 from trl_r1.commands.rewards import main
 
 
@@ -274,12 +274,12 @@ def test_an_asynchronous_reward_that_prints_is_audited():
 
 
 def test_a_hung_reward_is_killed_and_the_next_call_answered():
-    with Subject("cheatable:sleepy") as subject:
+    with IsolatedReward("cheatable:sleepy") as isolated:
         started = time.monotonic()
-        assert subject.score(["99999999!"], {}, seconds=0.5).problem == "hang"
+        assert isolated.score(["99999999!"], {}, seconds=0.5).problem == "hang"
         assert time.monotonic() - started < 10
-        assert subject.score(["x"], {}, seconds=10).scores == [0.5]
-        process = subject.process.pid
+        assert isolated.score(["x"], {}, seconds=10).scores == [0.5]
+        process = isolated.process.pid
     assert not psutil.pid_exists(process) or psutil.Process(process).status() == psutil.STATUS_ZOMBIE
 
 

@@ -12,8 +12,8 @@ from trl_r1.data.filters import (
     CRITERION,
     FILTERS,
     NO_VERDICT,
+    FilterLimits,
     JudgeError,
-    Limits,
     ask,
     check_names,
     decide_right,
@@ -31,7 +31,7 @@ def sample(completion, **changes):
 
 
 def objection(completion, limits=None, names=tuple(FILTERS), **changes):
-    found = first_objection(sample(completion, **changes), limits or Limits(), names)
+    found = first_objection(sample(completion, **changes), limits or FilterLimits(), names)
     return found and found[0]
 
 
@@ -65,15 +65,15 @@ def test_a_filter_objects_to_its_own_fault(completion, changes, filter_name):
 def test_every_objection_says_what_is_wrong():
     mixed = sample("<think>add 再加上 and then 等于</think> <answer>11</answer>")
     # add, and, then: 3 words; 再加上等于: 5 characters at 1.6 per word = 3.125 words; 3 / 6.125 = 49 %
-    assert FILTERS["mixed_language"](mixed, Limits()) == "only 49% of the words are en"
-    assert FILTERS["truncated"](sample("x", clipped=True), Limits()) == "the token limit cut it off"
-    assert FILTERS["long_paragraphs"](sample(f"<think>{'a' * 31}</think> 1"), Limits(longest_paragraph=30)) == (
+    assert FILTERS["mixed_language"](mixed, FilterLimits()) == "only 49% of the words are en"
+    assert FILTERS["truncated"](sample("x", clipped=True), FilterLimits()) == "the token limit cut it off"
+    assert FILTERS["long_paragraphs"](sample(f"<think>{'a' * 31}</think> 1"), FilterLimits(longest_paragraph=30)) == (
         "a paragraph of 31 characters"
     )
 
 
 def test_the_cold_start_layout_is_taken_apart_by_its_token():
-    limits = Limits(layout="cold_start")
+    limits = FilterLimits(layout="cold_start")
     assert parts("|special_token|because|special_token|so", limits) == ("because", "so", True)
     assert parts("|special_token|because", limits) == ("because", "", False)
     assert objection("|special_token|because", limits, names=("truncated",)) == "truncated"
@@ -89,13 +89,13 @@ def test_names_keep_the_order_of_the_table_and_unknown_ones_are_told():
 def test_limits_that_cannot_be_are_refused():
     for changes in ({"layout": "xml"}, {"language_share": 1.2}, {"repeated_share": -0.1}, {"longest_paragraph": 0}):
         with pytest.raises(ValueError, match=next(iter(changes))):
-            Limits(**changes)
+            FilterLimits(**changes)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200), st.sampled_from(["en", "zh", "ja", None]), st.sampled_from(["answer", "cold_start"]))
 def test_any_text_is_judged_and_the_first_objection_is_the_first_in_the_table(text, language, layout):
-    limits, one = Limits(layout=layout), sample(text, language=language)
+    limits, one = FilterLimits(layout=layout), sample(text, language=language)
     found = first_objection(one, limits, tuple(FILTERS))
     objections = [name for name, objects in FILTERS.items() if objects(one, limits) is not None]
     assert (found and found[0]) == (objections[0] if objections else None)

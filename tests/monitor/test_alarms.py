@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trl_r1.monitor.alarms import ALARMS, Limits, look
+from trl_r1.monitor.alarms import ALARMS, AlarmThresholds, look
 from trl_r1.monitor.signals import History
 
 
@@ -37,7 +37,7 @@ def metrics(**changes):
 
 
 def names(rows, **limits):
-    return {found.name for found in look(History.of(rows), Limits(**limits))}
+    return {found.name for found in look(History.of(rows), AlarmThresholds(**limits))}
 
 
 def test_a_run_that_stands_still_raises_nothing_but_that_it_converged():
@@ -105,10 +105,14 @@ def test_format_only():
 
 def test_no_signal_tells_too_easy_from_too_hard():
     easy = [
-        f for f in look(History.of(lines(20, **metrics(dead=0.97, accuracy=0.97))), Limits()) if f.name == "no_signal"
+        f
+        for f in look(History.of(lines(20, **metrics(dead=0.97, accuracy=0.97))), AlarmThresholds())
+        if f.name == "no_signal"
     ]
     hard = [
-        f for f in look(History.of(lines(20, **metrics(dead=0.97, accuracy=0.0))), Limits()) if f.name == "no_signal"
+        f
+        for f in look(History.of(lines(20, **metrics(dead=0.97, accuracy=0.0))), AlarmThresholds())
+        if f.name == "no_signal"
     ]
     assert (easy[0].level, hard[0].level) == ("notice", "alarm")
     assert "too easy" in easy[0].advice
@@ -116,7 +120,7 @@ def test_no_signal_tells_too_easy_from_too_hard():
 
 
 def test_language_mixing_is_a_notice():
-    found = look(History.of(lines(30, **metrics(language=lambda t: 1 - 0.5 * t))), Limits())
+    found = look(History.of(lines(30, **metrics(language=lambda t: 1 - 0.5 * t))), AlarmThresholds())
     assert [(one.name, one.level) for one in found] == [("language_mixing", "notice")]
 
 
@@ -139,13 +143,13 @@ def test_the_shape_of_a_healthy_miniature_run_is_silent():
     history = History()
     for row in rows:
         history.add(row["step"], row)
-        assert [one.name for one in look(history, Limits()) if one.level == "alarm"] == [], row["step"]
+        assert [one.name for one in look(history, AlarmThresholds()) if one.level == "alarm"] == [], row["step"]
 
 
 def test_every_alarm_says_what_to_do():
     assert len(ALARMS) == 9
     rows = lines(80, **metrics(entropy=lambda t: 0.7 * (1 - t), length=lambda t: 20 + 60 * t, kl=lambda t: 3 * t))
-    for found in look(History.of(rows), Limits()):
+    for found in look(History.of(rows), AlarmThresholds()):
         assert found.seen.endswith(".")
         assert found.advice.endswith(".")
         assert found.name in ALARMS

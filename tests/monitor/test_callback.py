@@ -8,7 +8,7 @@ from transformers import TrainerState
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from trl_r1.grpo.identity import share_of_low_bytes, tiny_prompts
-from trl_r1.monitor import Limits, Monitor
+from trl_r1.monitor import AlarmThresholds, Monitor
 from trl_r1.monitor.drift import Anchor, make_anchor
 from trl_r1.monitor.record import every_alarm, read_alarms
 from trl_r1.storage.files import read_json_lines
@@ -148,7 +148,7 @@ def test_an_alarm_is_raised_once_written_and_told(tmp_path, caplog):
 
 
 def test_an_alarm_that_passed_and_came_back_is_raised_again(tmp_path):
-    monitor, arguments = Monitor(limits=Limits(width=3)), Arguments(tmp_path)
+    monitor, arguments = Monitor(limits=AlarmThresholds(width=3)), Arguments(tmp_path)
     monitor.on_train_begin(arguments, state(0), None)
     for step in range(1, 41):
         entropy = 0.05 if 10 < step <= 15 or step > 30 else 0.7

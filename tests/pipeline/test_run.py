@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trl_r1.pipeline.nursery import marked
+from trl_r1.pipeline.supervisor import marked
 
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -186,12 +186,12 @@ def test_no_orphan_holds_a_killed_pipelines_folder(toy, start, tmp_path, use_cpu
     process = start(file)
     until(lambda: (tmp_path / "out/a/kept.jsonl").is_file(), 60)
     alive = set(marked(folder))
-    # nursery, stage and the stage's child in a session of its own; a launched stage has its launcher as well
+    # supervisor, stage and the stage's child in a session of its own; a launched stage has its launcher as well
     assert len(alive) >= 3
     process.kill()
     process.communicate()
     until(lambda: not marked(folder), 5)
-    process = start(file)  # and at once again, this time killing the nursery: it is a failure of the stage
+    process = start(file)  # and at once again, this time killing the supervisor: it is a failure of the stage
     before = (tmp_path / "out/a/kept.jsonl").stat().st_size
     until(lambda: (tmp_path / "out/a/kept.jsonl").stat().st_size > before, 60)
     parents = {int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]): pid for pid in marked(folder)}

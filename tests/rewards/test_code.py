@@ -11,7 +11,7 @@ from trl_r1.rewards.code_tests import (
     StdinCase,
     read_cases,
 )
-from trl_r1.sandbox import Limits, NoSandbox, Outcome, open_sandbox
+from trl_r1.sandbox import NoSandbox, Outcome, ResourceLimits, open_sandbox
 
 
 def offered():
@@ -122,7 +122,7 @@ def test_the_same_from_a_worker_thread_and_after_pickling():
 
 def test_infrastructure_is_none_after_a_second_try_and_never_remembered(monkeypatch):
     broken, fine = Outcome("infrastructure"), Outcome("ok", "4\n")
-    case, limits = StdinCase("2\n", "4\n"), Limits()
+    case, limits = StdinCase("2\n", "4\n"), ResourceLimits()
     assert judge_program("a", [case], Fake(broken), limits).verdict == "infrastructure"
     assert judge_program("a", [case], Fake(broken, fine), limits).verdict == "passed"
     monkeypatch.setattr(code_module, "open_sandbox", lambda *options: Fake(broken))
@@ -266,7 +266,7 @@ def test_what_is_expected_never_reaches_the_sandbox_of_the_program(monkeypatch):
     ):
         fake = Fake(Outcome("ok", "4\n"))
         for case in read_cases(tests):
-            case.run("def double(x): return 2 * x", fake, Limits(), None)
+            case.run("def double(x): return 2 * x", fake, ResourceLimits(), None)
         assert fake.runs
         assert not any(str(secret) in code + stdin for code, stdin in fake.runs)
 

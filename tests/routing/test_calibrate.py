@@ -7,7 +7,7 @@ import pytest
 
 from trl_r1.routing.calibrate import Pool, calibrate, draw_pools, fixed, judged, load, replay, shuffled
 from trl_r1.routing.paths import Candidate
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 
 
 def same(a, b):
@@ -15,7 +15,9 @@ def same(a, b):
 
 
 def router(**limits):
-    return Router(None, limits=Limits(**{"most_paths": 8, "wave": 1, **limits}), extract=lambda text: None, same=same)
+    return Router(
+        None, limits=RoutingLimits(**{"most_paths": 8, "wave": 1, **limits}), extract=lambda text: None, same=same
+    )
 
 
 def pool(name, answers, entropy):

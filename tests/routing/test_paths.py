@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trl_r1.routing.paths import Ask, Cancelled, EndpointPaths, ModelPaths, Settings, read_scored
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 
 
 PROMPT = "User: Compute ①2 ②9 ③4. Assistant:"
@@ -70,7 +70,7 @@ def test_who_gives_up_stops_the_generation(mini):
 
 
 def test_a_router_over_a_real_model(mini):
-    router = Router(ModelPaths(*mini), SHORT, Limits(simple_below=0.0, most_paths=4, wave=4))
+    router = Router(ModelPaths(*mini), SHORT, RoutingLimits(simple_below=0.0, most_paths=4, wave=4))
     found = router.answer(PROMPT, seed=3)
     again = router.answer(PROMPT, seed=3)
     assert found.to_dict() | {"seconds": 0} == again.to_dict() | {"seconds": 0}
@@ -97,7 +97,7 @@ def test_a_server_is_asked_for_log_probabilities(monkeypatch):
 
     monkeypatch.setattr(Endpoint, "exchange", answer)
     paths = EndpointPaths(SamplingServer("http://127.0.0.1:9/v1", "m"))
-    found = Router(paths, limits=Limits(simple_below=1.0)).answer("q")
+    found = Router(paths, limits=RoutingLimits(simple_below=1.0)).answer("q")
     assert (found.answer, found.paths[0].logprob, found.tokens) == ("4", -0.5, 3)  # 9 characters, four to a token
     assert seen[0][1]["logprobs"] == 1
     with pytest.raises(Cancelled):

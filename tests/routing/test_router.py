@@ -7,7 +7,7 @@ import pytest
 from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.choice import CHOICES, fallback
 from trl_r1.routing.paths import Candidate, Settings
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 from trl_r1.routing.votes import Tally
 
 
@@ -17,7 +17,7 @@ def boxed(*answers):
 
 def router(sampler, **limits):
     options = {"simple_below": 0.0, "confident": 1.0, "wave": 1, **limits}
-    return Router(sampler, limits=Limits(**options))
+    return Router(sampler, limits=RoutingLimits(**options))
 
 
 def test_a_simple_question_takes_one_pass(scripted):
@@ -89,7 +89,7 @@ def test_a_repeated_question_costs_nothing_and_goes_on_where_it_stopped(scripted
     first = made.answer("q")
     again = made.answer("q")
     assert (first.tokens, again.tokens, again.cached, again.answer) == (30, 0, 3, "4")
-    longer = made.answer("q", limits=Limits(simple_below=0.0, confident=1.0, wave=1, most_paths=7))
+    longer = made.answer("q", limits=RoutingLimits(simple_below=0.0, confident=1.0, wave=1, most_paths=7))
     assert (longer.cached, longer.tokens, longer.stopped) == (3, 30, "decided")  # 4 5 4 | 4 5 4: 4 > 2 + 1
     assert made.answer("q", seed=5, route="simple").cached == 0  # paths of another seed are not those
 
@@ -106,9 +106,9 @@ def test_many_questions_share_waves(scripted):
 def test_limits_refuse_what_makes_no_sense():
     for wrong in ({"simple_below": 2}, {"least_paths": 9, "most_paths": 4}, {"most_tokens": 0}, {"choose": "luck"}):
         with pytest.raises(ValueError):
-            Limits(**wrong)
+            RoutingLimits(**wrong)
     with pytest.raises(ValueError, match="needs a scoring function"):
-        Router(None, limits=Limits(choose="verifier"))
+        Router(None, limits=RoutingLimits(choose="verifier"))
 
 
 # --- choice

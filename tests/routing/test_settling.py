@@ -8,7 +8,7 @@ import pytest
 from trl_r1.routing.calibrate import Pool, calibrate, fixed, judged, load, replay
 from trl_r1.routing.complexity import Complexity
 from trl_r1.routing.paths import Candidate
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 from trl_r1.routing.settling import learn_settled, vote_features, weight_of
 from trl_r1.routing.votes import Tally
 
@@ -63,13 +63,13 @@ def two_against_one(scripted):
 
 
 def test_the_likely_path_outweighs_two_unlikely_ones(two_against_one):
-    limits = Limits(simple_below=0.0, most_paths=3, wave=1, choose="weighted")
+    limits = RoutingLimits(simple_below=0.0, most_paths=3, wave=1, choose="weighted")
     found = Router(two_against_one, limits=limits).answer("q")
     assert (found.answer, found.chosen_by, found.votes) == ("4", "weighted vote", (("5", 2), ("4", 1)))
 
 
 def test_drawing_ends_when_the_leader_is_probably_right(two_against_one):
-    limits = Limits(simple_below=0.0, most_paths=16, wave=1, least_paths=1, choose="weighted", sure=0.6)
+    limits = RoutingLimits(simple_below=0.0, most_paths=16, wave=1, least_paths=1, choose="weighted", sure=0.6)
     # the fitted chance looks at one thing here: how likely the leader's best path is; even odds at a surprise of 1
     settled = Complexity({"vote_surprise": -4.0}, {"vote_surprise": 1.0}, {"vote_surprise": 1.0}, 0.0)
     found = Router(two_against_one, limits=limits, settled=settled).answer("q")
@@ -78,14 +78,14 @@ def test_drawing_ends_when_the_leader_is_probably_right(two_against_one):
 
 def test_a_path_without_an_answer_never_ends_it(scripted):
     model = scripted({"q": [Candidate("...", 10, logprob=-0.1)] * 2 + [Candidate("\\boxed{4}", 10, logprob=-0.1)]})
-    limits = Limits(simple_below=0.0, most_paths=3, wave=1, least_paths=1, choose="weighted", sure=0.5)
+    limits = RoutingLimits(simple_below=0.0, most_paths=3, wave=1, least_paths=1, choose="weighted", sure=0.5)
     found = Router(model, limits=limits, settled=always(0.9)).answer("q")
     assert (found.answer, len(found.paths)) == ("4", 3)
 
 
 def test_without_a_fitted_chance_the_heads_decide_when(scripted):
     model = scripted({"q": [Candidate("\\boxed{4}", 10, logprob=-0.1)] * 16})
-    limits = Limits(simple_below=0.0, wave=1, choose="weighted", confident=0.95)
+    limits = RoutingLimits(simple_below=0.0, wave=1, choose="weighted", confident=0.95)
     found = Router(model, limits=limits).answer("q")
     assert (found.stopped, len(found.paths)) == ("confident", 4)
 
@@ -93,7 +93,7 @@ def test_without_a_fitted_chance_the_heads_decide_when(scripted):
 def test_nothing_can_change_it_counts_weights(scripted):
     # two votes of 0.99 against three more paths of at most 1 each: open; three votes against two more: decided
     model = scripted({"q": [Candidate("\\boxed{4}", 10, logprob=-0.0025)] * 5})
-    limits = Limits(simple_below=0.0, most_paths=5, wave=1, choose="weighted", confident=1.0)
+    limits = RoutingLimits(simple_below=0.0, most_paths=5, wave=1, choose="weighted", confident=1.0)
     found = Router(model, limits=limits).answer("q")
     assert (found.stopped, len(found.paths)) == ("decided", 3)
 
@@ -120,7 +120,7 @@ def pools():
 
 
 def router(**limits):
-    return Router(None, limits=Limits(most_paths=8, wave=1, **limits), extract=lambda text: None, same=same)
+    return Router(None, limits=RoutingLimits(most_paths=8, wave=1, **limits), extract=lambda text: None, same=same)
 
 
 def test_calibration_takes_weights_where_heads_are_wrong(pools, tmp_path):
@@ -150,7 +150,7 @@ def test_files_of_before_weighted_votes_are_read(pools, tmp_path):
 @pytest.mark.parametrize("options", [{"sharpness": -1.0}, {"sure": 0.0}, {"sure": 1.5}, {"sharpness": float("nan")}])
 def test_limits_that_mean_nothing_are_refused(options):
     with pytest.raises(ValueError, match="sharpness="):
-        Limits(**options)
+        RoutingLimits(**options)
 
 
 def test_a_budget_is_a_share(pools):

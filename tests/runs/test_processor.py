@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, Qwen2Config
 from trl import ModelConfig
 
 from trl_r1.commands import answer, doctor
-from trl_r1.data.filters import Limits
+from trl_r1.data.filters import FilterLimits
 from trl_r1.runs import processor
 from trl_r1.runs.options import parse
 from trl_r1.runs.processor import as_options, overrides, weights_of, what_takes_for_ever
@@ -95,7 +95,7 @@ def test_evaluate_names_its_own_options(large, rows, tmp_path, capsys):
 
 def test_rejection_sampling_names_its_own_options(large, rows, tmp_path, capsys):
     def start(*more):
-        options, limits, model = parse((RejectionOptions, Limits, ModelConfig), [
+        options, limits, model = parse((RejectionOptions, FilterLimits, ModelConfig), [
             "--config", "rejection_sampling", "--model_name_or_path", large, "--dataset_name", rows, "--question_column",
             "question", "--solution_column", "solution", "--general", "[]", "--mix", "{}", "--decontaminate", "[]",
             "--load_in_4bit", "false", "--use_cpu", "true", "--output_dir", str(tmp_path / f"out{len(more)}"), *more,

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from hostile_programs import HOSTILE
 
-from trl_r1.sandbox import Limits, LocalSandbox, NoSandbox, choice, local, open_sandbox
+from trl_r1.sandbox import LocalSandbox, NoSandbox, ResourceLimits, choice, local, open_sandbox
 from trl_r1.sandbox.protocol import STATUSES
 from trl_r1.sandbox.seccomp import seccomp_filter
 
 
-LIMITS = Limits(wall_seconds=2.0, cpu_seconds=2.0, memory_mib=256, disk_mib=16)
+LIMITS = ResourceLimits(wall_seconds=2.0, cpu_seconds=2.0, memory_mib=256, disk_mib=16)
 
 
 def found_working() -> list[LocalSandbox]:
@@ -282,10 +282,10 @@ def test_the_check_sees_a_program_that_stays(host):
 @each_sandbox
 def test_the_program_dies_with_the_trainer(sandbox, host, tmp_path):
     code = f"""
-        from trl_r1.sandbox import Limits, LocalSandbox, local
+        from trl_r1.sandbox import ResourceLimits, LocalSandbox, local
         local.ENVIRONMENT["TRL_R1_NONCE"] = {host.nonce!r}
         print("ready", flush=True)
-        {sandbox!r}.run("import time; time.sleep(30)", "", Limits(wall_seconds=30.0))
+        {sandbox!r}.run("import time; time.sleep(30)", "", ResourceLimits(wall_seconds=30.0))
     """
     trainer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE)
     assert trainer.stdout.readline() == b"ready\n"
@@ -358,7 +358,7 @@ def test_a_sandbox_is_picklable_and_unknown_names_are_refused():
     with pytest.raises(ValueError, match="url"):
         open_sandbox("piston")
     with pytest.raises(ValueError, match="wall_seconds"):
-        Limits(wall_seconds=0)
+        ResourceLimits(wall_seconds=0)
 
 
 def test_the_filter_is_well_formed_on_every_machine_it_knows():

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from trl_r1.sandbox import Limits, Piston, SandboxFusion
+from trl_r1.sandbox import Piston, ResourceLimits, SandboxFusion
 from trl_r1.sandbox import remote as remote_module
 
 
@@ -76,7 +76,7 @@ def fusion(status="Success", run_status="Finished", code=0, stdout="4\n", stderr
 )
 def test_sandbox_fusion(serve, answer, status):
     server = serve(answer)
-    outcome = SandboxFusion(server.url).run("print(4)", "in", Limits(3.0, memory_mib=64, output_bytes=1000))
+    outcome = SandboxFusion(server.url).run("print(4)", "in", ResourceLimits(3.0, memory_mib=64, output_bytes=1000))
     assert outcome.status == status
     path, asked = server.asked[0]
     assert path == "/run_code"
@@ -112,7 +112,7 @@ def piston(code=0, killed_by=None, status=None, stdout="4\n", stderr="", **more)
 )
 def test_piston(serve, answer, status):
     server = serve(answer)
-    assert Piston(server.url).run("print(4)", "in", Limits(3.0, memory_mib=64)).status == status
+    assert Piston(server.url).run("print(4)", "in", ResourceLimits(3.0, memory_mib=64)).status == status
     path, asked = server.asked[0]
     assert path == "/api/v2/execute"
     assert asked == {

@@ -12,7 +12,7 @@ pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 import uvicorn
 
 from trl_r1.routing.paths import EndpointPaths, ModelPaths, Settings
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 from trl_r1.serving.app import Serving, build
 from trl_r1.serving.batch_queue import BatchQueue
 from trl_r1.serving.requests import Bounds
@@ -69,7 +69,7 @@ def start(request):
 
     def begin(sampler, token=None, settings=None, bounds=None, limits=None, template=None, **options):
         settings = settings or Settings(1.0, 1.0, 16)
-        limits = limits or Limits(simple_below=0.0, most_paths=4, wave=4)
+        limits = limits or RoutingLimits(simple_below=0.0, most_paths=4, wave=4)
         service = Service(Router(sampler, settings, limits), sampler, template)
         bounds = bounds or Bounds(most_tokens=64, most_samples=8)
         made = Running(Serving(service, "mini", bounds, settings, **options), token)

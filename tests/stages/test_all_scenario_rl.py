@@ -15,7 +15,7 @@ from trl_r1.models.sampling import sample
 from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, diverging, read_alarms
 from trl_r1.stages import all_scenario_rl
 from trl_r1.stages.all_scenario_rl.hooks import find_check
-from trl_r1.stages.all_scenario_rl.mixture import Source, load_source, schedule
+from trl_r1.stages.all_scenario_rl.mixture import MixtureSource, load_source, schedule
 
 
 SUMS = [{"question": f"Compute {i} + 1.", "answer": str(i + 1), "language": "en"} for i in range(8)]
@@ -110,7 +110,7 @@ def test_every_row_belongs_to_one_judge(tmp_path):
     rows = [{"q": "1+1?", "gold": "2"}, {"q": "Hi", "gold": None, "reward_for": "helpfulness"},
             {"q": "Harm", "gold": None, "domain": "unsafe", "reward_for": "harmlessness"}]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = Source(name=str(path), question_column="q", solution_column="gold", language="en")
+    source = MixtureSource(name=str(path), question_column="q", solution_column="gold", language="en")
     made = load_source(source, "mini", 0)
     assert [row["reward_for"] for row in made] == ["rule", "helpfulness", "harmlessness"]
     assert [row["solution"] for row in made] == ["2", None, None]

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.data.filters import FILTERS, Limits
+from trl_r1.data.filters import FILTERS, FilterLimits
 from trl_r1.rewards.accuracy import SOURCES, extract
 from trl_r1.rewards.format import LAYOUTS, well_formed
 from trl_r1.rewards.language import consistency
 from trl_r1.stages.cold_start.screening import screen
 from trl_r1.stages.cold_start.sources import (
     EXAMPLES,
+    ChainSource,
     Example,
-    Source,
     as_reply,
     asking,
     in_layout,
@@ -31,7 +31,7 @@ EVERYTHING = list(FILTERS)
 def verdict(text, layout="summary", filters=EVERYTHING, language="en", solution="4", **more):
     sample = {"text": text, "clipped": False, "refused": "", "question": "2 + 2?", "solution": solution,
               "language": language, **more}  # fmt: skip
-    return screen([sample], layout, filters, Limits(), tuple(SOURCES))[0]
+    return screen([sample], layout, filters, FilterLimits(), tuple(SOURCES))[0]
 
 
 GOOD = "<think>I add two and two, and that makes four.</think> <answer>4</answer>"
@@ -92,27 +92,29 @@ def test_our_examples_are_what_we_ask_for():
 
 
 def test_few_shot_shows_examples_in_the_language_of_the_problem_and_ends_where_the_model_goes_on():
-    text = asking(Source("few_shot"), "2 + 2 是多少?", "zh", chat=False)
+    text = asking(ChainSource("few_shot"), "2 + 2 是多少?", "zh", chat=False)
     assert text.endswith("题目: 2 + 2 是多少?\n<think>\n")
     assert EXAMPLES["zh"][0].question in text
     assert EXAMPLES["en"][0].question not in text
-    own = asking(Source("few_shot"), "2 + 2?", "en", True, [Example("1 + 1?", "one and one", "It is \\boxed{2}.")])
+    own = asking(
+        ChainSource("few_shot"), "2 + 2?", "en", True, [Example("1 + 1?", "one and one", "It is \\boxed{2}.")]
+    )
     assert [message["role"] for message in own] == ["user", "assistant", "user"]
     assert own[1]["content"] == "<think>\none and one\n</think>\n\nIt is \\boxed{2}."
 
 
 def test_what_a_base_model_invents_after_its_answer_is_cut():
-    source = Source("reflection")
+    source = ChainSource("reflection")
     prompt = asking(source, "2 + 2?", "en", chat=False)
     drawn = "I add.\n</think>\n\nIt is \\boxed{4}.\n\nProblem: What is 3 + 3?\n<think>"
     assert as_reply(source, drawn, prompt, "en") == "<think>\nI add.\n</think>\n\nIt is \\boxed{4}."
 
 
 def test_zero_is_asked_in_its_own_template_and_left_as_it_is():
-    source = Source("zero", template="User: {question} Assistant:")
+    source = ChainSource("zero", template="User: {question} Assistant:")
     assert asking(source, "2 + 2?", "en", chat=True) == "User: 2 + 2? Assistant:"
     assert as_reply(source, GOOD, "User: ...", "en") == GOOD
-    opened = Source("zero", template="{question} <think>", prefilled_think=True)
+    opened = ChainSource("zero", template="{question} <think>", prefilled_think=True)
     assert as_reply(opened, "two</think> <answer>4</answer>", "...", "en") == "<think>two</think> <answer>4</answer>"
 
 

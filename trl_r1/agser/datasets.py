@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Source:
+class QuestionSource:
     """Questions, how they are put, and who judges the answers."""
 
     asked: list[Asked]
@@ -62,7 +62,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Judged(Source):
+class Judged(QuestionSource):
     """Questions whose answers are judged as everywhere else here."""
 
     def made_up(self, number: int, answer: str) -> bool | None:
@@ -148,7 +148,7 @@ COUNTRY_EXAMPLES = (
 )
 
 
-def read_books(path: Path) -> Source:
+def read_books(path: Path) -> QuestionSource:
     """Books-dataset's books.csv: separated by semicolons, Latin-1."""
     columns = ("Book-Title", "Book-Author", "Year-Of-Publication", "Publisher")
     asked = [
@@ -156,10 +156,10 @@ def read_books(path: Path) -> Source:
         for title, author, year, publisher in rows_of(path, columns)
         if title and author and year not in ("", "0")
     ]
-    return Source(asked, BOOK_EXAMPLES, right_book)
+    return QuestionSource(asked, BOOK_EXAMPLES, right_book)
 
 
-def read_movies(path: Path) -> Source:
+def read_movies(path: Path) -> QuestionSource:
     """The-movies-dataset: movies_metadata.csv, with credits.csv in the same folder; movies with one row in each."""
     credits = path.parent / "credits.csv"
     if not credits.is_file():
@@ -179,17 +179,17 @@ def read_movies(path: Path) -> Source:
         for movie, rows in found.items()
         if len(rows) == 1 and casts.get(movie) and rows[0][0] and re.match(r"\d{4}", rows[0][1])
     ]
-    return Source(asked, MOVIE_EXAMPLES, right_movie)
+    return QuestionSource(asked, MOVIE_EXAMPLES, right_movie)
 
 
-def read_countries(path: Path) -> Source:
+def read_countries(path: Path) -> QuestionSource:
     """World-data-2023.csv; rows that the file itself garbles are left out, several capitals are all right."""
     asked = [
         Asked(f"What is the capital of {country}?", tuple(name.strip() for name in capital.split(",")))
         for country, capital in rows_of(path, ("Country", "Capital/Major City"))
         if country and capital and "\ufffd" not in country + capital
     ]
-    return Source(asked, COUNTRY_EXAMPLES, right_any)
+    return QuestionSource(asked, COUNTRY_EXAMPLES, right_any)
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -217,7 +217,7 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
             yield tuple(row[place].strip() for place in places)
 
 
-def read_questions(name: str, split: str = "train") -> Source:
+def read_questions(name: str, split: str = "train") -> QuestionSource:
     """Rows with a question and one gold answer or a list of them; a right answer is one of them, as the accuracy reward
     judges it (`trl_r1.rewards.accuracy.verdict`), with the row's ``answer_type`` where it declares one."""
     from trl_r1.data.columns import load_rows
@@ -234,24 +234,24 @@ def read_questions(name: str, split: str = "train") -> Source:
     return Judged(asked, (), right_any, cut=False)
 
 
-def read_miniature(seed: int) -> Source:
+def read_miniature(seed: int) -> QuestionSource:
     """The books of the world trained here."""
     from trl_r1.mini import books as miniature
 
     asked = [Asked(row["question"], tuple(row["truth"]), row["kind"]) for row in miniature.rows(seed)]
-    return Source(
+    return QuestionSource(
         asked, (), lambda answer, truth: miniature.is_right(answer, (truth[0], truth[1], truth[2])), cut=False
     )
 
 
-READERS: dict[str, Callable[[Path], Source]] = {
+READERS: dict[str, Callable[[Path], QuestionSource]] = {
     "books": read_books,
     "movies": read_movies,
     "countries": read_countries,
 }
 
 
-def read(data: str, reader: str | None = None, split: str = "train", seed: int = 0) -> Source:
+def read(data: str, reader: str | None = None, split: str = "train", seed: int = 0) -> QuestionSource:
     """Questions by name.
 
     Raises:

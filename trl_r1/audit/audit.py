@@ -36,7 +36,7 @@ from typing import Any
 from trl_r1.answers.extract import extract, gold_answer
 from trl_r1.answers.forms import wrong_form
 from trl_r1.audit.exploits import FAMILIES, KINDS, LAYOUTS, THOUGHTS, Family, Layout, Row
-from trl_r1.audit.subject import MEANING, Outcome, Subject
+from trl_r1.audit.isolated import MEANING, IsolatedReward, Outcome
 
 
 SHAPES = ("messages", "text")
@@ -168,20 +168,20 @@ def audit(
         raise ValueError(f"kind={kind!r} is unknown. Choose one of: auto, {', '.join(KINDS)}, other.")
     if seconds <= 0 or not 0 < margin < 1:
         raise ValueError(f"seconds={seconds:g}, margin={margin:g}: both are positive, and margin is below 1.")
-    with Subject(name, options, worker_thread) as subject:
-        report, marks, layout = _calibrate(subject, name, rows, kind, seconds)
-        if subject.unpicklable:
-            why = subject.unpicklable
+    with IsolatedReward(name, options, worker_thread) as isolated:
+        report, marks, layout = _calibrate(isolated, name, rows, kind, seconds)
+        if isolated.unpicklable:
+            why = isolated.unpicklable
             report.findings.append(Finding("pickle", "pickling", "not picklable", 0, name, detail=why))
         for family_name, family in families.items():
             if progress is not None:
                 progress(family_name)
-            _attack(subject, report, family_name, family, rows[: family.rows], marks, layout, seconds, margin)
+            _attack(isolated, report, family_name, family, rows[: family.rows], marks, layout, seconds, margin)
     return report
 
 
 def _attack(
-    subject: Subject,
+    isolated: IsolatedReward,
     report: Report,
     name: str,
     family: Family,
@@ -199,7 +199,7 @@ def _attack(
         for exploit, text in family.make(row, layout, "accuracy" if kind == "shaping" else kind):
             if text is None and report.shape == "text":
                 continue
-            outcome = _score(subject, [text], [row], report.shape, seconds)
+            outcome = _score(isolated, [text], [row], report.shape, seconds)
             report.tried[name] += 1
             report.slowest[name] = max(report.slowest.get(name, 0.0), outcome.seconds)
             shown = text if text is not None else "(no content)"
@@ -222,7 +222,7 @@ def _attack(
 
 
 def _calibrate(
-    subject: Subject, name: str, rows: Sequence[Row], kind: str, seconds: float
+    isolated: IsolatedReward, name: str, rows: Sequence[Row], kind: str, seconds: float
 ) -> tuple[Report, dict[int, tuple[float, float]], Layout]:
     """The reward's kind, the layout and shape it likes, and (top, bottom) of every row that can be judged."""
     kinds = {name: found for name, found in KINDS.items() if kind == name or (kind == "auto" and name != "shaping")}
@@ -238,7 +238,7 @@ def _calibrate(
         for layout_name, layout in LAYOUTS.items():
             for reply_name, reply in replies.items():
                 texts = [reply(row, layout) for row in rows]
-                outcome = _score(subject, texts, rows, shape, seconds * len(rows)) if failed < ENOUGH else None
+                outcome = _score(isolated, texts, rows, shape, seconds * len(rows)) if failed < ENOUGH else None
                 if outcome is None or outcome.problem:
                     failed += 1
                     if outcome is not None:
@@ -279,7 +279,7 @@ def _calibrate(
     if kind not in KINDS:
         shape, layout_name, _ = next(iter(points))
         report = Report(name, kind, layout_name, shape, len(rows))
-        if kind == "other" and _loses_by_length(subject, rows, shape, LAYOUTS[layout_name], seconds):
+        if kind == "other" and _loses_by_length(isolated, rows, shape, LAYOUTS[layout_name], seconds):
             report.note = _ALONE
         return report, {}, LAYOUTS[layout_name]
     mean_gap, _, _, shape, layout_name = best(kind)
@@ -290,7 +290,7 @@ def _calibrate(
         )
     gaps, honest = gap(kind, shape, layout_name), tops(kind, shape, layout_name) or []
     marks = {row.number: (top, top - g) for row, top, g in zip(rows, honest, gaps, strict=True) if g > 1e-9}
-    if kind == "accuracy" and _loses_by_length(subject, rows, shape, LAYOUTS[layout_name], seconds):
+    if kind == "accuracy" and _loses_by_length(isolated, rows, shape, LAYOUTS[layout_name], seconds):
         kind = "shaping"
     report = Report(
         name, kind, layout_name, shape, len(rows), unpaid=len(rows) - len(marks), note=_NOTES.get(kind, "")
@@ -305,25 +305,29 @@ _NOTES = {
 _ALONE = "It falls with length or repetition alone, so it pays an empty reply most: wrap it around a reward (inner)."
 
 
-def _loses_by_length(subject: Subject, rows: Sequence[Row], shape: str, layout: Layout, seconds: float) -> bool:
+def _loses_by_length(
+    isolated: IsolatedReward, rows: Sequence[Row], shape: str, layout: Layout, seconds: float
+) -> bool:
     """Whether an honest reply of 27,000 repetitive words earns less than one of 45 words."""
     found = []
     for times in (1, 600):
         texts = [layout.write(" ".join([row.thought] * times), row.right) for row in rows[:2]]
-        outcome = _score(subject, texts, rows[:2], shape, seconds * 2)
+        outcome = _score(isolated, texts, rows[:2], shape, seconds * 2)
         if outcome.problem:
             return False  # the attacks will tell
         found.append([score or 0.0 for score in outcome.scores])
     return any(long < short - 1e-9 for short, long in zip(*found, strict=True))
 
 
-def _score(subject: Subject, texts: Sequence[str | None], rows: Sequence[Row], shape: str, seconds: float) -> Outcome:
+def _score(
+    isolated: IsolatedReward, texts: Sequence[str | None], rows: Sequence[Row], shape: str, seconds: float
+) -> Outcome:
     def shaped(text: str | None, role: str) -> Any:
         return text if shape == "text" else [{"role": role, "content": text}]
 
     columns = {key: [row.columns.get(key) for row in rows] for key in rows[0].columns}
     columns["prompts"] = [shaped(row.prompt, "user") for row in rows]
-    return subject.score([shaped(text, "assistant") for text in texts], columns, seconds)
+    return isolated.score([shaped(text, "assistant") for text in texts], columns, seconds)
 
 
 def _concludes(row: Row) -> bool:

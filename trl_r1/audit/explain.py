@@ -111,7 +111,7 @@ def _score(
     logged: dict[str, Any],
     metrics: dict[str, float],
 ) -> float | None:
-    from trl_r1.audit.subject import as_trl_calls
+    from trl_r1.audit.isolated import as_trl_calls
 
     columns = {name: [value] for name, value in row.items()}
     call = as_trl_calls([completion], {**columns, "prompts": [prompt]})

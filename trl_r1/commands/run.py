@@ -145,9 +145,9 @@ def status_text(plan: Pipeline, command: str) -> str:
     import json
 
     from trl_r1.pipeline import report
+    from trl_r1.pipeline.console import clock, log_lines
     from trl_r1.pipeline.orders import log_path
     from trl_r1.pipeline.record import SUMMARY
-    from trl_r1.pipeline.screen import clock, log_lines
 
     record = Record.load(plan.folder)
     if record is None:

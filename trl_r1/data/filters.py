@@ -39,7 +39,7 @@ Sample = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Limits:
+class FilterLimits:
     """What is still readable. All limits are ours: the paper names the faults, not the numbers."""
 
     layout: str = field(default="answer", metadata={"help": f"Layout that is asked for: {', '.join(LAYOUTS)}."})
@@ -66,10 +66,10 @@ class Limits:
             )
 
 
-def parts(text: str, limits: Limits) -> tuple[str, str, bool]:
+def parts(text: str, limits: FilterLimits) -> tuple[str, str, bool]:
     """The thought, what the reader sees, and whether the thought was closed (True where there is none).
 
-    >>> parts("<think>2 + 2</think> 4", Limits())
+    >>> parts("<think>2 + 2</think> 4", FilterLimits())
     ('2 + 2', ' 4', True)
     """
     if limits.layout == "cold_start":
@@ -85,21 +85,21 @@ def parts(text: str, limits: Limits) -> tuple[str, str, bool]:
 # --- one fault each
 
 
-def answered(sample: Sample, limits: Limits) -> str | None:
+def answered(sample: Sample, limits: FilterLimits) -> str | None:
     """The model wrote something, and the server did not refuse the prompt."""
     if sample.get("refused"):
         return f"the server refused: {sample['refused']}"
     return None if sample["completion"].strip() else "the text is empty"
 
 
-def truncated(sample: Sample, limits: Limits) -> str | None:
+def truncated(sample: Sample, limits: FilterLimits) -> str | None:
     """The token limit did not cut the text, and a thought that began has ended."""
     if sample.get("clipped"):
         return "the token limit cut it off"
     return None if parts(sample["completion"], limits)[2] else "the thought never ends"
 
 
-def right(sample: Sample, limits: Limits) -> str | None:
+def right(sample: Sample, limits: FilterLimits) -> str | None:
     """What `decide_right` found. A sample that was not judged is not right."""
     verdict = sample.get("right")
     if verdict is True:
@@ -107,13 +107,13 @@ def right(sample: Sample, limits: Limits) -> str | None:
     return sample.get("verdict") or "nobody judged the answer"
 
 
-def layout(sample: Sample, limits: Limits) -> str | None:
+def layout(sample: Sample, limits: FilterLimits) -> str | None:
     """The tags of the layout, each once and in its place, nothing outside (`trl_r1.rewards.format`)."""
     strict = well_formed(sample["completion"], layout=limits.layout, prefilled_think=limits.prefilled_think)
     return None if strict else f"not in the layout {limits.layout!r}"
 
 
-def mixed_language(sample: Sample, limits: Limits) -> str | None:
+def mixed_language(sample: Sample, limits: FilterLimits) -> str | None:
     """The words of the whole text are in the asker's language; a text without words, or without a language, passes."""
     share = language_share(sample)
     if share is None or share >= limits.language_share:
@@ -126,7 +126,7 @@ def language_share(sample: Sample) -> float | None:
     return consistency(sample["completion"], sample["language"]) if sample.get("language") else None
 
 
-def long_paragraphs(sample: Sample, limits: Limits) -> str | None:
+def long_paragraphs(sample: Sample, limits: FilterLimits) -> str | None:
     """No paragraph of the thought (text between line breaks) is longer than the limit; formulas on display count too."""
     longest = max((len(part) for part in parts(sample["completion"], limits)[0].splitlines()), default=0)
     return None if longest <= limits.longest_paragraph else f"a paragraph of {longest} characters"
@@ -135,19 +135,19 @@ def long_paragraphs(sample: Sample, limits: Limits) -> str | None:
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
 
 
-def code_blocks(sample: Sample, limits: Limits) -> str | None:
+def code_blocks(sample: Sample, limits: FilterLimits) -> str | None:
     """No fenced code in the thought. What the reader sees may hold some: a programming answer has to."""
     fence = _FENCE.search(parts(sample["completion"], limits)[0])
     return "a code block in the thought" if fence else None
 
 
-def repetition(sample: Sample, limits: Limits) -> str | None:
+def repetition(sample: Sample, limits: FilterLimits) -> str | None:
     """At most the limit's share of the 32-character pieces occurred before in the same text."""
     share = repeated_share(sample["completion"], 32)
     return None if share <= limits.repeated_share else f"{share:.0%} of it repeats"
 
 
-FILTERS: dict[str, Callable[[Sample, Limits], str | None]] = {
+FILTERS: dict[str, Callable[[Sample, FilterLimits], str | None]] = {
     "answered": answered,
     "truncated": truncated,
     "right": right,
@@ -160,7 +160,7 @@ FILTERS: dict[str, Callable[[Sample, Limits], str | None]] = {
 GENERAL_FILTERS = ("answered", "truncated", "mixed_language", "repetition")  # for answers no gold belongs to
 
 
-def first_objection(sample: Sample, limits: Limits, names: Sequence[str]) -> tuple[str, str] | None:
+def first_objection(sample: Sample, limits: FilterLimits, names: Sequence[str]) -> tuple[str, str] | None:
     """The first of the named filters that objects, and what it says; None when the sample may stay."""
     for name in names:
         why = FILTERS[name](sample, limits)

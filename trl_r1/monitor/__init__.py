@@ -10,8 +10,8 @@ page       a run folder -> one self-contained HTML file
 terminal   a run folder -> a few lines of text
 """
 
-from trl_r1.monitor.alarms import ALARMS, Finding, Limits
+from trl_r1.monitor.alarms import ALARMS, AlarmThresholds, Finding
 from trl_r1.monitor.callback import Monitor
 
 
-__all__ = ["ALARMS", "Finding", "Limits", "Monitor"]
+__all__ = ["ALARMS", "Finding", "AlarmThresholds", "Monitor"]

@@ -19,7 +19,7 @@ from trl_r1.monitor.signals import SHAPE, History, trend
 
 
 @dataclass(frozen=True)
-class Limits:
+class AlarmThresholds:
     """Where the alarms stand. Counted in logged lines where nothing else is said."""
 
     width: int = 5  # lines that are averaged for "now" and for "then"
@@ -53,10 +53,10 @@ class Finding:
     level: str = "alarm"  # or "notice": worth knowing, nothing is wrong
 
 
-Alarm = Callable[[History, Limits], Finding | None]
+Alarm = Callable[[History, AlarmThresholds], Finding | None]
 
 
-def gained(history: History, since: int, limits: Limits, every: bool = False) -> float | None:
+def gained(history: History, since: int, limits: AlarmThresholds, every: bool = False) -> float | None:
     """How much the share of right answers has risen since a step; infinity where nearly all are right; None where nothing
     measures them.
 
@@ -74,7 +74,7 @@ def gained(history: History, since: int, limits: Limits, every: bool = False) ->
 
 
 def stuck(
-    history: History, key: str, limits: Limits, better: float | None = None, every: bool = False
+    history: History, key: str, limits: AlarmThresholds, better: float | None = None, every: bool = False
 ) -> Iterator[tuple[float, float, int]]:
     """(then, now, step of then) of a metric, for the start of the run and for a window ago, where right answers rose by
     less than ``better`` since. Without any measure of right answers nothing comes."""
@@ -91,7 +91,7 @@ def stuck(
             yield then[1], now, then[0]
 
 
-def entropy_collapse(history: History, limits: Limits) -> Finding | None:
+def entropy_collapse(history: History, limits: AlarmThresholds) -> Finding | None:
     """The policy has become nearly certain without becoming right."""
     for then, now, step in stuck(history, "entropy", limits):
         if then > 0 and now < limits.entropy_share * then:
@@ -105,7 +105,7 @@ def entropy_collapse(history: History, limits: Limits) -> Finding | None:
     return None
 
 
-def entropy_explosion(history: History, limits: Limits) -> Finding | None:
+def entropy_explosion(history: History, limits: AlarmThresholds) -> Finding | None:
     """The policy falls apart into noise."""
     for then, now, step in stuck(history, "entropy", limits):
         if now > limits.entropy_growth * then and now - then > 0.1:
@@ -119,7 +119,7 @@ def entropy_explosion(history: History, limits: Limits) -> Finding | None:
     return None
 
 
-def length_explosion(history: History, limits: Limits) -> Finding | None:
+def length_explosion(history: History, limits: AlarmThresholds) -> Finding | None:
     """Completions grow, or run into the limit, without more right answers: in training and on held-out problems both, for
     a reward that pays for length may let some right answers through on its way."""
     key = history.length()
@@ -147,7 +147,7 @@ def length_explosion(history: History, limits: Limits) -> Finding | None:
     return None
 
 
-def kl_runaway(history: History, limits: Limits) -> Finding | None:
+def kl_runaway(history: History, limits: AlarmThresholds) -> Finding | None:
     """The policy moves away from the reference: some way while right answers become fewer, far while they stay."""
     for key in ("kl", "monitor/drift"):
         for far, better, told in (
@@ -167,7 +167,7 @@ def kl_runaway(history: History, limits: Limits) -> Finding | None:
     return None
 
 
-def moved(history: History, key: str, limits: Limits, better: float) -> Iterator[tuple[float, float, int]]:
+def moved(history: History, key: str, limits: AlarmThresholds, better: float) -> Iterator[tuple[float, float, int]]:
     """As ``stuck``. Drift is measured rarely and 0 at the start by its definition, so its last value is enough."""
     if key == "kl":
         yield from stuck(history, key, limits, better)
@@ -178,7 +178,7 @@ def moved(history: History, key: str, limits: Limits, better: float) -> Iterator
         yield 0.0, values[-1], 0
 
 
-def reward_without_accuracy(history: History, limits: Limits) -> Finding | None:
+def reward_without_accuracy(history: History, limits: AlarmThresholds) -> Finding | None:
     """The reward rises while right answers on held-out problems become fewer."""
     key = history.held_out()
     if key is None:
@@ -207,7 +207,7 @@ def reward_without_accuracy(history: History, limits: Limits) -> Finding | None:
     )
 
 
-def format_only(history: History, limits: Limits) -> Finding | None:
+def format_only(history: History, limits: AlarmThresholds) -> Finding | None:
     """The format is learnt, the task is not."""
     rule = history.rule()
     if rule is None:
@@ -236,7 +236,7 @@ def format_only(history: History, limits: Limits) -> Finding | None:
     return None
 
 
-def language_mixing(history: History, limits: Limits) -> Finding | None:
+def language_mixing(history: History, limits: AlarmThresholds) -> Finding | None:
     """Thoughts leave the asker's language."""
     key = "monitor/language"
     now, then = history.now(key, limits.width), history.was(key, limits.width, None)
@@ -250,7 +250,7 @@ def language_mixing(history: History, limits: Limits) -> Finding | None:
     )
 
 
-def no_signal(history: History, limits: Limits) -> Finding | None:
+def no_signal(history: History, limits: AlarmThresholds) -> Finding | None:
     """Nearly every group has equal rewards: there is nothing left to learn from."""
     now = history.now("frac_reward_zero_std", 2 * limits.width)
     if now is None or now < limits.dead:
@@ -268,7 +268,7 @@ def no_signal(history: History, limits: Limits) -> Finding | None:
     return Finding("no_signal", seen, advice, "notice" if easy else "alarm")
 
 
-def converged(history: History, limits: Limits) -> Finding | None:
+def converged(history: History, limits: AlarmThresholds) -> Finding | None:
     """The reward has stopped moving."""
     values = history.values("reward", limits.plateau)
     moved = trend(values) if len(values) == limits.plateau else None
@@ -295,6 +295,6 @@ ALARMS: dict[str, Alarm] = {
 }
 
 
-def look(history: History, limits: Limits) -> list[Finding]:
+def look(history: History, limits: AlarmThresholds) -> list[Finding]:
     """What every alarm finds now."""
     return [found for alarm in ALARMS.values() if (found := alarm(history, limits)) is not None]

@@ -16,7 +16,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trl_r1.evaluation.metrics_log import MetricsLog
-from trl_r1.monitor.alarms import Finding, Limits, look
+from trl_r1.monitor.alarms import AlarmThresholds, Finding, look
 from trl_r1.monitor.drift import Anchor, make_anchor
 from trl_r1.monitor.page import write_page
 from trl_r1.monitor.record import keep_until, record, sentence
@@ -53,7 +53,7 @@ class Monitor(TrainerCallback):
         self,
         trainer: Any = None,
         folder: str | Path | None = None,
-        limits: Limits | None = None,
+        limits: AlarmThresholds | None = None,
         most_texts: int = 128,
         drift_every: int = 0,
         page_seconds: float = 10.0,
@@ -64,7 +64,7 @@ class Monitor(TrainerCallback):
                 f"most_texts={most_texts} must be 1 or more, drift_every={drift_every} and page_seconds={page_seconds} "
                 "0 or more."
             )
-        self.trainer, self.limits, self.title = trainer, limits or Limits(), title
+        self.trainer, self.limits, self.title = trainer, limits or AlarmThresholds(), title
         self.folder = Path(folder) if folder is not None else None
         self.most_texts, self.drift_every, self.page_seconds = most_texts, drift_every, page_seconds
         self.history = History()

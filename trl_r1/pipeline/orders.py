@@ -1,4 +1,4 @@
-"""How a step of a plan is started: the recipe it reads, the command a person would type, the order to the nursery."""
+"""How a step of a plan is started: the recipe it reads, the command a person would type, the order to the supervisor."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from trl_r1.pipeline.nursery import LINUX
 from trl_r1.pipeline.plan import MODULES, Pipeline, Step
+from trl_r1.pipeline.supervisor import LINUX
 
 
 LAUNCH = "import sys; from trl_r1.cli import launch; sys.exit(launch(sys.argv[2], sys.argv[3:], sys.argv[1]))"
@@ -44,7 +44,7 @@ def forked(step: Step) -> bool:
 
 
 def order_of(plan: Pipeline, step: Step, name: str, log: Path, env: dict[str, str]) -> dict[str, Any]:
-    """What the nursery is told."""
+    """What the supervisor is told."""
     arguments = ["--config", str(config_path(plan, step))]
     order: dict[str, Any] = {"start": name, "log": str(log), "env": env}
     if forked(step):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trl_r1.pipeline.console import clock
 from trl_r1.pipeline.plan import Pipeline, Step
 from trl_r1.pipeline.record import SUMMARY, Record
-from trl_r1.pipeline.screen import clock
 from trl_r1.storage.files import replace_file
 
 

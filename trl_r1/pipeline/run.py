@@ -19,11 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 from trl_r1.pipeline import report
-from trl_r1.pipeline.nursery import MARKER, sweep
+from trl_r1.pipeline.console import Console, clock, log_lines
 from trl_r1.pipeline.orders import config_path, config_text, forked, log_path, order_of, shown_command
 from trl_r1.pipeline.plan import MODULES, Pipeline, Step
 from trl_r1.pipeline.record import SUMMARY, Record, refuse
-from trl_r1.pipeline.screen import Screen, clock, log_lines
+from trl_r1.pipeline.supervisor import MARKER, sweep
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
 
@@ -44,11 +44,11 @@ class Run:
     def __init__(
         self,
         plan: Pipeline,
-        screen: Screen | None = None,
+        console: Console | None = None,
         command: str = "trl-r1 run",
         told: Callable[[str, dict[str, Any]], str] = lambda name, summary: "",
     ):
-        self.plan, self.screen, self.command = plan, screen or Screen(), command
+        self.plan, self.console, self.command = plan, console or Console(), command
         self.told = told  # what else is said of a finished stage, from its summary
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.running: dict[str, float] = {}  # stage -> since when its seconds are not yet noted
@@ -76,13 +76,13 @@ class Run:
             _ = self.plan[name]
         if redo:
             again = record.redo(self.plan, redo)
-            self.screen.event(
+            self.console.event(
                 f"Run again: {', '.join(again)}; what they left is under {self.plan.folder / 'previous'}."
             )
         repaired = record.repaired(self.plan)
         if repaired:
             record.redo(self.plan, repaired)
-            self.screen.event(
+            self.console.event(
                 f"{', '.join(repaired)} had failed and is asked for otherwise now, so it starts anew; what it had left is "
                 f"under {self.plan.folder / 'previous'}."
             )
@@ -91,7 +91,7 @@ class Run:
             raise ValueError(refuse(changes, self.plan, self.command))
         left = sweep(str(self.plan.folder.resolve()))
         if left:
-            self.screen.event(f"Stopped {len(left)} process(es) that an earlier run of this pipeline had left.")
+            self.console.event(f"Stopped {len(left)} process(es) that an earlier run of this pipeline had left.")
         self.record = record
         self.tell_versions()
         record.save()
@@ -105,7 +105,7 @@ class Run:
             f"{name} was {before.get(name)} and is {today[name]}" for name in today if before.get(name) != today[name]
         ]
         if moved:
-            self.screen.event(
+            self.console.event(
                 f"Other versions than when this pipeline began: {'; '.join(moved)}. Its report says so too."
             )
 
@@ -118,13 +118,13 @@ class Run:
             0, 1 after a failure, 2 when a recipe is refused, 3 while a stage waits for a person, 130 after an interrupt.
         """
         for warning in self.plan.warnings:
-            self.screen.event(f"Note: {warning}")
+            self.console.event(f"Note: {warning}")
         finished = [step.name for step in self.plan.steps if self.is_finished(step)]
         todo = [step for step in self.plan.steps if step.name not in finished]
         if finished:
-            self.screen.event(f"Finished already: {', '.join(finished)}.")
+            self.console.event(f"Finished already: {', '.join(finished)}.")
         if todo:
-            self.open_nursery([step.module for step in todo if forked(step)])
+            self.open_supervisor([step.module for step in todo if forked(step)])
             # raises KeyboardInterrupt, also where SIGINT itself is ignored: in a shell's background, under nohup
             earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
@@ -133,11 +133,11 @@ class Run:
                 self.loop()
             except KeyboardInterrupt:
                 self.stop_all()
-                self.screen.event("Stopped. The same command goes on from here.")
+                self.console.event("Stopped. The same command goes on from here.")
                 return 130
             finally:
                 signal.signal(signal.SIGTERM, earlier)
-                self.close_nursery()
+                self.close_supervisor()
         return self.close()
 
     def close(self) -> int:
@@ -147,17 +147,17 @@ class Run:
             step.name for step in self.plan.steps if not self.is_finished(step) and step.name not in self.failed
         ]
         if self.failed:
-            self.screen.event(
+            self.console.event(
                 f"{len(self.failed)} of {len(self.plan.steps)} stages failed: {', '.join(self.failed)}."
                 + (f" Not started, because they rest on them: {', '.join(waiting)}." if waiting else "")
                 + " The same command tries again and keeps what is finished."
             )
             return 1
         if self.asked:
-            self.screen.event(f"{' and '.join(self.asked)} waits for a person; afterwards the same command goes on.")
+            self.console.event(f"{' and '.join(self.asked)} waits for a person; afterwards the same command goes on.")
             return WAITS_FOR_A_PERSON
         seconds = self.record.content["seconds"]
-        self.screen.event(f"All {len(self.plan.steps)} stages are finished, {clock(seconds)} of work. "
+        self.console.event(f"All {len(self.plan.steps)} stages are finished, {clock(seconds)} of work. "
                           f"Report: {self.plan.folder / 'report.md'}")  # fmt: skip
         return 0
 
@@ -173,7 +173,7 @@ class Run:
                 self.start(step)
             if not self.running:
                 return
-            self.screen.running(
+            self.console.running(
                 [
                     (name, self.record.of(name)["seconds"] + time.monotonic() - since, self.last_line(name))
                     for name, since in self.running.items()
@@ -219,7 +219,7 @@ class Run:
             file.write(f"=== start {again + 1} of {step.name}: {shown_command(self.plan, step)}\n")
         self.send(order_of(self.plan, step, step.name, log, {}))
         self.running[step.name] = time.monotonic()
-        self.screen.event(f"{step.name} {'goes on' if again else 'starts'}; it writes to {log}")
+        self.console.event(f"{step.name} {'goes on' if again else 'starts'}; it writes to {log}")
 
     def end(self, name: str, code: int | None) -> None:
         """A stage's process has ended: with an exit status, by a signal (negative), or with its keeper (None)."""
@@ -232,10 +232,10 @@ class Run:
             entry = self.record.of(name)
             summary = json.loads((step.folder / SUMMARY).read_text(encoding="utf-8"))
             result = report.result_line(step, summary)
-            self.screen.event(f"{name} finished in {clock(entry['seconds'])}{': ' + result if result else ''}")
+            self.console.event(f"{name} finished in {clock(entry['seconds'])}{': ' + result if result else ''}")
             more = self.told(name, summary)
             if more:
-                self.screen.event(f"\n{more}\n")
+                self.console.event(f"\n{more}\n")
             report.write(self.plan, self.record)
             self.compare_followers(name)
             return
@@ -243,7 +243,7 @@ class Run:
         if code == WAITS_FOR_A_PERSON and step.module.startswith(MODULES + "."):
             self.asked[name] = lines[-1] if lines else f"see {log}"
             self.record.pause(step, self.asked[name])
-            self.screen.event(f"{name} waits for a person: {self.asked[name]}")
+            self.console.event(f"{name} waits for a person: {self.asked[name]}")
             return
         if code is None:
             reason = "the process that watches the stages was stopped from outside"
@@ -270,7 +270,7 @@ class Run:
 
     def fail(self, step: Step, reason: str, tail: list[str] | None = None) -> None:
         self.failed[step.name] = reason
-        self.screen.event(
+        self.console.event(
             "\n".join([f"{step.name} failed: {reason}", *[f"    | {line[:300]}" for line in tail or []]])
         )
 
@@ -287,13 +287,13 @@ class Run:
         lines = log_lines(log_path(self.plan, self.plan[name]))
         return lines[-1] if lines and not lines[-1].startswith("=== start") else "starting"
 
-    # --- the nursery
+    # --- the supervisor
 
-    def open_nursery(self, modules: list[str]) -> None:
+    def open_supervisor(self, modules: list[str]) -> None:
         env = {**os.environ, **self.plan.env, MARKER: str(self.plan.folder.resolve())}
         with open(self.plan.folder / "logs" / "pipeline.log", "ab") as log:
-            self.nursery = subprocess.Popen(
-                [sys.executable, "-m", "trl_r1.pipeline.nursery"],
+            self.supervisor = subprocess.Popen(
+                [sys.executable, "-m", "trl_r1.pipeline.supervisor"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, start_new_session=True, bufsize=0,
             )  # fmt: skip
         threading.Thread(target=self.listen, daemon=True).start()
@@ -301,22 +301,22 @@ class Run:
             self.send({"preload": sorted(set(modules))})
 
     def listen(self) -> None:
-        assert self.nursery.stdout is not None
-        for line in self.nursery.stdout:
+        assert self.supervisor.stdout is not None
+        for line in self.supervisor.stdout:
             self.messages.put(json.loads(line))
         self.messages.put(None)
 
     def send(self, order: dict[str, Any]) -> None:
-        assert self.nursery.stdin is not None
+        assert self.supervisor.stdin is not None
         try:
-            self.nursery.stdin.write((json.dumps(order) + "\n").encode())
+            self.supervisor.stdin.write((json.dumps(order) + "\n").encode())
         except BrokenPipeError:
             return  # it was killed; `listen` is about to say so
 
-    def close_nursery(self) -> None:
-        assert self.nursery.stdin is not None
-        self.nursery.stdin.close()  # it ends, and everything below it
-        self.nursery.wait()
+    def close_supervisor(self) -> None:
+        assert self.supervisor.stdin is not None
+        self.supervisor.stdin.close()  # it ends, and everything below it
+        self.supervisor.wait()
 
     def stop_all(self) -> None:
         for name in self.running:
@@ -346,7 +346,7 @@ class Run:
                 todo[step.name] = mark
         if not todo:
             return True
-        self.screen.event(f"Reading the recipes of {len(todo)} stages ...")
+        self.console.event(f"Reading the recipes of {len(todo)} stages ...")
         refused: dict[str, str] = {}
         waiting = list(todo)
         open_: set[str] = set()
@@ -359,7 +359,7 @@ class Run:
                 open_.add(step.name)
             message = self.messages.get()
             if message is None:
-                self.screen.event("The process that watches the stages was stopped from outside; start again.")
+                self.console.event("The process that watches the stages was stopped from outside; start again.")
                 return False
             if "ended" not in message:
                 continue
@@ -375,7 +375,7 @@ class Run:
                 refused[name] = (own or lines or [f"exit code {message['code']}"])[-1]
         self.record.save()
         for name, reason in refused.items():
-            self.screen.event(f"{name} does not accept its recipe: {reason}")
+            self.console.event(f"{name} does not accept its recipe: {reason}")
         if refused:
-            self.screen.event(f"Nothing was started. Change {self.plan.source} or the recipe, and start again.")
+            self.console.event(f"Nothing was started. Change {self.plan.source} or the recipe, and start again.")
         return not refused

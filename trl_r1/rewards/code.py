@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from trl_r1.rewards.code_tests import Case, Unreadable, paired, read_cases
 from trl_r1.sandbox.choice import BACKENDS, open_sandbox
-from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Limits, Sandbox
+from trl_r1.sandbox.protocol import DEFAULT_LIMITS, ResourceLimits, Sandbox
 from trl_r1.text.completions import ANSWER, THINK, after_thought, reply
 
 
@@ -90,7 +90,7 @@ def judge_program(
     program: str,
     cases: Sequence[Case],
     sandbox: Sandbox,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ResourceLimits = DEFAULT_LIMITS,
     tolerance: float | None = None,
     stop_at_failure: bool = True,
     timeouts: int = 3,
@@ -125,7 +125,7 @@ _memory: OrderedDict[bytes, str] = OrderedDict()
 _memory_lock = threading.Lock()
 
 
-def _remembered(program: str, case: Case, sandbox: Sandbox, limits: Limits, tolerance: float | None) -> str:
+def _remembered(program: str, case: Case, sandbox: Sandbox, limits: ResourceLimits, tolerance: float | None) -> str:
     asked = repr((program, case, sandbox, limits, tolerance))
     key = hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     with _memory_lock:
@@ -301,8 +301,8 @@ class Code:
     def _sandbox(self) -> Sandbox:
         return open_sandbox(self.backend, self.url, self.allow_unsafe_local, self.packages)
 
-    def _limits(self) -> Limits:
-        return Limits(self.wall_seconds, self.cpu_seconds, self.memory_mib)
+    def _limits(self) -> ResourceLimits:
+        return ResourceLimits(self.wall_seconds, self.cpu_seconds, self.memory_mib)
 
     def _score(self, report: Report) -> float | None:
         if report.verdict in ("infrastructure", "no tests", "unreadable tests"):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trl_r1.sandbox.protocol import Limits, Outcome, Sandbox
+from trl_r1.sandbox.protocol import Outcome, ResourceLimits, Sandbox
 
 
 class Unreadable(ValueError):
@@ -37,7 +37,7 @@ class StdinCase:
     stdin: str
     stdout: str
 
-    def run(self, program: str, sandbox: Sandbox, limits: Limits, tolerance: float | None) -> str:
+    def run(self, program: str, sandbox: Sandbox, limits: ResourceLimits, tolerance: float | None) -> str:
         """ "passed", "wrong", or the status of a run that did not end well."""
         outcome = sandbox.run(program, self.stdin, limits)
         if outcome.status != "ok":
@@ -59,7 +59,7 @@ class CallCase:
     compare: str = "json"
     imports: str = ""
 
-    def run(self, program: str, sandbox: Sandbox, limits: Limits, tolerance: float | None) -> str:
+    def run(self, program: str, sandbox: Sandbox, limits: ResourceLimits, tolerance: float | None) -> str:
         """ "passed", "wrong", or the status of a run that did not end well."""
         outcome, answers = ask(program, self.calls, sandbox, limits, self.imports)
         if outcome.status != "ok":
@@ -80,7 +80,7 @@ Case = StdinCase | CallCase
 
 
 def ask(
-    program: str, calls: Sequence[str], sandbox: Sandbox, limits: Limits, imports: str = ""
+    program: str, calls: Sequence[str], sandbox: Sandbox, limits: ResourceLimits, imports: str = ""
 ) -> tuple[Outcome, list[Any] | None]:
     """Run a program, evaluate expressions in its scope: (outcome, encoded values, or None if none came back)."""
     nonce = secrets.token_hex(16)  # so that nothing a program prints by chance is taken for the values

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from trl_r1.routing.paths import EndpointPaths as EndpointPaths
     from trl_r1.routing.paths import ModelPaths as ModelPaths
     from trl_r1.routing.paths import Settings as Settings
-    from trl_r1.routing.router import Limits as Limits
     from trl_r1.routing.router import Routed as Routed
     from trl_r1.routing.router import Router as Router
+    from trl_r1.routing.router import RoutingLimits as RoutingLimits
 
 _HOME = {  # exported name -> module it lives in
     "Ask": "trl_r1.routing.paths",
     "Complexity": "trl_r1.routing.complexity",
     "EndpointPaths": "trl_r1.routing.paths",
-    "Limits": "trl_r1.routing.router",
+    "RoutingLimits": "trl_r1.routing.router",
     "ModelPaths": "trl_r1.routing.paths",
     "Candidate": "trl_r1.routing.paths",
     "PathCache": "trl_r1.routing.cache",
@@ -41,7 +41,7 @@ __all__ = [
     "Ask",
     "Complexity",
     "EndpointPaths",
-    "Limits",
+    "RoutingLimits",
     "ModelPaths",
     "Candidate",
     "PathCache",

@@ -24,7 +24,7 @@ from trl_r1.evaluation.metrics import answer_classes
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
 from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
-from trl_r1.routing.router import Limits, Routed, Router
+from trl_r1.routing.router import Routed, Router, RoutingLimits
 from trl_r1.routing.settling import learn_settled, weight_of
 from trl_r1.storage.files import replace_file
 
@@ -166,7 +166,7 @@ def fixed(
 class Calibration:
     """What was chosen, and what it did on the problems it was chosen on."""
 
-    limits: Limits
+    limits: RoutingLimits
     complexity: Complexity
     facts: dict[str, Any]
     settled: Complexity | None = None
@@ -196,7 +196,7 @@ def load(path: str | File) -> Calibration:
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise ValueError(f"{str(path)!r} is no router file; `trl-r1 answer --calibrate` writes one.")
     try:
-        limits = Limits(**content["limits"])
+        limits = RoutingLimits(**content["limits"])
         complexity = Complexity.from_dict(content["complexity"])
         settled = None if content.get("settled") is None else Complexity.from_dict(content["settled"])
     except (KeyError, TypeError) as error:
@@ -205,12 +205,12 @@ def load(path: str | File) -> Calibration:
 
 
 def candidates(
-    limits: Limits,
+    limits: RoutingLimits,
     simple_below: Sequence[float],
     confident: Sequence[float],
     least_paths: Sequence[int],
     weighted: bool,
-) -> list[Limits]:
+) -> list[RoutingLimits]:
     """The thresholds that are tried: votes by heads, and where likelihoods are known by weight."""
     made = [
         replace(limits, choose="vote", simple_below=below, confident=sure, least_paths=min(least, limits.most_paths))
@@ -271,7 +271,7 @@ def calibrate(
     votes = [learn_vote(halves[1], router), learn_vote(halves[0], router)]
     every, cost = fixed(pools, most, router.same)
     replays = [[shuffled(half, order) for half in halves] for order in range(max(1, orders))]
-    tried: list[tuple[float, float, Limits]] = []  # accuracy, tokens
+    tried: list[tuple[float, float, RoutingLimits]] = []  # accuracy, tokens
     for limits in candidates(router.limits, simple_below, confident, least_paths, None not in votes):
         right, tokens = [], []
         for pair in replays:

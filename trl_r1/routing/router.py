@@ -34,7 +34,7 @@ ROUTES = ("auto", "simple", "complex")
 
 
 @dataclass(frozen=True)
-class Limits:
+class RoutingLimits:
     """When a question is simple, and how much thought a complex one may take."""
 
     simple_below: float = 0.1  # complexity under which one pass is enough; 0: never
@@ -139,7 +139,7 @@ class Router:
 
     sampler: Sampler
     settings: Settings = field(default_factory=Settings)
-    limits: Limits = field(default_factory=Limits)
+    limits: RoutingLimits = field(default_factory=RoutingLimits)
     complexity: Complexity = GUESS
     extract: Callable[..., str | None] | None = None
     same: Callable[[str, str], bool] | None = None
@@ -169,7 +169,7 @@ class Router:
         self,
         prompt: Prompt,
         route: str = "auto",
-        limits: Limits | None = None,
+        limits: RoutingLimits | None = None,
         settings: Settings | None = None,
         seed: int | None = None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -242,7 +242,7 @@ class Router:
         return self._routed(paths, tally, chosen, "simple" if simple else "complex", why, complexity, features,
                             cached, stopped, tokens, draft_cost, time.monotonic() - started)  # fmt: skip
 
-    def _judged(self, route: str, features: dict[str, float], limits: Limits) -> tuple[float | None, bool, str]:
+    def _judged(self, route: str, features: dict[str, float], limits: RoutingLimits) -> tuple[float | None, bool, str]:
         """The complexity of a question (None where the route was asked for), whether one pass will do, and why."""
         if route != "auto":
             return None, route == "simple", "as asked"
@@ -250,7 +250,9 @@ class Router:
         simple = complexity < limits.simple_below
         return complexity, simple, f"complexity {complexity:.2f} {'<' if simple else '>='} {limits.simple_below:g}"
 
-    def _stop(self, tally: Tally, paths: Sequence[Candidate], limits: Limits, tokens: int, seconds: float) -> str:
+    def _stop(
+        self, tally: Tally, paths: Sequence[Candidate], limits: RoutingLimits, tokens: int, seconds: float
+    ) -> str:
         """Why no further wave is drawn; "" to go on."""
         if paths and paths[-1].refused and all(path.refused for path in paths):
             return "refused"

@@ -12,7 +12,7 @@ from trl_r1.routing.calibrate import load
 from trl_r1.routing.choice import CHOICES, Score, agser_score, reward_score
 from trl_r1.routing.complexity import GUESS
 from trl_r1.routing.paths import EndpointPaths, ModelPaths, Settings
-from trl_r1.routing.router import Limits, Router
+from trl_r1.routing.router import Router, RoutingLimits
 
 
 LIMITS = ("simple_below", "most_paths", "least_paths", "confident", "wave", "most_tokens", "draft_tokens", "choose",
@@ -68,7 +68,7 @@ def settings_of(chosen: argparse.Namespace) -> Settings:
     return Settings(chosen.temperature, chosen.top_p, chosen.max_new_tokens)
 
 
-def limits_of(chosen: argparse.Namespace, base: Limits) -> Limits:
+def limits_of(chosen: argparse.Namespace, base: RoutingLimits) -> RoutingLimits:
     """The router file's limits, or the defaults, with what the command line says instead."""
     given = {name: getattr(chosen, name) for name in LIMITS if getattr(chosen, name, None) is not None}
     if "most_paths" in given and "least_paths" not in given:
@@ -111,7 +111,7 @@ def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None
 
     from trl_r1.rewards import accuracy
 
-    limits, complexity, settled = Limits(), GUESS, None
+    limits, complexity, settled = RoutingLimits(), GUESS, None
     if chosen.router:
         known = load(chosen.router)
         limits, complexity, settled = known.limits, known.complexity, known.settled
@@ -134,7 +134,7 @@ def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None
     )
 
 
-def score_of(chosen: argparse.Namespace, limits: Limits, model: ModelPaths | None) -> Score | None:
+def score_of(chosen: argparse.Namespace, limits: RoutingLimits, model: ModelPaths | None) -> Score | None:
     """The scoring function that ``choose`` needs, if it needs one."""
     if limits.choose == "verifier":
         if not chosen.verifier:

@@ -27,7 +27,7 @@ from trl_r1.grpo.curriculum import levels_of
 from trl_r1.grpo.trainer import R1GRPOTrainer
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
-from trl_r1.monitor import Limits, Monitor
+from trl_r1.monitor import AlarmThresholds, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries
@@ -199,7 +199,7 @@ def monitor(trainer: R1GRPOTrainer, options: RLOptions) -> Monitor:
     chance = 2 * math.sqrt(
         2 * 0.25 / max(1, options.probe_problems * options.probe_samples)
     )  # two errors of a difference
-    limits = Limits(fall=max(Limits().fall, chance))
+    limits = AlarmThresholds(fall=max(AlarmThresholds().fall, chance))
     return Monitor(trainer, limits=limits, drift_every=0 if trainer.beta else options.drift_every)
 
 

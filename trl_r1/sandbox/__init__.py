@@ -9,14 +9,14 @@ keep the same promise on another machine.
 
 from trl_r1.sandbox.choice import BACKENDS, NoSandbox, open_sandbox
 from trl_r1.sandbox.local import LocalSandbox
-from trl_r1.sandbox.protocol import STATUSES, Limits, Outcome, Sandbox
+from trl_r1.sandbox.protocol import STATUSES, Outcome, ResourceLimits, Sandbox
 from trl_r1.sandbox.remote import Piston, SandboxFusion
 
 
 __all__ = [
     "BACKENDS",
     "STATUSES",
-    "Limits",
+    "ResourceLimits",
     "LocalSandbox",
     "NoSandbox",
     "Outcome",

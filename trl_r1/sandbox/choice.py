@@ -10,7 +10,7 @@ import sys
 import threading
 
 from trl_r1.sandbox.local import LocalSandbox
-from trl_r1.sandbox.protocol import Limits, Sandbox
+from trl_r1.sandbox.protocol import ResourceLimits, Sandbox
 from trl_r1.sandbox.remote import Piston, SandboxFusion
 
 
@@ -137,7 +137,7 @@ def probe(sandbox: Sandbox) -> str:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         code = PROBE.replace("PORT", str(listener.getsockname()[1]))
-        outcome = sandbox.run(code, "", Limits(processes=4))
+        outcome = sandbox.run(code, "", ResourceLimits(processes=4))
     if outcome.status != "ok":
         return outcome.stderr.strip().rpartition("\n")[2][-300:] or outcome.status
     said = outcome.stdout.strip()

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trl_r1.sandbox.places import BOX, python, shown
-from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Limits, Outcome
+from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Outcome, ResourceLimits
 from trl_r1.sandbox.seccomp import DENIED, seccomp_filter
 
 
@@ -68,7 +68,7 @@ class LocalSandbox:
             text = f"{self.isolation} ({how}; {calls})"
         return f"{text}; {self.history}" if self.history else text
 
-    def run(self, code: str, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Outcome:
+    def run(self, code: str, stdin: str = "", limits: ResourceLimits = DEFAULT_LIMITS) -> Outcome:
         """Run a program. See ``Sandbox.run``; ``Outcome.status`` is "infrastructure" if it could not be started."""
         with contextlib.ExitStack() as stack:
             program = _sealed(code, stack)
@@ -99,7 +99,7 @@ class LocalSandbox:
             stack.enter_context(process)
             return _Watch(process, started, limits, self.isolation != "none", stack).outcome()
 
-    def _command(self, program: int, report: int, seccomp: int, limits: Limits) -> list[str]:
+    def _command(self, program: int, report: int, seccomp: int, limits: ResourceLimits) -> list[str]:
         user = -1
         if not self.user_namespace:
             user = _FIRST_USER + (os.getpid() % 65536) * 4096 + next(_runs) % 4096
@@ -138,7 +138,7 @@ class LocalSandbox:
         text = f"{_text('namespaces.py')}\n{stage}import json\nisolate(json.loads(sys.argv.pop(1)))\nstage(sys.argv[1:])\n"
         return [*interpreter, text, json.dumps(plan), *arguments]
 
-    def _bubblewrap(self, limits: Limits, seccomp: int) -> list[str]:
+    def _bubblewrap(self, limits: ResourceLimits, seccomp: int) -> list[str]:
         links, binds, devices = shown(self.paths)
         command = [self.binary, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         if seccomp_filter():
@@ -169,7 +169,7 @@ class _Watch:
 
     process: subprocess.Popen[bytes]
     started: int  # readable when the program is about to start
-    limits: Limits
+    limits: ResourceLimits
     isolated: bool
     stack: contextlib.ExitStack
     begun: float = 0.0

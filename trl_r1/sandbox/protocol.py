@@ -17,7 +17,7 @@ STATUSES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResourceLimits:
     """What one run of a program may use. The work directory is its only writable place and lives in memory."""
 
     wall_seconds: float = 10.0  # s, from the moment the program starts
@@ -36,7 +36,7 @@ class Limits:
                 raise ValueError(f"The limit {field.name} is {value!r}. Give a positive, finite number.")
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ResourceLimits()
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Outcome:
 class Sandbox(Protocol):
     """Runs untrusted Python. Callable from any thread, several at once; uses no signal handler of this process."""
 
-    def run(self, code: str, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Outcome:
+    def run(self, code: str, stdin: str = "", limits: ResourceLimits = DEFAULT_LIMITS) -> Outcome:
         """Run ``code`` as ``__main__`` with ``stdin`` on its standard input. Never raises for what the code does."""
         ...
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable
-from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Limits, Outcome
+from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Outcome, ResourceLimits
 
 
 TRIES = 3
@@ -42,7 +42,7 @@ class SandboxFusion:
     def describe(self) -> str:
         return f"SandboxFusion at {self.url}"
 
-    def run(self, code: str, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Outcome:
+    def run(self, code: str, stdin: str = "", limits: ResourceLimits = DEFAULT_LIMITS) -> Outcome:
         """Run a program there. See ``Sandbox.run``."""
         request = {
             "code": code,
@@ -86,7 +86,7 @@ class Piston:
     def describe(self) -> str:
         return f"Piston at {self.url}"
 
-    def run(self, code: str, stdin: str = "", limits: Limits = DEFAULT_LIMITS) -> Outcome:
+    def run(self, code: str, stdin: str = "", limits: ResourceLimits = DEFAULT_LIMITS) -> Outcome:
         """Run a program there. See ``Sandbox.run``."""
         request = {
             "language": self.language,
@@ -124,7 +124,7 @@ class Piston:
         return _outcome(status, result, seconds, limits)
 
 
-def _outcome(status: str, result: dict[str, Any], seconds: float, limits: Limits) -> Outcome:
+def _outcome(status: str, result: dict[str, Any], seconds: float, limits: ResourceLimits) -> Outcome:
     stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
     if status == "ok" and max(len(stdout), len(stderr)) > limits.output_bytes:
         status = "output"

@@ -36,7 +36,7 @@ from trl_r1.stages.all_scenario_rl.mixture import (
     HARMLESSNESS,
     HELPFULNESS,
     RULE,
-    Source,
+    MixtureSource,
     as_dataset,
     load_source,
     schedule,
@@ -81,7 +81,7 @@ class ScenarioOptions(RLOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.sources = read_entries("datasets", self.datasets, Source)
+        self.sources = read_entries("datasets", self.datasets, MixtureSource)
         if self.preference_last_steps < 0:
             raise ValueError(f"preference_last_steps={self.preference_last_steps} must be 0 or more.")
         if self.alarm_window < 4:

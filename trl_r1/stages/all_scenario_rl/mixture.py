@@ -36,7 +36,7 @@ COLUMNS = ("prompt", "question", "solution", "language", "domain", "reward_for")
 
 
 @dataclass(frozen=True)
-class Source:
+class MixtureSource:
     """One dataset of the mixture."""
 
     name: str = option(like="rows.jsonl")
@@ -52,7 +52,7 @@ class Source:
     share: float = option(1.0, "Weight among the datasets that are in use at the time.", gt=0)
 
 
-def load_source(source: Source, template: Template, seed: int) -> list[dict[str, Any]]:
+def load_source(source: MixtureSource, template: Template, seed: int) -> list[dict[str, Any]]:
     """The rows of one dataset in the common columns.
 
     Raises:

@@ -22,7 +22,7 @@ from trl_r1.models.engines import Engine, InProcess, SamplingServer
 from trl_r1.models.load import find_policy, load_policy
 from trl_r1.stages.cold_start.job import Maker, Row
 from trl_r1.stages.cold_start.screening import COARSE, Verdict
-from trl_r1.stages.cold_start.sources import Source, as_reply, asking, rewriting, rewritten, take_apart
+from trl_r1.stages.cold_start.sources import ChainSource, as_reply, asking, rewriting, rewritten, take_apart
 from trl_r1.storage.shards import Shards, Unit, cut, digest_of
 
 
@@ -53,7 +53,7 @@ def draw(maker: Maker) -> Shards:
 
 
 def drawn_rows(
-    source: Source, unit: Unit, engine: Engine | None, chat: bool, maker: Maker, model_hash: str
+    source: ChainSource, unit: Unit, engine: Engine | None, chat: bool, maker: Maker, model_hash: str
 ) -> Iterator[Row]:
     """The rows of one unit: every sample with where it came from."""
     problems = maker.existing.get(source.label, maker.problems)[unit.first : unit.last]
@@ -82,7 +82,7 @@ def drawn_rows(
             }
 
 
-def engine_of(source: Source, maker: Maker) -> tuple[Engine, bool]:
+def engine_of(source: ChainSource, maker: Maker) -> tuple[Engine, bool]:
     """What draws for a source, and whether it can be talked to."""
     temperature, top_p = float(source.temperature or 0.0), maker.options.source_top_p
     longest, name = int(source.max_new_tokens or 1), str(source.model)
@@ -97,7 +97,7 @@ def engine_of(source: Source, maker: Maker) -> tuple[Engine, bool]:
     return engine, source.chat and bool(getattr(tokenizer, "chat_template", None))
 
 
-def identity_of(source: Source, maker: Maker) -> str:
+def identity_of(source: ChainSource, maker: Maker) -> str:
     """What a source's model is, byte by byte where it lies on this disk: 16 hex digits; the server's name for a server."""
     if source.name == "rows":
         return digest_of(maker.existing[source.label])[:16]
@@ -145,7 +145,7 @@ def judge_all(maker: Maker, drawn: Shards) -> Shards:
     engine: Engine | None = None
     chat = True
     if todo and options.rewrite_model:
-        editor = Source(
+        editor = ChainSource(
             "reflection", model=options.rewrite_model, endpoint=options.rewrite_endpoint, temperature=0.0,
             max_new_tokens=options.rewrite_max_new_tokens,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from trl import ModelConfig, SFTConfig
 
 from trl_r1.stages.cold_start.options import ColdStartOptions
 from trl_r1.stages.cold_start.screening import Verdict, screen
-from trl_r1.stages.cold_start.sources import Example, Source
+from trl_r1.stages.cold_start.sources import ChainSource, Example
 
 
 Row = dict[str, Any]
@@ -27,7 +27,7 @@ class Maker:
     config: SFTConfig
     model: ModelConfig
     problems: list[Row]  # question, solution, language, domain, prompt (as the tuned model will be asked)
-    sources: list[Source]
+    sources: list[ChainSource]
     existing: dict[str, list[Row]]  # of the sources `rows`, by label
     examples: dict[str, list[Example]]  # of the sources `few_shot` that bring their own, by label
     answer_sources: tuple[str, ...]

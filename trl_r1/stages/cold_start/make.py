@@ -37,7 +37,7 @@ from trl_r1.runs.processor import Generation
 from trl_r1.stages.cold_start.draw import draw, judge_all
 from trl_r1.stages.cold_start.job import DATA, Maker, Row
 from trl_r1.stages.cold_start.options import ColdStartOptions
-from trl_r1.stages.cold_start.sources import Example, Source, lay_out
+from trl_r1.stages.cold_start.sources import ChainSource, Example, lay_out
 from trl_r1.storage.files import read_json_lines
 from trl_r1.storage.shards import Shards, digest_of, write_or_tell
 from trl_r1.text.completions import reply
@@ -112,7 +112,7 @@ def generations(maker: Maker) -> list[Generation]:
     return found
 
 
-def resolved(source: Source, options: ColdStartOptions, model: ModelConfig) -> Source:
+def resolved(source: ChainSource, options: ColdStartOptions, model: ModelConfig) -> ChainSource:
     """A source with the stage's options where it has none of its own."""
     endpoint = source.endpoint or (options.source_endpoint if source.model is None else None)
     return replace(
@@ -126,7 +126,7 @@ def resolved(source: Source, options: ColdStartOptions, model: ModelConfig) -> S
     )
 
 
-def rows_of(source: Source, options: ColdStartOptions, seed: int) -> list[Row]:
+def rows_of(source: ChainSource, options: ColdStartOptions, seed: int) -> list[Row]:
     """Existing chains as problems with a `text`."""
     rows = load_rows(str(source.dataset_name), source.dataset_split, source.dataset_config, seed)
     text = {"completion": source.completion_column}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from trl_r1.data.filters import FILTERS, Limits, check_names
+from trl_r1.data.filters import FILTERS, FilterLimits, check_names
 from trl_r1.rewards.format import LAYOUTS
 from trl_r1.runs.options import SFTOptions
 from trl_r1.stages.cold_start.sources import SOURCES, read_sources
@@ -86,9 +86,9 @@ class ColdStartOptions(SFTOptions):
             raise ValueError(f"review_share={self.review_share} is not a share in (0, 1].")
         self.limits()
 
-    def limits(self) -> Limits:
+    def limits(self) -> FilterLimits:
         """The limits of the filters."""
-        return Limits(
+        return FilterLimits(
             layout=self.layout,
             language_share=self.language_share,
             longest_paragraph=self.longest_paragraph,

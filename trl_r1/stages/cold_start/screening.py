@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trl_r1.answers.types import declared_type
-from trl_r1.data.filters import Limits, decide_right, first_objection
+from trl_r1.data.filters import FilterLimits, decide_right, first_objection
 from trl_r1.stages.cold_start.sources import in_layout, lay_out, summarised, take_apart
 from trl_r1.text.completions import ANSWER
 
@@ -32,7 +32,7 @@ def screen(
     samples: Sequence[Mapping[str, Any]],
     layout: str,
     filters: Sequence[str],
-    limits: Limits,
+    limits: FilterLimits,
     answer_sources: Sequence[str],
 ) -> list[Verdict]:
     """A verdict on each sample.

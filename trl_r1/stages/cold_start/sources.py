@@ -35,7 +35,7 @@ SOURCES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class ChainSource:
     """One road to chains. Fields left at None take the stage's own options."""
 
     name: str = option(help="The road.", choices=SOURCES, like="zero")
@@ -67,13 +67,13 @@ class Source:
         object.__setattr__(self, "label", self.label or self.name)
 
 
-def read_sources(given: Any) -> list[Source]:
+def read_sources(given: Any) -> list[ChainSource]:
     """The `sources` of a recipe: a list of mappings with a `name`, or of names.
 
     Raises:
         ValueError: it is no such list, an entry has a mistake, or two have one label.
     """
-    sources = read_entries("sources", given, Source)
+    sources = read_entries("sources", given, ChainSource)
     refuse_twins("sources", (source.label for source in sources), "label")
     return sources
 
@@ -163,7 +163,7 @@ def worked(example: Example) -> str:
 
 
 def asking(
-    source: Source, question: str, language: str | None, chat: bool, examples: Sequence[Example] = ()
+    source: ChainSource, question: str, language: str | None, chat: bool, examples: Sequence[Example] = ()
 ) -> Template:
     """The prompt that a source puts to its model: a conversation, or a text that ends where the model goes on.
 
@@ -191,7 +191,7 @@ def asking(
     return [*messages, {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {question}"}]
 
 
-def as_reply(source: Source, text: str, prompt: Template, language: str | None) -> str:
+def as_reply(source: ChainSource, text: str, prompt: Template, language: str | None) -> str:
     """What a model wrote after ``asking``, as a whole reply: with the thought that the prompt opened, without the next
     problem that a base model goes on to invent."""
     if source.name == "zero":

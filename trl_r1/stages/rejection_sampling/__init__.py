@@ -16,7 +16,7 @@ import sys
 
 from trl import ModelConfig
 
-from trl_r1.data.filters import JudgeError, Limits
+from trl_r1.data.filters import FilterLimits, JudgeError
 from trl_r1.models.engines import EngineError
 from trl_r1.runs.folder import quiet_libraries
 from trl_r1.runs.options import parse, tell_mistakes
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, limits, model = parse((RejectionOptions, Limits, ModelConfig), argv)
+        options, limits, model = parse((RejectionOptions, FilterLimits, ModelConfig), argv)
         return options, limits, model, prepare_rejection(options, limits, model)
 
     prepared = tell_mistakes("rejection_sampling", ready)

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from trl import ModelConfig
 
 from trl_r1.answers.types import declared_type
-from trl_r1.data.filters import FILTERS, Limits, decide_right, first_objection, language_share
+from trl_r1.data.filters import FILTERS, FilterLimits, decide_right, first_objection, language_share
 from trl_r1.evaluation.benchmark import Problem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
@@ -63,7 +63,7 @@ PATIENCE = ("endpoint", "endpoint_concurrency", "endpoint_attempts", "endpoint_s
             "judge_attempts", "judge_seconds", "use_cpu", *RAY_NAMES)  # fmt: skip
 
 
-def prepare_rejection(options: RejectionOptions, limits: Limits, model: ModelConfig) -> PreparedRejection:
+def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: ModelConfig) -> PreparedRejection:
     """Checks everything a user can get wrong, in the order of cost.
 
     Raises:
@@ -119,7 +119,7 @@ def model_settings(model: ModelConfig) -> Row:
 
 
 def run_rejection(
-    options: RejectionOptions, limits: Limits, model: ModelConfig, prepared: PreparedRejection
+    options: RejectionOptions, limits: FilterLimits, model: ModelConfig, prepared: PreparedRejection
 ) -> dict[str, Any] | None:
     """Samples, judges, selects and reports; returns the summary (None in processes that only helped to sample).
 
@@ -261,7 +261,7 @@ def make_engine(options: RejectionOptions, model: ModelConfig, name: str) -> Eng
 
 
 def judge_unit(
-    unit: Unit, rows: list[Row], options: RejectionOptions, limits: Limits, prepared: PreparedRejection
+    unit: Unit, rows: list[Row], options: RejectionOptions, limits: FilterLimits, prepared: PreparedRejection
 ) -> list[Row]:
     """For each drawn text which filter objects and why, and what the report needs to know about it.
 
@@ -313,7 +313,7 @@ def candidates(samples: Shards, judged: Shards, prepared: PreparedRejection) -> 
 
 
 def conclude(
-    samples: Shards, judged: Shards, options: RejectionOptions, limits: Limits, prepared: PreparedRejection
+    samples: Shards, judged: Shards, options: RejectionOptions, limits: FilterLimits, prepared: PreparedRejection
 ) -> dict[str, Any]:
     """Selects, writes kept.jsonl, the log of what was dropped, the report and, last, the summary."""
     began, folder = time.time(), Path(options.output_dir)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_r1.answers.types import declared_type
-from trl_r1.data.filters import NOT_BY_RULE, Limits
+from trl_r1.data.filters import NOT_BY_RULE, FilterLimits
 from trl_r1.data.near_duplicates import near_duplicates, over_cap
 from trl_r1.data.review import sample_id
 from trl_r1.evaluation.benchmark import Evaluation, Problem, plain
@@ -28,7 +28,7 @@ from trl_r1.storage.shards import Unit, digest_of
 logger = logging.getLogger(__name__)
 
 
-def record(unit: Unit, problem: Row, row: Row, verdict: Row, limits: Limits, prepared: PreparedRejection) -> Row:
+def record(unit: Unit, problem: Row, row: Row, verdict: Row, limits: FilterLimits, prepared: PreparedRejection) -> Row:
     """A sample as a line of kept.jsonl (see docs/rejection_sampling.md)."""
     pool = prepared.pools[unit.pool]
     model = prepared.settings["model_name_or_path"] or prepared.model
@@ -91,7 +91,7 @@ def select(
 UNREADABLE = tuple(f"{NOT_BY_RULE}: {outcome}" for outcome in ("unreadable gold", "no gold"))
 
 
-def answer_of(row: Row, problem: Row, sources: Sequence[str], limits: Limits) -> str | None:
+def answer_of(row: Row, problem: Row, sources: Sequence[str], limits: FilterLimits) -> str | None:
     """The final answer of a drawn text; of one that was cut off, only a closed one."""
     kind = declared_type(problem)
     return extract(row["text"], tuple(sources), limits.prefilled_think, truncated=row["clipped"], kind=kind)

@@ -1,9 +1,9 @@
 """A reward in a process of its own, called as TRL calls it: it may hang, crash or print without harm to the caller.
 
-    with Subject("my.module:reward", {}) as subject:
-        subject.score([completion], {"prompts": [...], "solution": [...]}, seconds=10)
+    with IsolatedReward("my.module:reward", {}) as isolated:
+        isolated.score([completion], {"prompts": [...], "solution": [...]}, seconds=10)
 
-The process is started with ``python -m trl_r1.audit.subject`` in the current folder, so that ``my.module`` there can
+The process is started with ``python -m trl_r1.audit.isolated`` in the current folder, so that ``my.module`` there can
 be imported. One JSON request per line on its standard input, one JSON line back; what the reward prints goes to stderr.
 """
 
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
-class Subject:
+class IsolatedReward:
     """The caller's side. Not for several threads at once."""
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None, worker_thread: bool = False) -> None:
@@ -60,7 +60,7 @@ class Subject:
         self.buffer = b""
         self.unpicklable = ""  # why it cannot be pickled; "" if it can
 
-    def __enter__(self) -> Subject:
+    def __enter__(self) -> IsolatedReward:
         self._start()
         return self
 
@@ -75,7 +75,7 @@ class Subject:
         environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in [os.getcwd(), *sys.path] if path)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trl_r1.audit.subject"],
+            [sys.executable, "-m", "trl_r1.audit.isolated"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

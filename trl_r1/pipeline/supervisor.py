@@ -1,6 +1,6 @@
 """The process below which all stages run, and with which they end: no orphan outlives a killed pipeline.
 
-    python -m trl_r1.pipeline.nursery        reads JSON lines on stdin, answers with JSON lines on stdout
+    python -m trl_r1.pipeline.supervisor        reads JSON lines on stdin, answers with JSON lines on stdout
 
     {"preload": [module, ...]}                              imports once what every stage would import
     {"start": id, "fork": module, "argv": [..], "log": file, "env": {..}}     a stage as a copy of this process
@@ -87,7 +87,7 @@ def run_module(module: str, argv: list[str]) -> int:
     return code
 
 
-class Nursery:
+class Supervisor:
     def __init__(self) -> None:
         self.children: dict[int, str] = {}  # process id -> stage
         self.deadlines: dict[int, float] = {}  # of those told to stop
@@ -199,7 +199,7 @@ class Nursery:
 def sweep(folder: str, patience: float = 10.0) -> list[int]:
     """Kills what an earlier run of this pipeline left running; returns the process ids. Linux only: reads /proc.
 
-    The caller must hold the pipeline's lock (or be its nursery), so that nothing with this marker is anyone else's.
+    The caller must hold the pipeline's lock (or be its supervisor), so that nothing with this marker is anyone else's.
     """
     if not LINUX:
         return []
@@ -226,4 +226,4 @@ def marked(folder: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    Nursery().serve()
+    Supervisor().serve()

@@ -37,7 +37,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
-class Screen:
+class Console:
     """Events and the state of what runs, on a terminal or in a file.
 
     Args:
