@@ -126,3 +126,12 @@ def test_every_option_we_add_is_documented():
 def test_no_machine_path_is_in_the_repository_texts():
     for page in PAGES:
         assert os.sep + "work" + os.sep not in page.read_text(), page.name
+
+
+def test_the_glossary_points_at_files_that_exist_and_defines_each_word_once():
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    assert [path for path in re.findall(r"`(trl_r1/[\w/]+\.py)`", text) if not (ROOT / path).is_file()] == []
+    words = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    words = [word for word in words if word not in ("word", "---")]
+    assert len(words) > 40
+    assert sorted(set(words)) == sorted(words)
