@@ -173,7 +173,7 @@ CHOSEN = [
     ("Statement B is true", "B"),
     ("The right option is B, because x>2", "B"),
     ("We can't choose C.", ""),
-    ("Options B, C, and D are incorrect, so A.", ""),
+    ("Options B, C, and D are incorrect, so A.", "A"),
 ]
 
 MORE = [  # (last sentence, an answer equal to the one it gives)

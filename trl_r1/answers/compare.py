@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from trl_r1.answers.evaluate import TooLarge, Undefined
 from trl_r1.answers.exact import constant_quotient, degree, same, same_zeros
+from trl_r1.answers.inequalities import TURNED
 from trl_r1.answers.sets import Shape, as_reals, matched, plain_value, same_reals
-from trl_r1.answers.shapes import TURNED, shape
+from trl_r1.answers.shapes import shape
 from trl_r1.answers.tree import Unread, symbols
 
 

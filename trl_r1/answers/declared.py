@@ -58,6 +58,8 @@ def decide_as(kind: str, answer: str, gold: str, require_simplified: bool = True
         number = quantity(sides_of(g)[-1])
         if number is None or (base == "integer" and number.value.denominator != 1):
             return None
+        if base == "percent" and plain_words(canonical(answer)) is not None:
+            return False  # of what?
         return decide(
             *(_percentage(side) if base == "percent" else side for side in (answer, gold)), require_simplified
         )

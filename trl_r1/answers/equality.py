@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from trl_r1.answers.facts import states
 from trl_r1.answers.letters import letters_of
-from trl_r1.answers.named import has_unknown, is_name, names_value, relates, same_name
+from trl_r1.answers.named import compares, has_unknown, is_name, is_unsolved, names_value, relates, same_name
 from trl_r1.answers.notation import FUNCTION_NAMES, LONGEST_ANSWER, NOUN, canonical, squeezed
-from trl_r1.answers.numerals import number_in_words
+from trl_r1.answers.numerals import in_digits
 from trl_r1.answers.quantities import known_unit, quantity, unit_name, units_agree
+from trl_r1.answers.ratios import BASED, COLON, ratio_sign, same_clock, same_digits, same_ratio, terms_of
 
 
 TRUTH = dict.fromkeys("yes true correct 是 是的 对 正确".split(), True)
@@ -24,8 +25,6 @@ _CHOICE = re.compile(
     r"(?:(?i:option|choice|answer)\s+)?(?:\(\s*([A-Ja-j])\s*\)|([A-Ja-j])(?=[.):]|$))(?:[.):]|$|\s)\s*(.*)",
     re.DOTALL,
 )
-BASED = re.compile(r"([0-9A-Za-z]+)\s*_\s*\{?\s*(?:base\s+)?(\d{1,2}|two|eight|ten|sixteen)\s*\}?", re.ASCII)
-COLON = re.compile(r"(\d+(?:\s*:\s*\d+)+)\s*(a\.?m|p\.?m)?\.?", re.IGNORECASE | re.ASCII)
 VARIABLE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
@@ -81,7 +80,7 @@ SYMBOL = re.compile(  # x, x_1, \theta, f(x), "the total", 总数
 )
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])\s*")
 OPERATION = re.compile(r"\\(?!infty|pi|text)[A-Za-z]+|[*^+/(]|!(?!=)|\d\s*-\s*[\d(]|[-]\s*-")
-_TWO_NUMBERS = re.compile(r"\d\s+\d")  # "5 7" is neither 57 nor 5
+_TWO_NUMBERS = re.compile(r"(?<![_\d])\d+\s+\d")  # "5 7" is neither 57 nor 5
 UNEVALUATED = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|binom|dbinom|partial)(?![A-Za-z])|!(?!=)|\\frac\s*\{\s*d")
 
 
@@ -129,6 +128,8 @@ def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
         _MEMBER.sub("", a, count=1) if _MEMBER.match(a) else a,
         _MEMBER.sub("", g, count=1) if _MEMBER.match(g) else g,
     )
+    if simplified and (relates(g) or parts(g)[0]) and is_unsolved(a) and not is_unsolved(g):
+        return False  # 2x+3=7 for x=2: the task, not its answer
     named = _named_items(a, g, simplified)
     if named is not None:
         return named
@@ -151,8 +152,9 @@ def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
         members = sides[1:] if not sides[0] or named_value else sides
         if not all(members):
             return False
-        verdict = _compare(members[-1], g, simplified)  # the last one is the answer; the others have to be true
-        return _all([verdict, *(_compare(member, g, False) for member in members[:-1])])
+        if simplified and all(_compare(member, g, True) is False for member in members):
+            return False
+        return _all([_compare(member, g, False) for member in members])  # all have to be true
     return _compare(a, g, simplified)
 
 
@@ -228,9 +230,15 @@ def _rounded(text: str) -> str:
 _ANGLED = re.compile(r"\\langle(?![A-Za-z])((?:(?!\\[lr]angle).)*)\\rangle", re.DOTALL)
 
 
-def _in_digits(text: str) -> str:
-    number = number_in_words(text)
-    return text if number is None else str(number)
+def _plain(text: str) -> str:
+    """Words for numbers, ratios and the empty set, in signs; angle brackets round."""
+    text = ratio_sign(in_digits(_rounded(text)))
+    return r"\emptyset" if _NO_SOLUTION.fullmatch(text) else text
+
+
+_NO_SOLUTION = re.compile(
+    r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?|无(?:实数?)?[解根]", re.IGNORECASE
+)
 
 
 def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
@@ -239,13 +247,15 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
     if not a:
         return False
 
-    a, g = _in_digits(_rounded(a)), _in_digits(_rounded(g))
+    a, g = _plain(a), _plain(g)
+    if a == g:
+        return True
     gold_number = quantity(g)
     if gold_number is not None:
         number = quantity(a)
         if number is not None:
             return units_agree(number, gold_number)
-        terms = _ratio(a)
+        terms = terms_of(a)
         if terms and len(terms) == 2 and terms[1] and not gold_number.unit:
             return Fraction(*terms) == gold_number.value
         if symbol := _letter_unit(g):  # \frac{3}{7} m, and \frac{3m}{7}
@@ -277,16 +287,16 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
     based, colon = BASED.fullmatch(g), COLON.fullmatch(g)
     if based:
         other = BASED.fullmatch(a)
-        return bool(other) and _same_digits(based, other)  # type: ignore[arg-type]
+        return bool(other) and same_digits(based, other)  # type: ignore[arg-type]
     if colon:
         other = COLON.fullmatch(a)
-        if other is None and _ratio(g) is not None and len(parts(a)[1]) == 1:
+        if other is None and terms_of(g) is not None and len(parts(a)[1]) == 1:
             quotient = quantity(a)
-            terms = _ratio(g) or []
+            terms = terms_of(g) or []
             if quotient is None or len(terms) != 2:
                 return Pending(((a, g),)) if quotient is None and plain_words(a) is None else False
             return bool(terms[1]) and not quotient.unit and Fraction(*terms) == quotient.value
-        return bool(other) and (_same_clock(colon, other) or _same_ratio(colon, other))  # type: ignore[arg-type]
+        return bool(other) and (same_clock(colon, other) or same_ratio(colon, other))  # type: ignore[arg-type]
 
     words = plain_words(g)
     if words is not None and "," not in g:
@@ -294,16 +304,27 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
 
     brackets, gold_items = parts(g)
     if brackets or len(gold_items) > 1:
-        return _compare_lists(a, g, brackets, gold_items, simplified)
+        listed = _compare_lists(a, g, brackets, gold_items, simplified)
+        return Pending(((a, g),)) if listed is False and compares(g) and not quantity(a) else listed
     if quantity(a) is not None and len(parts(g)[1]) == 1 and not re.search(r"[A-Za-z\\^*+!/-]", g):
         return False
-    if simplified and UNEVALUATED.search(a) and not UNEVALUATED.search(g):
+    if simplified and _left_to_do(a) and not _left_to_do(g):
         return False
     units = [_unit_behind(text) for text in (a, g)]
     if None not in units and units[0] != units[1]:
         return False
     a, g = (_UNIT_BEHIND.sub("", text) if unit else text for text, unit in zip((a, g), units, strict=True))
     return Pending(((a, g),))
+
+
+_BINOMIAL = re.compile(r"\\[dt]?binom\s*(?:\{[^{}]*\}|\w)\s*(?:\{[^{}]*\}|\w)")
+
+
+def _left_to_do(text: str) -> bool:
+    """Whether a sum, an integral, a factorial or a binomial of numbers is left to be evaluated."""
+    return (
+        UNEVALUATED.search(_BINOMIAL.sub(lambda m: "n" if VARIABLE.search(m.group()) else m.group(), text)) is not None
+    )
 
 
 _LETTER_BEHIND = re.compile(r"[\d}]\s*([A-Za-z])$", re.ASCII)
@@ -358,38 +379,3 @@ def _compare_lists(a: str, g: str, brackets: str, gold_items: list[str], simplif
         else:
             return Pending(((a, g),))
     return True
-
-
-def _same_digits(a: re.Match[str], b: re.Match[str]) -> bool:
-    names = {"two": "2", "eight": "8", "ten": "10", "sixteen": "16"}
-    bases = [names.get(m.group(2), m.group(2)) for m in (a, b)]
-    return bases[0] == bases[1] and a.group(1).lstrip("0").upper() == b.group(1).lstrip("0").upper()
-
-
-def _same_clock(a: re.Match[str], b: re.Match[str]) -> bool:
-    numbers = [[int(n) for n in m.group(1).replace(" ", "").split(":") if len(n) < 20] for m in (a, b)]
-    halves = [(m.group(2) or "").lower().replace(".", "") for m in (a, b)]
-    return numbers[0] == numbers[1] and (halves[0] == halves[1] or "" in halves)
-
-
-def _is_clock(text: str) -> bool:
-    """Whether a colon may part hours and minutes: 12:30, but not 3:4."""
-    return re.fullmatch(r"(?:[01]?\d|2[0-4])(?:\s*:\s*[0-5]\d)+\D*", text, re.ASCII) is not None
-
-
-def _ratio(text: str) -> list[int] | None:
-    """The terms of a ratio of whole numbers; None for a time of day and for anything else."""
-    found = COLON.fullmatch(text)
-    if found is None or found.group(2) or _is_clock(text) or len(text) > 200:
-        return None
-    return [int(term) for term in found.group(1).split(":")]
-
-
-def _same_ratio(a: re.Match[str], b: re.Match[str]) -> bool:
-    """3:4 is 6:8, unless both could be times."""
-    if a.group(2) or b.group(2) or (_is_clock(a.group()) and _is_clock(b.group())) or len(a.group() + b.group()) > 200:
-        return False
-    first, second = ([int(term) for term in match.group(1).split(":")] for match in (a, b))
-    if len(first) != len(second) or not any(first) or not any(second):
-        return False
-    return all(first[i] * second[j] == first[j] * second[i] for i in range(len(first)) for j in range(i))

@@ -124,7 +124,7 @@ def constant_quotient(a: Tree, b: Tree) -> int:
     names = sorted(symbols(a) | symbols(b))
     for point in _points(a, b, names)[:4]:
         try:
-            held = [_substituted(tree, point) for tree in (a, b)]
+            held = [substituted(tree, point) for tree in (a, b)]
             signs = [difference_sign(tree, ("num", Fraction(0))) for tree in held]
         except (Undefined, Unread):
             continue
@@ -143,11 +143,11 @@ def same_zeros(a: Tree, b: Tree) -> bool | None:
     for name in sorted(symbols(a)):
         if degree(a, name) != 1:
             continue
-        zero, one = (_substituted(a, {name: Fraction(value)}) for value in (0, 1))
+        zero, one = (substituted(a, {name: Fraction(value)}) for value in (0, 1))
         root = ("div", ("neg", zero), ("add", one, ("neg", zero)))
         for point in _points(a, b, names)[:3]:
             others = {other: value for other, value in point.items() if other != name}
-            there = _substituted(_replaced(b, name, root), others)
+            there = substituted(_replaced(b, name, root), others)
             if _at(there, ("num", Fraction(0)), {})[0] == "different":
                 return False
         return None
@@ -178,10 +178,11 @@ def _replaced(tree: Tree, name: str, new: Tree) -> Tree:
     return tuple(_replaced(part, name, new) if isinstance(part, tuple) else part for part in tree)
 
 
-def _substituted(tree: Tree, point: dict[str, Fraction]) -> Tree:
+def substituted(tree: Tree, point: dict[str, Fraction]) -> Tree:
+    """An expression with numbers in the place of some unknowns."""
     if tree[0] == "sym":
         return ("num", point[tree[1]]) if tree[1] in point else tree
-    return tuple(_substituted(part, point) if isinstance(part, tuple) else part for part in tree)
+    return tuple(substituted(part, point) if isinstance(part, tuple) else part for part in tree)
 
 
 def _infinite(tree: Tree) -> int | None:

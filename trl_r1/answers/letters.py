@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 
 
+_WIDE = {ord("．"): "."} | {
+    0xFF21 + step: chr(0x41 + step) for step in range(8)
+}  # full stops and letters of full width
 _MARKUP = re.compile(
     r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mathbb|operatorname)(?=\s*\{)|\\[()\[\]]|[$*`\"“”‘’{}]"
 )
@@ -53,6 +56,9 @@ _CUES = [
         r"(?i:answers?|choices?|options?)\b)",
         rf"^\s*(?i:so|thus|hence|therefore|consequently|finally|it'?s|it\s+is)\b[\s,:]*(?i:it'?s\s+|it\s+is\s+)?"
         rf"(?P<set>{_LETTERS})[\s.。!]*$",
+        rf"(?i:[,;.，；]\s*(?:so|thus|hence|therefore|which\s+leaves|leaving|then)\b[\s,:]*(?:it'?s\s+|it\s+is\s+|only\s+|with\s+"
+        rf"|(?:the\s+)?(?:answer|option|choice)\s+(?:is\s+)?)?)(?P<set>{_LETTERS})(?=[\s.。!]*$)",
+        rf"(?i:\bonly\s+(?:options?\s+|choices?\s+)?)(?P<set>{_LETTERS})(?=\s+(?i:remains?|is\s+left|works|fits|holds)\b)",
         rf"(?:选择?|选出|答案|正确(?:的)?(?:答案|选项|结论|说法|命题)?|选项)(?:应该?)?(?:的)?(?:是|为|选|：|:)*\s*(?:选项)?[:：]?\s*"
         rf"(?P<set>{_LETTERS})(?=\s*(?:$|[。.,，、;；!！:：)）]|项|选项|因为|正确))",
         rf"(?:选?项)?\s*(?P<set>{_LETTERS})\s*(?:选?项)?(?=\s*(?:均|都|是|为)?\s*(?:正确|对的|符合|答案))",
@@ -68,7 +74,7 @@ def chosen(sentence: str) -> tuple[str, bool]:
     """
     if len(sentence) > 2000:
         return "", False
-    text = _IN_BRACKETS.sub("", " ".join(_MARKUP.sub(" ", sentence).split()))
+    text = _IN_BRACKETS.sub("", " ".join(_MARKUP.sub(" ", sentence.translate(_WIDE)).split()))
     found: list[tuple[int, str]] = []
     doubted = False
     for cue in _CUES:

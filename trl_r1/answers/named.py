@@ -20,7 +20,7 @@ _NAMES = re.compile(
     r"|\\(?:alpha|beta|gamma|delta|epsilon|theta|phi|varphi|lambda|mu|nu|rho|sigma|tau|omega|psi|eta|xi|zeta)"
     rf"{_INDEX}'*(?:\s*\({_INNER}\))?"
     rf"|\\(?:vec|hat|bar|overline|mathbf|mathbb|mathcal)\s*\{{?\s*[A-Za-z]\s*\}}?{_INDEX}(?:\s*[(\[]{_INNER}[)\]])?"
-    r"|\\?Pr?\s*[(\[][^()=<>\[\]]{1,40}[)\]]"
+    r"|\\?Pr?\s*[(\[][^()\[\]]{1,40}[)\]]"
     rf"|\|\s*(?:\\(?:vec|overline|overrightarrow)\s*)?\{{?\s*[A-Za-z]{{1,3}}{_INDEX}\s*\}}?\s*\|"
     rf"|\[\s*[A-Z]{{3,6}}\s*\]|{_POINTS}"
     rf"|\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\\angle\s*)?(?:{_POINTS}|\\(?:alpha|beta|gamma|theta|phi)|\({_INNER}\))"
@@ -34,6 +34,9 @@ _UNKNOWN = re.compile(
 _DENIED = re.compile(
     r"\b(?:not|no|never|neither|nor|isn't|if)\b|不|\\n(?:e|eq|ot)(?![A-Za-z])|[<>≠]|\\[lg]eq?(?![A-Za-z])"
 )
+_PROBABILITY = re.compile(
+    r"(?<![A-Za-z])\\?Pr?\s*[(\[][^()\[\]]{1,40}[)\]]"
+)  # P(X > 2): what stands inside denies nothing
 _CONSTANT_TERM = re.compile(r"[-+]\s*\d+(?:\.\d+|/\d+)?\s*(?=[-+]|$)|^\s*-?\d+(?:\.\d+|/\d+)?\s*(?=[-+])")
 _IN_WORDS = re.compile(  # 8 plus 8
     r"\d[^\d]{0,30}?(?:[\s{][A-Za-z]{3,}(?![A-Za-z])|[\u4e00-\u9fff])[^\d]{0,30}\d"
@@ -47,7 +50,11 @@ def is_name(left: str) -> bool:
     >>> is_name("f(2)"), is_name("|AB|"), is_name(r"\angle ABC"), is_name("x+y"), is_name("2x")
     (True, True, True, False, False)
     """
-    return len(left) <= 80 and _NAMES.fullmatch(left.strip()) is not None and _DENIED.search(left) is None
+    return len(left) <= 80 and _NAMES.fullmatch(left.strip()) is not None and not _denied(left)
+
+
+def _denied(left: str) -> bool:
+    return _DENIED.search(_PROBABILITY.sub("P", left)) is not None
 
 
 def names_value(left: str, right: str) -> bool:
@@ -58,7 +65,7 @@ def names_value(left: str, right: str) -> bool:
     >>> names_value("m+n", "293"), names_value("2x+6y-1", "0"), names_value("2+3", "6"), names_value("8 plus 8", "27")
     (True, False, False, False)
     """
-    if len(left) > 200 or _DENIED.search(left) or _IN_WORDS.search(left):
+    if len(left) > 200 or _denied(left) or _IN_WORDS.search(left):
         return False
     if _ZERO.fullmatch(right.strip()) and _CONSTANT_TERM.search(left):
         return False
@@ -96,3 +103,41 @@ _RELATION = re.compile(r"[=<>≤≥≠]|\\(?:le|ge|leq|geq|lt|gt|ne|neq|in|appro
 def relates(text: str) -> bool:
     """Whether a text relates two sides to each other."""
     return _RELATION.search(text) is not None
+
+
+_INEQUALITY = re.compile(r"!=|[<>≤≥≠]|\\(?:le|ge|leq|geq|lt|gt|ne|neq|leqslant|geqslant)(?![A-Za-z])")
+_ANY_RELATION = re.compile(
+    r"!=|<=|>=|[=<>≤≥≠]|\\(?:le|ge|leq|geq|lt|gt|ne|neq|leqslant|geqslant|approx|in)(?![A-Za-z])"
+)
+_AND_OR = re.compile(
+    r",|;|\b(?:or|and)\b|\\(?:text|mathrm)\s*\{\s*(?:or|and)\s*\}|\\(?:lor|land|vee|wedge|cup)(?![A-Za-z])|[或且和]"
+)
+_BUILDER_HEAD = re.compile(r"^⦃[^|:]{1,40}(?:\||:|\\mid(?![A-Za-z])|\\vert(?![A-Za-z]))")
+
+
+def compares(text: str) -> bool:
+    """Whether a text holds an inequality."""
+    return _INEQUALITY.search(text) is not None
+
+
+def _balanced(text: str) -> bool:
+    return all(text.count(opening) == text.count(closing) for opening, closing in ("()", "[]"))
+
+
+def is_unsolved(text: str) -> bool:
+    r"""Whether a canonical text relates one unknown to numbers without saying where it is: ``2x+3=7``, ``|x|<1``.
+
+    >>> is_unsolved("2x+3=7"), is_unsolved("x=2"), is_unsolved("1<x<2"), is_unsolved("x-2>0"), is_unsolved("x+y=8")
+    (True, False, False, True, False)
+    """
+    if len(text) > 400:
+        return False
+    found = False
+    for piece in _AND_OR.split(_BUILDER_HEAD.sub("", text).rstrip("⦄")):
+        sides = [side.strip() for side in _ANY_RELATION.split(piece)]
+        names = {match.group() for side in sides for match in _UNKNOWN.finditer(side)}
+        if len(sides) > 1 and len(names) == 1 and all(map(_balanced, sides)):
+            if any(is_name(side) for side in sides):
+                return False
+            found = True
+    return found

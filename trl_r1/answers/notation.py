@@ -41,7 +41,13 @@ _TRANSLATE: dict[int, str | None] = {ord(full): chr(ord(full) - 0xFEE0) for full
 _TRANSLATE |= {0x3000: " ", 0xA0: " ", 0x2009: " ", 0x202F: " ", 0x2212: "-", 0x2013: "-", 0x2010: "-", 0x2011: "-"}
 _TRANSLATE |= {ord("、"): ",", ord("。"): ".", ord("×"): r"\times ", ord("÷"): r"\div ", ord("·"): r"\cdot "}
 _TRANSLATE |= {ord("π"): r"\pi ", ord("∞"): r"\infty ", ord("≤"): r"\le ", ord("≥"): r"\ge ", ord("≠"): r"\ne "}
-_TRANSLATE |= {ord("°"): " degrees ", ord("√"): r"\sqrt ", ord("∪"): r"\cup ", ord("∩"): r"\cap "}
+_TRANSLATE |= {
+    ord("°"): " degrees ",
+    ord("℃"): " degrees C",
+    ord("√"): r"\sqrt ",
+    ord("∪"): r"\cup ",
+    ord("∩"): r"\cap ",
+}
 _TRANSLATE |= {ord("±"): r"\pm ", ord("∓"): r"\mp ", ord("≈"): r"\approx ", ord("⋅"): r"\cdot ", ord("∙"): r"\cdot "}
 _TRANSLATE |= {ord(sign): rf"\frac{{{over}}}{{{under}}}" for sign, over, under in zip(
     "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)}  # fmt: skip

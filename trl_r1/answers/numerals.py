@@ -110,3 +110,50 @@ def number_in_words(text: str) -> int | None:
             return None
         before = word
     return total + group
+
+
+_PARTS = {
+    "half": 2,
+    "halve": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "seventh": 7,
+    "eighth": 8,
+}
+_PARTS |= {"ninth": 9, "tenth": 10, "twelfth": 12, "hundredth": 100, "thousandth": 1000}
+_PART = re.compile(
+    rf"(?:(?P<whole>[a-z -]+?)\s+and\s+)?(?:(?P<top>[a-z][a-z -]*?)[\s-]+)?(?P<part>{'|'.join(_PARTS)})(?P<s>s)?"
+)
+
+
+def fraction_in_words(text: str) -> Fraction | None:
+    """A fraction in English words; None for any other text, an ordinal ("third") too.
+
+    >>> fraction_in_words("two thirds"), fraction_in_words("half"), fraction_in_words("third")
+    (Fraction(2, 3), Fraction(1, 2), None)
+    """
+    text = text.strip()
+    if text.lower() in ("half", "一半"):
+        return Fraction(1, 2)
+    found = _PART.fullmatch(text.lower()) if len(text) <= 60 else None
+    if found is None or not found["top"]:
+        return None
+    top = 1 if found["top"] in ("a", "one") else number_in_words(found["top"])
+    whole = number_in_words(found["whole"]) if found["whole"] else 0
+    if not top or whole is None or (top > 1) != bool(found["s"]):
+        return None
+    return whole + Fraction(top, _PARTS[found["part"]])
+
+
+def in_digits(text: str) -> str:
+    """A number in words in digits, any other text as it is.
+
+    >>> in_digits("twenty-one"), in_digits("three quarters"), in_digits("x")
+    ('21', '3/4', 'x')
+    """
+    whole = number_in_words(text)
+    value = fraction_in_words(text) if whole is None else whole
+    return text if value is None else str(value)

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 
+from trl_r1.answers.denials import corrects, is_alternative, is_announced, is_denied
 from trl_r1.answers.letters import chosen
 from trl_r1.answers.notation import NUMERAL, WORD_OR_NAME, canonical
-from trl_r1.answers.quantities import quantity
+from trl_r1.answers.quantities import known_unit, quantity
 
 
 _SENTENCE = re.compile(r"(?<=[.!?])[\s\"”)]+|(?<=[。！？])|\n+")
@@ -31,11 +32,12 @@ _CUE = re.compile(
 )
 _WEAK_CUE = re.compile(rf"\b(?:result|solution|total){_IS}|(?:结果|总共|一共)(?:是|为|有)\s*|等于\s*", re.IGNORECASE)
 _PLAIN_NUMBER = re.compile(
-    rf"(?<![\w.])[-+]?[$€£¥]?[-+]?(?:{NUMERAL})(?:\s*/\s*\d+)?"
+    rf"(?<![\w.^])(?<!\^\{{)[-+]?[$€£¥]?[-+]?(?:{NUMERAL})(?:\s*/\s*\d+|(?:\s?:\s?\d+(?![\d.]))+|\^\{{?\d+\}}?)?"
     r"(?:\s*(?:%|\\%|percent\b|hundred\b|thousand\b|million\b|billion\b|trillion\b|dozen\b|万|亿))?",
     re.IGNORECASE | re.ASCII,
 )
 _FORMULA = re.compile(r"\$(?![\s$])([^$\n]*)(?<!\s)\$(?!\d)|\\\(([^\n]{0,300}?)\\\)|\\\[([^\n]{0,300}?)\\\]")
+_DISPLAYED = re.compile(r"\$\$\s*([^$]{1,300}?)\s*\$\$|\\\[\s*((?:(?!\\[\[\]]).){1,300}?)\s*\\\]", re.DOTALL)
 _NAME = re.compile(  # n, x_1, \theta, f(x), \triangle ABC, ABC: what a value may belong to, no value itself
     r"\\?[A-Za-z](?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?"
     r"|\\(?:alpha|beta|gamma|theta|phi|lambda|mu|omega)|(?:\\(?:triangle|angle|overline|overrightarrow|odot)\s*)?\{?[A-Z]{1,4}\}?"
@@ -59,7 +61,7 @@ def from_prose(text: str, whole: bool = False) -> str | None:
     Args:
         whole: the text is known not to be cut off.
     """
-    tail = text.strip()[-_TAIL:]
+    tail = _DISPLAYED.sub(lambda m: f"${' '.join((m[1] or m[2]).split())}$", text.strip()[-_TAIL:])
     pieces = [part for part in _SENTENCE.split(tail) if part.strip(' \t"”)')]
     if not pieces:
         return None
@@ -70,7 +72,7 @@ def from_prose(text: str, whole: bool = False) -> str | None:
         letters, _ = chosen(sentence)
         if letters:
             return letters
-        cues = list(_CUE.finditer(sentence))
+        cues = [cue for cue in _CUE.finditer(sentence) if is_announced(sentence, *cue.span())]
         if cues:
             behind = sentence[cues[-1].end() :]
             if not trimmed(behind) and place + 1 < len(pieces):  # a label on a line of its own
@@ -80,12 +82,18 @@ def from_prose(text: str, whole: bool = False) -> str | None:
             found = _announced(behind, label=cues[-1].group().rstrip().endswith((":", "：", ".")))
             if found:
                 return found
+        if corrects(sentence):
+            break
     last = pieces[-1]
+    if last.rstrip().endswith(("?", "？")):
+        return None
     if not whole and not _ended(tail) and _unfinished(last, alone=len(pieces) == 1 or _own_line(tail, last)):
         return None
     cues = list(_WEAK_CUE.finditer(last))
     label = bool(cues) and cues[-1].group().rstrip().endswith((":", "："))
-    found = _announced(last[cues[-1].end() :], label) if cues else None
+    found = _announced(last[cues[-1].end() :], label) if cues and is_announced(last, *cues[-1].span()) else None
+    if found and "=" in found and quantity(canonical(found.rpartition("=")[2])) is not None:
+        return asked_for(last)  # the total: 84 pounds + 75 pounds = 159 pounds
     return found or asked_for(last)
 
 
@@ -202,13 +210,18 @@ def _announced(behind: str, label: bool = False) -> str | None:
     return found if len(found) <= 80 else None
 
 
+_LATER = re.compile(r"\d+(?:\.\d+)?\s*(?:(?:小时|天|分钟?|秒|年|个?月|周)之?后|[a-z]+\s+(?:later|after|from now)\b)")
+
+
 def _is_sentence(text: str) -> bool:
     """Whether a text behind a label is a sentence with a number in it that is not its beginning."""
+    if _LATER.match(text):
+        return True
     if not re.match(r"[*_(]*[^\W\d_]", text) or re.match(r"\\|[A-Za-z]\b\s*[-=+<>^*/(]", text):
         if not re.match(r"\$[A-Za-z]\$\s*(?:is|=|equals)", text):
             return False
-    found = _PLAIN_NUMBER.search(text) or _FORMULA.search(text)
-    return found is not None and _VERB.search(text, 0, found.start()) is not None
+    values = [*_PLAIN_NUMBER.finditer(text), *_FORMULA.finditer(text)]
+    return any(_VERB.search(text, 0, value.start()) for value in values)
 
 
 _HOW = (  # words that make of the number behind them a condition, not an answer
@@ -251,7 +264,7 @@ def asked_for(sentence: str) -> str | None:
     last = trimmed(sentence)
     whole = last if last and len(last) <= 80 else None
     formulas = [match for match in _FORMULA.finditer(last) if next(filter(None, match.groups()), "").strip()]
-    values = [match for match in formulas if not _NAME.fullmatch(_inside(match))]
+    values = [match for match in formulas if not _NAME.fullmatch(_inside(match)) and _inside(match)[0] != "^"]
     covered = [match.span() for match in formulas]
     numbers = [
         match
@@ -264,22 +277,46 @@ def asked_for(sentence: str) -> str | None:
     found = sorted([*values, *(numbers if in_text else [])], key=lambda match: match.start())
     if not found:
         return _inside(formulas[-1]) if formulas and not numbers else whole
-    if _doubted(last, found) or (len(found) == 1 and _denied(last, found[0])):
+    found = [match for match in found if not is_denied(last, *match.span())]
+    if not found or (len(found) > 1 and is_alternative(last, *found[-2:])) or _only_supposed(last):
         return whole
     picked = _picked(last, found)
-    if picked.re is _FORMULA:
-        return _inside(picked)
-    listed = _listed(last, found) if picked is found[-1] and all(match.re is _PLAIN_NUMBER for match in found) else []
-    return ", ".join(listed) if len(listed) > 2 else picked.group().strip()
+    if picked is found[-1]:
+        joined = _joined(last, found)
+        if joined:
+            return joined
+    return _inside(picked) if picked.re is _FORMULA else picked.group().strip()
+
+
+_SUPPOSED = re.compile(r"\s*(?:suppose|assume|imagine|pretend|say|假设|假定|如果)\b[^,.;，。；]*$", re.IGNORECASE)
+
+
+def _only_supposed(sentence: str) -> bool:
+    """Whether a sentence says nothing but what is to be supposed, or what somebody does not know."""
+    if _SUPPOSED.match(sentence) or _UNSURE.search(sentence):
+        return True
+    return any(not is_announced(sentence, *cue.span()) for cue in _SAID.finditer(sentence))
+
+
+_UNSURE = re.compile(r"(?:\bnot|n['’]t|\bcannot)\s+(?:know|say|tell|sure|certain)\s+(?:whether|if)\b", re.IGNORECASE)
+_SAID = re.compile(rf"\banswers?{_IS}|答案是", re.IGNORECASE)
 
 
 def _inside(match: re.Match[str]) -> str:
     return next(filter(None, match.groups()), "").strip()
 
 
+_GOES_ON = re.compile(
+    r"[,;=+*/<>]|\b(?:so|then|which|that|therefore|hence|leav\w+|means?|is|are|was|or|and (?:then|so))\b"
+)
+
+
 def _picked(text: str, found: list[re.Match[str]]) -> re.Match[str]:
     """The last value that is no condition ("for 7 tickets", "in 3 days", "of the 12 apples"), else the last of all."""
     last = found[-1]
+    results = [match for match in found if re.search(r"=\s*$", text[: match.start()])]
+    if results and results[-1] is not last and not _GOES_ON.search(text, results[-1].end()):
+        return results[-1]  # "10 + 20 = $30 from 8 cakes"
     governed = [_is_condition(text, match) for match in found]
     for place in range(1, len(found)):  # "for 3 kids and 2 adults"
         between = text[found[place - 1].end() : found[place].start()]
@@ -306,35 +343,43 @@ def _money(text: str, match: re.Match[str]) -> bool:
     )
 
 
+_COMPARED = re.compile(r"\s+(?:[a-z]+\s+){0,2}(?:more|fewer|less|greater|\w{3,}er)\b[^,.;]{0,60}\bthan\b")
+
+
 def _is_condition(text: str, match: re.Match[str]) -> bool:
     before = text[max(0, match.start() - 90) : match.start()].rstrip("$\\( ") + " "
+    if before.endswith((" which is ", " which was ", " which are ")) and _COMPARED.match(text, match.end()):
+        return True  # 12, which is 3 more than Tom has
     return any(pattern.search(before) for pattern in (_GOVERNED, _CLAUSE, _PURPOSE, _LABEL_NUMBER))
 
 
-_OR = re.compile(r"[\s$,]*(?:\bor\b|或者?|还是)\s*(?:[A-Za-z]\s*=\s*)?[\s$]*")
-_DENIED = re.compile(r"(?:\bnot|n't|不是|并非|\bbetween\s[^\n]{1,30}\sand)[\s$]*$", re.IGNORECASE)
+_TOGETHER = re.compile(r"[\s$]*(?:,|、|,?\s*\band\b|和|与|以及)[\s$]*")
+_RATIO = re.compile(r"\b(?:ratio|odds|proportion)\b", re.IGNORECASE)
 
 
-def _denied(text: str, match: re.Match[str]) -> bool:
-    return _DENIED.search(text, max(0, match.start() - 40), match.start()) is not None
-
-
-def _doubted(text: str, found: list[re.Match[str]]) -> bool:
-    """Whether the last of the answers found is one of two ("5 or 7", "between 5 and 7"), or denied ("not 7")."""
-    last = found[-1].start()
-    if len(found) > 1 and _OR.fullmatch(text, found[-2].end(), last):
-        return True
-    return _denied(text, found[-1])
-
-
-def _listed(text: str, numbers: list[re.Match[str]]) -> list[str]:
-    """The numbers at the end that only commas part: 1, 2, 3."""
-    row = [numbers[-1]]
-    for number in reversed(numbers[:-1]):
-        if text[number.end() : row[0].start()].strip() not in (",", "、"):
+def _joined(text: str, found: list[re.Match[str]]) -> str:
+    """The last values where they are one answer: 1, 2, 3; $2$ and $3$; 3 to 4, a ratio; 2 hours and 30 minutes."""
+    row = [found[-1]]
+    for match in reversed(found[:-1]):
+        if not _TOGETHER.fullmatch(text, match.end(), row[0].start()):
             break
-        row.insert(0, number)
-    return [number.group().strip() for number in row]
+        row.insert(0, match)
+    if len(row) > 1:
+        return ", ".join(_inside(m) if m.re is _FORMULA else m.group().strip() for m in row)
+    if len(found) < 2:
+        return ""
+    between = text[found[-2].end() : found[-1].start()]
+    if re.fullmatch(r"\s+to\s+", between) and _RATIO.search(text, 0, found[-2].start()):
+        return f"{found[-2].group()} to {found[-1].group()}"
+    units = (
+        re.fullmatch(r"\s*([A-Za-z]+)\s*,?\s*(?:and\s*)?", between),
+        re.match(r"\s*([A-Za-z]+)", text[found[-1].end() :]),
+    )
+    if units[0] and units[1]:
+        known = [known_unit(unit[1].lower()) for unit in units if unit]
+        if all(known) and known[0][0] == known[1][0] and known[0] != known[1]:  # type: ignore[index]
+            return text[found[-2].start() : found[-1].end() + units[1].end()]
+    return ""
 
 
 def trimmed(text: str) -> str:

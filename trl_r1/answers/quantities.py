@@ -47,6 +47,8 @@ for _dimension, _sizes in {
     "天 86400, week 604800, 周 604800",
     "volume": "ml 1/1000, milliliter 1/1000, 毫升 1/1000, l 1, liter 1, litre 1, 升 1",
     "angle": "degree 1, arcminute 1/60, arcmin 1/60, arcsecond 1/3600, arcsec 1/3600",
+    "celsius": "celsius 1",
+    "fahrenheit": "fahrenheit 1",
     "force": "n 1, kn 1000",
     "energy": "j 1, kj 1000, kwh 3600000, ev 1",
     "power": "w 1, kw 1000",
@@ -183,6 +185,9 @@ def unit_name(text: str) -> str | None:
         return ""
     if len(text) > 60:
         return None
+    found = re.fullmatch(r"degrees?\s*(c|f)(?:elsius|ahrenheit)?", text)
+    if found:
+        return "celsius" if found.group(1) == "c" else "fahrenheit"
     power = ""
     found = re.search(r"\s*\^\s*\{?\s*([23])\s*\}?$", text)
     if found:

@@ -44,16 +44,25 @@ def union(shapes: list[Shape]) -> Shape:
     return ("reals", [piece for item in shapes for piece in as_reals(item)], max(names))
 
 
-def both(a: Shape, b: Shape) -> Shape:
-    """``x > 1`` and ``x < 5`` is one interval. Raises ``Unread`` for anything else."""
-    if a[0] != "reals" or b[0] != "reals" or a[2] != b[2] or len(a[1]) != 1 or len(b[1]) != 1:
-        raise Unread("what belongs to both?")
-    first, second = a[1][0], b[1][0]
-    if first[0] == ("neg", INFINITY):
-        first, second = second, first
-    if first[2] != INFINITY or second[0] != ("neg", INFINITY) or order(first[0], second[2]) >= 0:
-        raise Unread("what belongs to both?")
-    return ("reals", [(first[0], first[1], second[2], second[3])], a[2])
+def meet(shapes: list[Shape]) -> Shape:
+    """What belongs to all: ``x > 1 and x < 5`` is one interval. Raises ``Unread`` for anything but sets of one unknown."""
+    names = {item[2] for item in shapes if item[0] == "reals"} - {""}
+    if any(item[0] != "reals" for item in shapes) or len(names) > 1:
+        raise Unread("what belongs to all?")
+    points = _points([piece for item in shapes for piece in item[1]])
+    cells = [all(column) for column in zip(*(_cells(item[1], points) for item in shapes), strict=True)]
+    return ("reals", _pieces(cells, points), max(names, default=""))
+
+
+def by_commas(shapes: list[Shape]) -> Shape:
+    """Sets of one unknown that only commas part: what belongs to all, or to any, whichever is neither nothing nor all."""
+    every, some = meet(shapes), union(shapes)
+    points = _points(some[1])
+    if not every[1]:
+        return some
+    if all(_cells(some[1], points)[1:-1]):
+        return every
+    raise Unread("and, or or?")
 
 
 def without(whole: Shape, taken: Shape) -> Shape:
@@ -79,6 +88,8 @@ def order(a: Tree, b: Tree) -> int:
     ends = [1 if t == INFINITY else -1 if t == ("neg", INFINITY) else 0 for t in (a, b)]
     if ends[0] or ends[1]:
         return (ends[0] > ends[1]) - (ends[0] < ends[1])
+    if symbols(a) or symbols(b):
+        raise Unread("an end that is not known")
     return difference_sign(a, b)
 
 
@@ -87,25 +98,44 @@ def same_reals(a: list[Any], b: list[Any]) -> bool:
     ends: list[Tree] = [end for piece in (*a, *b) for end in (piece[0], piece[2])]
     if any(map(symbols, ends)):
         return len(a) == len(b) and matched(a, b, _same_piece)
-    ends.sort(key=cmp_to_key(order))
-    points = [end for index, end in enumerate(ends) if index == 0 or order(ends[index - 1], end) != 0]
+    points = _points([*a, *b])
+    return _cells(a, points) == _cells(b, points)
 
-    def signature(pieces: list[Any]) -> list[bool]:
-        cells = [False] * (2 * len(points))  # point, gap behind it, point, ...
-        for low, closed, high, closes in pieces:
-            first = next(index for index, point in enumerate(points) if order(point, low) == 0)
-            last = next(index for index, point in enumerate(points) if order(point, high) == 0)
-            if first > last:
-                raise Unread("an interval that ends before it begins")
-            if first == last and not (closed and closes):
-                continue
-            cells[2 * first] |= closed
-            cells[2 * last] |= closes
-            for cell in range(2 * first + 1, 2 * last):
-                cells[cell] = True
-        return cells
 
-    return signature(a) == signature(b)
+def _points(pieces: list[Any]) -> list[Tree]:
+    """All ends, in order, each once, between the two infinities."""
+    ends = sorted((end for piece in pieces for end in (piece[0], piece[2])), key=cmp_to_key(order))
+    ends = [("neg", INFINITY), *ends, INFINITY]
+    return [end for index, end in enumerate(ends) if index == 0 or order(ends[index - 1], end) != 0]
+
+
+def _cells(pieces: list[Any], points: list[Tree]) -> list[bool]:
+    """Whether each point, and each gap behind it, is in a union of pieces."""
+    cells = [False] * (2 * len(points) - 1)  # point, gap behind it, point, ...
+    for low, closed, high, closes in pieces:
+        first = next(index for index, point in enumerate(points) if order(point, low) == 0)
+        last = next(index for index, point in enumerate(points) if order(point, high) == 0)
+        if first > last:
+            raise Unread("an interval that ends before it begins")
+        if first == last and not (closed and closes):
+            continue
+        cells[2 * first] |= closed
+        cells[2 * last] |= closes
+        for cell in range(2 * first + 1, 2 * last):
+            cells[cell] = True
+    return cells
+
+
+def _pieces(cells: list[bool], points: list[Tree]) -> list[Any]:
+    """The pieces that cover the cells which are in: the opposite of ``_cells``."""
+    pieces, start = [], -1
+    for cell, inside in enumerate([*cells, False]):
+        if inside and start < 0:
+            start = cell
+        if not inside and start >= 0:  # an even cell is a point, an odd one the gap behind it
+            pieces.append((points[start // 2], start % 2 == 0, points[cell // 2], cell % 2 == 1))
+            start = -1
+    return pieces
 
 
 def _same_piece(a: Any, b: Any) -> bool:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from itertools import product
 
+from trl_r1.answers.inequalities import solved
 from trl_r1.answers.reading import read
-from trl_r1.answers.sets import INFINITY, Shape, both, union, without
+from trl_r1.answers.sets import INFINITY, Shape, by_commas, meet, union, without
 from trl_r1.answers.tree import Tree, Unread, contains, symbols
 
 
@@ -23,7 +24,6 @@ _SIGNS |= {"!=": "!=", "=<": "<=", "=>": ">=", "\\not=": "!="}
 _SIGN = re.compile(
     "|".join(re.escape(s) + ("(?![A-Za-z])" if s[-1].isalpha() else "") for s in sorted(_SIGNS, key=len, reverse=True))
 )
-TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _EMPTY = re.compile(r"\\(?:emptyset|varnothing)|⦃\s*⦄|∅|Ø|(?:the )?(?:empty|null) set", re.IGNORECASE)
 _REALS = re.compile(
     r"\\(?:mathbb|mathbf|Bbb)\s*(?:\{\s*R\s*\}|R)|ℝ|\\(?:Reals|R)|all real numbers|all reals", re.IGNORECASE
@@ -102,13 +102,15 @@ def shape(text: str) -> Shape:
         flat = [piece for group in alternatives for piece in group if piece]
         if len(flat) > MOST_ITEMS:
             raise Unread("a long list")
+        if len(alternatives) == len(flat):
+            flat = _with_relation(flat)
         shapes = [shape(piece) for piece in flat]
         if any(kind[0] == "reals" for kind in shapes):
-            if len(pieces) > 1:
-                if len(shapes) == 2 and len(split(whole, _COMMA)) == 1:
-                    return both(*shapes)
-                raise Unread("intervals in a list")
-            return union(shapes)
+            if len(pieces) == 1:
+                return union(shapes)
+            if len(flat) > len(pieces):
+                raise Unread("and, and or")
+            return meet(shapes) if len(split(whole, _COMMA)) == 1 else by_commas(shapes)
         return ("list", "", [item for inner in shapes for item in _spread(inner)])
     united = split(whole, _CUP)
     if len(united) > 1:
@@ -128,6 +130,17 @@ def shape(text: str) -> Shape:
         return ("ratio", [read(part) for part in parts])
     values = _values(read(whole))
     return ("value", values[0]) if len(values) == 1 else ("list", "", [("value", value) for value in values])
+
+
+_UNEQUAL = re.compile(r"(.{1,20}?(?:!=|\\not\s*=|\\neq?(?![A-Za-z])))\s*\S.*")
+
+
+def _with_relation(pieces: list[str]) -> list[str]:
+    r"""``x \neq 1, 2`` is ``x \neq 1, x \neq 2``."""
+    first = _UNEQUAL.fullmatch(pieces[0])
+    if first is None:
+        return pieces
+    return [piece if _SIGN.search(piece) else f"{first[1]} {piece}" for piece in pieces]
 
 
 def _only_thousands(text: str) -> bool:
@@ -250,7 +263,7 @@ def _relation(text: str) -> Shape | None:
     trees = [read(side) for side in sides]
     names = set().union(*map(symbols, trees))
     if len(names) == 1 and "=" not in signs:
-        reals = _as_reals(trees, signs)
+        reals = solved(trees, signs)
         if reals is not None:
             return reals
     if any(contains(tree, "pm", "mp") for tree in trees):
@@ -268,24 +281,3 @@ def _symbol(text: str) -> str | None:
     except Unread:
         return None
     return tree[1] if tree[0] == "sym" else None
-
-
-def _as_reals(trees: list[Tree], signs: list[str]) -> Shape | None:
-    """A chain in which one unknown stands alone, once: x>2, 1<x<=3, x!=4."""
-    spots = [index for index, tree in enumerate(trees) if tree[0] == "sym"]
-    if len(spots) != 1 or any(symbols(tree) for index, tree in enumerate(trees) if index != spots[0]):
-        return None
-    at = spots[0]
-    if len(trees) == 2:
-        sign = signs[0] if at == 0 else TURNED[signs[0]]
-        end = trees[1 - at]
-        if sign == "!=":
-            return ("reals", [(("neg", INFINITY), False, end, False), (end, False, INFINITY, False)], trees[at][1])
-        if sign.startswith("<"):
-            return ("reals", [(("neg", INFINITY), False, end, sign == "<=")], trees[at][1])
-        return ("reals", [(end, sign == ">=", INFINITY, False)], trees[at][1])
-    if len(trees) == 3 and at == 1 and signs[0][0] == signs[1][0] and signs[0][0] in "<>":
-        low, high = (0, 2) if signs[0][0] == "<" else (2, 0)
-        closed = [len(sign) == 2 for sign in signs]
-        return ("reals", [(trees[low], closed[low // 2], trees[high], closed[high // 2])], trees[at][1])
-    return None
