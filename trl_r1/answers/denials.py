@@ -20,7 +20,7 @@ _BEFORE = re.compile(
     rf"(?:(?:\bnot|n['’]t|\bcannot|\bnever|\bneither|\bnor|\bother than|\bunequal to|\brather than|\binstead of|\bexcept|"
     rf"(?<!\d )(?<!no )\b(?:more|less|greater|fewer) than|\\neq?|≠|!=){_FILLER}"
     r"|不是|并不是|并非|而非|不等于|不可能(?:是|为|等于)|不会(?:是|为|等于)|不应该?(?:是|为)|不为|排除"
-    r"|\bbetween\s[^\n]{1,30}\sand)[\s$\\(]*$",
+    r"|(?:大于|小于|多于|少于|超过|不足|不到)|\bbetween\s[^\n]{1,30}\sand)[\s$\\(]*$",
     re.IGNORECASE,
 )
 _BEHIND = re.compile(
@@ -53,10 +53,10 @@ def is_alternative(text: str, first: re.Match[str], second: re.Match[str]) -> bo
 _NOT_MEANT = re.compile(
     r"(?:\b(?:whether|if|unless|suppose|supposing|assum\w+|imagine|pretend|thought|claims that|claimed|says|said|thinks|"
     r"believes|guess(?:es|ed)|told|argue[sd]?|doubt\w*|wrong|false|incorrect|untrue|impossible|deny|denies|"
-    r"(?:might|may|could) (?:say|think|expect|guess|believe)|"
+    r"(?:might|may|could|people|they|many|some|students?|everyone) (?:say|think|expect|guess|believe)|"
     r"not (?:true|know|think|believe|sure|certain|mean|clear|the case)|"
     r"n['’]t (?:true|know|think|believe|sure|certain|mean|clear|the case)|no (?:way|reason))\b[^.,;!?:，]{0,60}"
-    r"|(?:不知道|不认为|不确定|如果|假设|假如|假定|倘若|是否|以为)[^。；！？，]{0,30})$",
+    r"|(?:不知道|不认为|不确定|(?:有人|人们|同学|老师|他们?|她们?|小.)(?:说|认为|觉得)|如果|假设|假如|假定|倘若|是否|以为)[^。；！？，]{0,30})$",
     re.IGNORECASE,
 )
 _FALSE = re.compile(
@@ -93,3 +93,26 @@ def corrects(sentence: str) -> bool:
     (True, False, True)
     """
     return _CORRECTS.match(sentence) is not None
+
+
+_NO_ANSWER = re.compile(
+    r"\b(?:give up|let me know|no idea|unable to|feel free|any (?:\w+ )?(?:number|integer|value)s?|"
+    r"(?:can(?:no|['’])t|could(?: no|n['’])t|do(?: no|n['’])t) (?:solve|answer|determine|figure|find|tell|know|decide))\b"
+    r"|不会做|不知道",
+    re.IGNORECASE,
+)
+_ALSO = re.compile(r"\b(?:could|might|may|can)\s+(?:also\s+|equally\s+|just as well\s+)?be\s*[$\\(]*$", re.IGNORECASE)
+
+
+def gives_none(sentence: str) -> bool:
+    """Whether a sentence says that it gives no answer, or leaves it open.
+
+    >>> gives_none("Let me know if you have 12 questions."), gives_none("Any number from 1 to 9."), gives_none("It is 9.")
+    (True, True, False)
+    """
+    return _NO_ANSWER.search(sentence) is not None
+
+
+def is_offered(text: str, start: int) -> bool:
+    """Whether what stands at ``start`` is one more possibility: "but it could also be 13"."""
+    return _ALSO.search(text[max(0, start - 40) : start]) is not None

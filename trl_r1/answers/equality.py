@@ -10,11 +10,28 @@ from typing import NamedTuple
 
 from trl_r1.answers.facts import states
 from trl_r1.answers.letters import letters_of
-from trl_r1.answers.named import compares, has_unknown, is_name, is_unsolved, names_value, relates, same_name
-from trl_r1.answers.notation import FUNCTION_NAMES, LONGEST_ANSWER, NOUN, canonical, squeezed
-from trl_r1.answers.numerals import in_digits
+from trl_r1.answers.named import (
+    compares,
+    has_unknown,
+    is_name,
+    is_unsolved,
+    names_value,
+    relates,
+    same_marks,
+    same_name,
+)
+from trl_r1.answers.notation import (
+    FUNCTION_NAMES,
+    LONGEST_ANSWER,
+    NOUN,
+    canonical,
+    in_signs,
+    squeezed,
+    unbraced,
+    unlabelled,
+)
 from trl_r1.answers.quantities import known_unit, quantity, unit_name, units_agree
-from trl_r1.answers.ratios import BASED, COLON, ratio_sign, same_clock, same_digits, same_ratio, terms_of
+from trl_r1.answers.ratios import BASED, COLON, same_clock, same_digits, same_ratio, terms_of
 
 
 TRUTH = dict.fromkeys("yes true correct 是 是的 对 正确".split(), True)
@@ -78,6 +95,9 @@ SYMBOL = re.compile(  # x, x_1, \theta, f(x), "the total", 总数
     r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:\w|\{\w+\}))?'*(?:\([A-Za-z](?:,\s*[A-Za-z])*\))?"
     r"|(?!(?:[A-Za-z]+\s){0,3}(?:not|no|never|neither)\b)[A-Za-z]{2,}(?:\s[A-Za-z]+){0,3}|(?!.*不)[\u4e00-\u9fff]{1,8}"
 )
+_WITH = re.compile(
+    r",?\s*\(?\s*[A-Za-z]\s*\\in(?![A-Za-z])\s*\\math(?:bb|bf|rm)\s*\{?\s*[NZRQ]\s*\}?(?:\^?[*+])?\s*\)?$"
+)  # k \in Z
 _MEMBER = re.compile(r"[A-Za-z]\s*\\in(?![A-Za-z])\s*")
 OPERATION = re.compile(r"\\(?!infty|pi|text)[A-Za-z]+|[*^+/(]|!(?!=)|\d\s*-\s*[\d(]|[-]\s*-")
 _TWO_NUMBERS = re.compile(r"(?<![_\d])\d+\s+\d")  # "5 7" is neither 57 nor 5
@@ -102,9 +122,9 @@ def decide(answer: str, gold: str, require_simplified: bool = True) -> bool | Pe
     a, g = canonical(answer), canonical(gold)
     if not a or "\\boxed" in a or "\\fbox" in a:  # a box inside more text: two answers in one
         return False
-    if a == g or squeezed(a) == squeezed(g):
+    if a == g or squeezed(a) == squeezed(g) or unbraced(a) == unbraced(g):
         return True
-    return _decide(a, g, require_simplified)
+    return _decide(unlabelled(a), unlabelled(g), require_simplified)
 
 
 def sides_of(text: str) -> list[str]:
@@ -130,6 +150,9 @@ def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
     )
     if simplified and (relates(g) or parts(g)[0]) and is_unsolved(a) and not is_unsolved(g):
         return False  # 2x+3=7 for x=2: the task, not its answer
+    ends = [_WITH.search(text) for text in (a, g)]
+    if ends[0] and ends[1] and squeezed(ends[0].group()) == squeezed(ends[1].group()):
+        a, g = a[: ends[0].start()].strip(), g[: ends[1].start()].strip()
     named = _named_items(a, g, simplified)
     if named is not None:
         return named
@@ -152,10 +175,14 @@ def _decide(a: str, g: str, simplified: bool) -> bool | Pending:
         members = sides[1:] if not sides[0] or named_value else sides
         if not all(members):
             return False
+        members = [member for member in members if not _DOTS.search(member)] or members[-1:]
         if simplified and all(_compare(member, g, True) is False for member in members):
             return False
         return _all([_compare(member, g, False) for member in members])  # all have to be true
     return _compare(a, g, simplified)
+
+
+_DOTS = re.compile(r"\\[lc]?dots|\.\.\.")  # 1+2+\dots+10: what is meant cannot be examined
 
 
 def _names(side: str) -> bool:
@@ -197,8 +224,16 @@ def _named_items(a: str, g: str, simplified: bool) -> bool | Pending | None:
     return None
 
 
+_POINT = re.compile(
+    r"\(\s*([A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+)\s*\)\s*=\s*(\(.*\))", re.DOTALL
+)  # (x,y)=(1,2)
+
+
 def _values_by_name(text: str) -> tuple[list[str], list[str]] | None:
     """The names (one, if all are the same) and values of a bare list of named items; None for anything else."""
+    point = _POINT.fullmatch(text)
+    if point and (held := parts(point[2]))[0] == "()" and len(held[1]) == point[1].count(",") + 1:
+        return [name.strip() for name in point[1].split(",")], held[1]
     brackets, items = parts(text)
     if brackets or len(items) < 2:
         return None
@@ -221,33 +256,13 @@ def _all(verdicts: Sequence[bool | Pending]) -> bool | Pending:
     return Pending(pairs) if pairs else True
 
 
-def _rounded(text: str) -> str:
-    """A vector in angle brackets, in round ones."""
-    found = _ANGLED.fullmatch(text) if "\\rangle" in text else None
-    return f"({found[1]})" if found else text
-
-
-_ANGLED = re.compile(r"\\langle(?![A-Za-z])((?:(?!\\[lr]angle).)*)\\rangle", re.DOTALL)
-
-
-def _plain(text: str) -> str:
-    """Words for numbers, ratios and the empty set, in signs; angle brackets round."""
-    text = ratio_sign(in_digits(_rounded(text)))
-    return r"\emptyset" if _NO_SOLUTION.fullmatch(text) else text
-
-
-_NO_SOLUTION = re.compile(
-    r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?|无(?:实数?)?[解根]", re.IGNORECASE
-)
-
-
 def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
     if a == g or squeezed(a) == squeezed(g):
         return True
     if not a:
         return False
 
-    a, g = _plain(a), _plain(g)
+    a, g = in_signs(a), in_signs(g)
     if a == g:
         return True
     gold_number = quantity(g)
@@ -308,7 +323,7 @@ def _compare(a: str, g: str, simplified: bool) -> bool | Pending:
         return Pending(((a, g),)) if listed is False and compares(g) and not quantity(a) else listed
     if quantity(a) is not None and len(parts(g)[1]) == 1 and not re.search(r"[A-Za-z\\^*+!/-]", g):
         return False
-    if simplified and _left_to_do(a) and not _left_to_do(g):
+    if (simplified and _left_to_do(a) and not UNEVALUATED.search(g)) or not same_marks(a, g):
         return False
     units = [_unit_behind(text) for text in (a, g)]
     if None not in units and units[0] != units[1]:

@@ -138,12 +138,16 @@ def _joined_boxes(text: str, closed: list[tuple[int, int, int, int]]) -> str:
 
 def _said_in(box: str) -> str:
     """What a box that holds a sentence says: ``\\boxed{\\text{The answer is } 5}`` is 5."""
+    labelled = _LABEL.match(" ".join(_STYLE.sub(r" \1 ", box).split())) if len(box) <= 200 else None
+    if labelled:
+        return labelled[1]
     if len(box) > 200 or not re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}|[\u4e00-\u9fff]{2}", box):
         return box
     letters, _ = chosen(box)
     return letters or after_cue(" ".join(_STYLE.sub(r" \1 ", box).split())) or box
 
 
+_LABEL = re.compile(r"(?:(?:final\s+)?answer|ans\.?|答案?)\s*[:：]\s*(\S.*)$", re.IGNORECASE)
 _STYLE = re.compile(r"\\(?:text|textrm|mbox|mathrm)\s*\{([^{}]*)\}|\\(?:quad|qquad|,|;|:|!|\s)")
 
 

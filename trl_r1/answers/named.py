@@ -22,7 +22,7 @@ _NAMES = re.compile(
     rf"|\\(?:vec|hat|bar|overline|mathbf|mathbb|mathcal)\s*\{{?\s*[A-Za-z]\s*\}}?{_INDEX}(?:\s*[(\[]{_INNER}[)\]])?"
     r"|\\?Pr?\s*[(\[][^()\[\]]{1,40}[)\]]"
     rf"|\|\s*(?:\\(?:vec|overline|overrightarrow)\s*)?\{{?\s*[A-Za-z]{{1,3}}{_INDEX}\s*\}}?\s*\|"
-    rf"|\[\s*[A-Z]{{3,6}}\s*\]|{_POINTS}"
+    rf"|\[\s*[A-Z]{{3,6}}\s*\]|{_POINTS}|\(\s*[A-Za-z]{_INDEX}(?:\s*,\s*[A-Za-z]{_INDEX}){{1,5}}\s*\)"
     rf"|\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\\angle\s*)?(?:{_POINTS}|\\(?:alpha|beta|gamma|theta|phi)|\({_INNER}\))"
     r"|\\frac\s*\{\s*d[^{}]{0,6}\}\s*\{\s*d[^{}]{1,6}\}|d[a-z]/d[a-z]"
     r"|[A-Z]\s*(?:\\cup|\\cap|\\setminus|\\triangle)\s*[A-Z]"
@@ -41,6 +41,10 @@ _CONSTANT_TERM = re.compile(r"[-+]\s*\d+(?:\.\d+|/\d+)?\s*(?=[-+]|$)|^\s*-?\d+(?
 _IN_WORDS = re.compile(  # 8 plus 8
     r"\d[^\d]{0,30}?(?:[\s{][A-Za-z]{3,}(?![A-Za-z])|[\u4e00-\u9fff])[^\d]{0,30}\d"
 )
+_BOUND = re.compile(
+    r"\\(?:sum|prod|bigcup|bigcap)\s*(?:\\limits)?\s*_\s*\{\s*([a-zA-Z])\s*=|(?<![A-Za-z])d\s*([a-z])(?![A-Za-z])"
+)
+_COMMAND = re.compile(r"\\(?!alpha|beta|gamma|theta|phi|lambda|angle|triangle|vec)[A-Za-z]+")
 _ZERO = re.compile(r"0+(?:\.0+)?")
 
 
@@ -69,7 +73,11 @@ def names_value(left: str, right: str) -> bool:
         return False
     if _ZERO.fullmatch(right.strip()) and _CONSTANT_TERM.search(left):
         return False
-    return is_name(left) or _UNKNOWN.search(left) is not None
+    if is_name(left):
+        return True
+    names = {found.group() for found in _UNKNOWN.finditer(_COMMAND.sub(" ", left) if "\\" in left else left)}
+    bound = {name for found in _BOUND.finditer(left) for name in (found[1], found[2], "d" if found[2] else None)}
+    return bool(names - bound) if bound else _UNKNOWN.search(left) is not None
 
 
 def has_unknown(text: str) -> bool:
@@ -141,3 +149,20 @@ def is_unsolved(text: str) -> bool:
                 return False
             found = True
     return found
+
+
+_PRIMED = re.compile(r"([A-Za-z])\s*(?:\^\s*\{?\s*((?:\\prime\s*)+)\}?|('+))")
+_DERIVATIVE = re.compile(r"\\frac\s*\{\s*(d[^{}]{0,12})\}\s*\{\s*(d[^{}]{1,12})\}")
+
+
+def same_marks(a: str, b: str) -> bool:
+    r"""Whether two texts have the same derivatives in them: math-verify takes ``f'(x)`` for ``f(x)``.
+
+    >>> same_marks("f'(x)", "f(x)"), same_marks("f'(x)", r"f^{\prime}(x)"), same_marks(r"\frac{dy}{dx}", r"\frac{dx}{dy}")
+    (False, True, False)
+    """
+    found = []
+    for text in (a, b):
+        primes = sorted((m[1], (m[2] or "").count("prime") + len(m[3] or "")) for m in _PRIMED.finditer(text))
+        found.append((primes, sorted(m[1].strip() + "/" + m[2].strip() for m in _DERIVATIVE.finditer(text))))
+    return found[0] == found[1]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from trl_r1.answers.numerals import in_digits
+from trl_r1.answers.ratios import ratio_sign
+
 
 LONGEST_ANSWER = 1000  # characters; a longer answer is wrong, unless the gold is as long
 FUNCTION_NAMES = frozenset(
@@ -138,11 +141,14 @@ def canonical(text: str) -> str:
     if "\\frac" in text:
         text = _SHORT_FRACTION.sub(lambda m: rf"\frac{{{m[1] or m[2]}}}{{{m[3] or m[4]}}}", text)
     text = " ".join(text.split())
+    if text[:1] == "{" and text[-1:] == "}" and _BUILDER.match(text):
+        text = f"⦃{text[1:-1]}⦄"
     while len(text) > 2 and text[0] == "{" and text[-1] == "}" and "{" not in text[1:] and "}" not in text[1:-1]:
         text = text[1:-1].strip()
     return text
 
 
+_BUILDER = re.compile(r"\{\s*[A-Za-z]\s*(?:\||\\mid(?![A-Za-z]))")  # {x | x > 2}
 _SET_BRACE = re.compile(r"\\\\|\\[{}]|\\[lr]brace(?![A-Za-z])")  # a line break before a brace is none
 _SET_BRACES = {"\\{": "⦃", "\\}": "⦄", "\\lbrace": "⦃", "\\rbrace": "⦄"}
 _UNIT_LETTERS = frozenset("mgshlLNJWVn")
@@ -183,6 +189,47 @@ def squeezed(text: str) -> str:
     ('x+1', '1 1/2')
     """
     return _SPACE.sub("", text)
+
+
+_ONE_BRACED = re.compile(r"(\^|_|\\[A-Za-z]+)\s*\{\s*(\w)\s*\}")
+_CASES = re.compile(
+    r"(?:⦃\s*)?\\begin\s*\{(?:cases|aligned|array)\}(?:\{[lcr]*\})?((?:(?!\\begin|&).)*)\\end\s*\{(?:cases|aligned|array)\}\.?",
+    re.DOTALL,
+)
+_CURVE = re.compile(r"(?:[A-Za-z]|\\(?:ell|Gamma|odot\s*[A-Z]))(?:_\w)?\s*:\s*(?=[^:=]*=[^:=]*$)")
+
+
+def unbraced(text: str) -> str:
+    r"""Without braces around one sign: ``\pmod{5}`` is ``\pmod 5``."""
+    return squeezed(_ONE_BRACED.sub(r"\1 \2", text))
+
+
+def unlabelled(text: str) -> str:
+    r"""The equations of a system with commas, and one of a curve without its name: ``l: y=2x`` is ``y=2x``."""
+    cases = _CASES.fullmatch(text) if "\\begin" in text else None
+    if cases and "=" in cases[1]:
+        text = ", ".join(line for line in (row.strip(" ,;.") for row in cases[1].split("\\\\")) if line)
+    return _CURVE.sub("", text, count=1) if _CURVE.match(text) else text
+
+
+def _rounded(text: str) -> str:
+    """A vector in angle brackets, in round ones."""
+    found = _ANGLED.fullmatch(text) if "\\rangle" in text else None
+    return f"({found[1]})" if found else text
+
+
+_ANGLED = re.compile(r"\\langle(?![A-Za-z])((?:(?!\\[lr]angle).)*)\\rangle", re.DOTALL)
+
+
+def in_signs(text: str) -> str:
+    """Words for numbers, ratios and the empty set, in signs; angle brackets round."""
+    text = ratio_sign(in_digits(_rounded(text)))
+    return r"\emptyset" if _NO_SOLUTION.fullmatch(text) else text
+
+
+_NO_SOLUTION = re.compile(
+    r"(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?|无(?:实数?)?[解根]", re.IGNORECASE
+)
 
 
 _FUNCTION = re.compile(

@@ -154,6 +154,8 @@ def in_digits(text: str) -> str:
     >>> in_digits("twenty-one"), in_digits("three quarters"), in_digits("x")
     ('21', '3/4', 'x')
     """
-    whole = number_in_words(text)
-    value = fraction_in_words(text) if whole is None else whole
-    return text if value is None else str(value)
+    negative = re.match(r"(?:minus|negative)\s+(?=[a-z])", text, re.IGNORECASE)
+    bare = text[negative.end() :] if negative else text
+    whole = number_in_words(bare)
+    value = fraction_in_words(bare) if whole is None else whole
+    return text if value is None else f"-{value}" if negative and value else str(value)

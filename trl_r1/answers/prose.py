@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from trl_r1.answers.denials import corrects, is_alternative, is_announced, is_denied
+from trl_r1.answers.denials import corrects, gives_none, is_alternative, is_announced, is_denied, is_offered
 from trl_r1.answers.letters import chosen
 from trl_r1.answers.notation import NUMERAL, WORD_OR_NAME, canonical
 from trl_r1.answers.quantities import known_unit, quantity
@@ -30,7 +30,9 @@ _CUE = re.compile(
     rf"^\s*\**(?:conclusion|final result)[:：]\s*|(?:答案|答)\s*(?:[:：]|是|为|等于|应为|应该是)\s*[:：]?\s*",
     re.IGNORECASE,
 )
-_WEAK_CUE = re.compile(rf"\b(?:result|solution|total){_IS}|(?:结果|总共|一共)(?:是|为|有)\s*|等于\s*", re.IGNORECASE)
+_WEAK_CUE = re.compile(
+    rf"\b(?:result|solution|total){_IS}|(?:结果|总共|一共)(?:是|为|有)\s*|(?<!不)等于\s*", re.IGNORECASE
+)
 _PLAIN_NUMBER = re.compile(
     rf"(?<![\w.^])(?<!\^\{{)[-+]?[$€£¥]?[-+]?(?:{NUMERAL})(?:\s*/\s*\d+|(?:\s?:\s?\d+(?![\d.]))+|\^\{{?\d+\}}?)?"
     r"(?:\s*(?:%|\\%|percent\b|hundred\b|thousand\b|million\b|billion\b|trillion\b|dozen\b|万|亿))?",
@@ -50,7 +52,8 @@ _VERB = re.compile(
     r"earns?|earned|costs?|pays?|paid|sells?|sold|weighs?|eats?|ate|left|remains?|bought|buys?|spends?|spent|saves?|saved|"
     r"gives?|gave|equals?|becomes?|runs?|ran|walks?|reads?|did|does|do|won|wins?|scored|used|uses|contains?|holds?|lives?|"
     r"received|receives|travels?|traveled|drives?|drove|grew|grows|works?|worked|finds?|found|ends? up|owes?|drinks?|"
-    r"drank|collected|collects|covers?|covered|produces?|produced)\b|[有是为需要得花用剩共买卖付赚吃跑走]",
+    r"arrives?|arrived|reach\w*|starts?|started|leaves?|lasts?|lasted|plays?|played|goes|went|comes?|came|lost|loses?|"
+    r"requires?|drank|collected|collects|covers?|covered|produces?|produced)\b|[有是为需要得花用剩共买卖付赚吃跑走]",
     re.IGNORECASE,
 )
 
@@ -166,12 +169,12 @@ def _unfinished(last: str, alone: bool) -> bool:
 # --- what a sentence gives as its answer
 
 _REASON = re.compile(
-    r"\s*[,;，；]?\s*\(?\b(?:because|since|as|when|if|which|where|so|after|given|due|for|"
+    r"\s*[,;，；]?\s*\(?\b(?:because|since|as|when|which|where|so|after|given|due|for|"
     r"in (?:total|all|\d|the|each|every|one|this)|"
     r"at|whenever|instead|rather than|not)\b.*$|[，,;；]\s*(?:因为|所以|其中|故).*$",
     re.IGNORECASE | re.DOTALL,
 )
-_MORE = re.compile(r"\s*(?:or\b|and\b|to\b|[,/;±+*^!=]|-\s*\d|或|和)")
+_MORE = re.compile(r"\s*(?:or\b|if\b|and\b|to\b|[,/;±+*^!=]|-\s*\d|或|和)")
 
 
 _HEDGE = re.compile(
@@ -215,7 +218,7 @@ _LATER = re.compile(r"\d+(?:\.\d+)?\s*(?:(?:小时|天|分钟?|秒|年|个?月|�
 
 def _is_sentence(text: str) -> bool:
     """Whether a text behind a label is a sentence with a number in it that is not its beginning."""
-    if _LATER.match(text):
+    if _LATER.match(text) or re.match(r"[\u4e00-\u9fff][^\d$]*[\d$]", text):
         return True
     if not re.match(r"[*_(]*[^\W\d_]", text) or re.match(r"\\|[A-Za-z]\b\s*[-=+<>^*/(]", text):
         if not re.match(r"\$[A-Za-z]\$\s*(?:is|=|equals)", text):
@@ -278,7 +281,9 @@ def asked_for(sentence: str) -> str | None:
     if not found:
         return _inside(formulas[-1]) if formulas and not numbers else whole
     found = [match for match in found if not is_denied(last, *match.span())]
-    if not found or (len(found) > 1 and is_alternative(last, *found[-2:])) or _only_supposed(last):
+    if not found or _only_supposed(last) or gives_none(last):
+        return whole
+    if len(found) > 1 and (is_alternative(last, *found[-2:]) or is_offered(last, found[-1].start())):
         return whole
     picked = _picked(last, found)
     if picked is found[-1]:
@@ -330,7 +335,8 @@ def _picked(text: str, found: list[re.Match[str]]) -> re.Match[str]:
     best = free[-1]
     before = text[max(0, last.start() - 30) : last.start()]
     if _OPENING.match(text[: best.start()]) and not re.search(r"\bof\s+(?:the\s+|all\s+|these\s+|those\s+)?$", before):
-        return last  # "3 workers finish it in 6 days": who, not how many
+        if re.search(r"\b(?:in|within|after)\s+(?:[a-z]+\s+){0,2}$", before):
+            return last  # "3 workers finish it in 6 days": who, not how many
     if _money(text, last) and not _money(text, best) and re.search(r"\bfor\s+(?:only\s+|about\s+|just\s+)?$", before):
         return best if re.search(r"\b(?:can|could|able to)\b", text) else last  # sold 3 boxes for $60
     return best

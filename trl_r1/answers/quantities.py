@@ -125,6 +125,8 @@ def quantity(text: str) -> Quantity | None:
         )
     if "\\mathrm" in text:
         text = _MARKED_LETTER.sub(r" \1", text)
+    if (several := _compound(text)) is not None:
+        return several
     if MARKED.search(text) and (special := _special(text)) is not None:
         return special
     match = _QUANTITY.fullmatch(text)
@@ -166,6 +168,28 @@ def quantity(text: str) -> Quantity | None:
     if currency and unit and UNITS.get(unit, ("",))[0] != UNITS[currency][0]:
         unit = f"{currency} {unit}"  # "$5 per hour"
     return Quantity(value, unit or currency, decimals)
+
+
+_COMPOUND = re.compile(
+    r"(\d+(?:\.\d+)?)\s*([A-Za-z]{1,12}|[\u4e00-\u9fff]{1,3})\.?\s*,?\s*(?:and\s+)?(\d+(?:\.\d+)?)\s*([A-Za-z]{1,12}|[\u4e00-\u9fff]{1,3})\.?",
+    re.ASCII,
+)
+
+
+def _compound(text: str) -> Quantity | None:
+    """A quantity in two units, the second the smaller: 2 hours 30 minutes is 5/2 hours.
+
+    >>> _compound("2 hours and 30 minutes"), _compound("2 hours and 30 apples")
+    (Quantity(value=Fraction(5, 2), unit='hour', decimals=None), None)
+    """
+    found = _COMPOUND.fullmatch(text)
+    if found is None:
+        return None
+    names = [unit_name(f" {found[place]}") for place in (2, 4)]
+    known = [known_unit(name) if name else None for name in names]
+    if known[0] is None or known[1] is None or known[0][0] != known[1][0] or known[1][1] >= known[0][1]:
+        return None
+    return Quantity(Fraction(found[1]) + Fraction(found[3]) * known[1][1] / known[0][1], names[0] or "", None)
 
 
 def _literal(digits: str) -> Fraction:
@@ -243,6 +267,10 @@ def units_agree(a: Quantity, b: Quantity) -> bool:
 
 def known_unit(unit: str) -> tuple[str, Fraction] | None:
     """What a unit measures and its size in that dimension's own; None for a noun."""
+    over, per, under = unit.partition(" per ")
+    if per:
+        above, below = known_unit(over), known_unit(under)
+        return (f"{above[0]} per {below[0]}", above[1] / below[1]) if above and below else None
     base, _, power = unit.partition("^")
     found = UNITS.get(base) or UNITS.get(base.rstrip("s"))
     if found is None:

@@ -34,7 +34,11 @@ def same_digits(a: re.Match[str], b: re.Match[str]) -> bool:
 def same_clock(a: re.Match[str], b: re.Match[str]) -> bool:
     numbers = [[int(n) for n in m.group(1).replace(" ", "").split(":") if len(n) < 20] for m in (a, b)]
     halves = [(m.group(2) or "").lower().replace(".", "") for m in (a, b)]
-    return numbers[0] == numbers[1] and (halves[0] == halves[1] or "" in halves)
+    return (
+        numbers[0] == numbers[1]
+        and is_clock(a.group()) == is_clock(b.group())
+        and (halves[0] == halves[1] or "" in halves)
+    )
 
 
 def is_clock(text: str) -> bool:
