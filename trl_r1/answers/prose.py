@@ -293,7 +293,7 @@ def asked_for(sentence: str) -> str | None:
     return _inside(picked) if picked.re is _FORMULA else picked.group().strip()
 
 
-_SUPPOSED = re.compile(r"\s*(?:suppose|assume|imagine|pretend|say|假设|假定|如果)\b[^,.;，。；]*$", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\s*(?:suppose|assume|imagine|pretend|假设|假定|如果)\b[^,.;，。；]*$", re.IGNORECASE)
 
 
 def _only_supposed(sentence: str) -> bool:
