@@ -22,7 +22,7 @@ from trl_r1.evaluation.metrics import bootstrap_interval, paired_difference
 from trl_r1.mini.store import problem_rows
 from trl_r1.models.templates import find_template, render
 from trl_r1.rewards import accuracy
-from trl_r1.routing.calibrate import Calibration, calibrate, draw_pools, fixed, judged, replay
+from trl_r1.routing.calibrate import Calibration, calibrate, correctness_and_tokens, draw_pools, fixed_policy, replay
 from trl_r1.routing.paths import ModelPaths, Settings
 from trl_r1.routing.router import Router, RoutingLimits
 
@@ -58,10 +58,10 @@ def measure(model: str, seed: int, chosen: argparse.Namespace) -> dict:
     made = made_for[model]
     test = pools_of(router, "test", chosen.test, "mini", chosen.paths, 100 + seed)
     routed = replay(test, replace(router, limits=made.limits, complexity=made.complexity, settled=made.settled))
-    right, tokens = judged(test, routed)
+    right, tokens = correctness_and_tokens(test, routed)
     weights = router.limits.sharpness
-    heavy = {k: fixed(test, k, router.same, weights) for k in range(1, chosen.paths + 1)}
-    fixed_votes = {k: fixed(test, k, router.same) for k in range(1, chosen.paths + 1)}
+    heavy = {k: fixed_policy(test, k, router.same, weights) for k in range(1, chosen.paths + 1)}
+    fixed_votes = {k: fixed_policy(test, k, router.same) for k in range(1, chosen.paths + 1)}
     costs = {k: float(spent.mean()) for k, (_, spent) in fixed_votes.items()}
     spent = float(tokens.mean())
     below = max((k for k in costs if costs[k] <= spent), default=1)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_r1 import cli
-from trl_r1.monitor.charts import CHARTS, Chart, Line, fixed, svg, thinned, ticks
+from trl_r1.monitor.charts import CHARTS, Chart, Line, fixed, svg, thin, ticks
 from trl_r1.monitor.page import page, write_page
 from trl_r1.monitor.signals import History
 from trl_r1.monitor.terminal import screen, sparkline
@@ -125,7 +125,7 @@ def test_a_line_stands_where_its_numbers_are():
 def test_a_long_line_is_thinned_and_keeps_its_end():
     import numpy as np
 
-    steps, values = thinned(np.arange(10_000.0), np.arange(10_000.0), 100)
+    steps, values = thin(np.arange(10_000.0), np.arange(10_000.0), 100)
     assert len(steps) == 100
     assert (steps[-1], values[-1]) == (9999.0, 9999.0)
     assert (np.diff(steps) > 0).all()

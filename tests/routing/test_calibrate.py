@@ -5,7 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from trl_r1.routing.calibrate import Pool, calibrate, draw_pools, fixed, judged, load, replay, shuffled
+from trl_r1.routing.calibrate import (
+    Pool,
+    calibrate,
+    correctness_and_tokens,
+    draw_pools,
+    fixed_policy,
+    load,
+    replay,
+    shuffle,
+)
 from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Router, RoutingLimits
 
@@ -36,7 +45,7 @@ def pools():
 def test_calibration_spends_where_it_pays(pools):
     made = calibrate(pools, router(), tolerance=0.0, orders=1)
     chosen = Router(None, limits=made.limits, complexity=made.complexity, extract=lambda text: None, same=same)
-    right, tokens = judged(pools, replay(pools, chosen))
+    right, tokens = correctness_and_tokens(pools, replay(pools, chosen))
     assert right.mean() == made.facts["all_paths_accuracy"] == 1.0
     assert set(tokens[0::2]) == {10.0}  # one pass for each easy problem
     assert min(tokens[1::2]) > 20
@@ -44,10 +53,10 @@ def test_calibration_spends_where_it_pays(pools):
 
 
 def test_a_plain_vote_by_hand(pools):
-    right, tokens = fixed(pools, 2, same)  # hard: w r, a tie, right by half
+    right, tokens = fixed_policy(pools, 2, same)  # hard: w r, a tie, right by half
     assert right.tolist() == [1.0, 0.5] * 10
     assert set(tokens) == {20.0}
-    assert fixed(pools, 8, same)[0].mean() == 1.0
+    assert fixed_policy(pools, 8, same)[0].mean() == 1.0
 
 
 def test_an_impossible_tolerance_says_so(pools):
@@ -77,13 +86,13 @@ def test_pools_are_read_and_judged(scripted):
     drawn = draw_pools(model, [{"prompt": "q", "solution": 4}] * 2, made, lambda answer, gold: answer == gold, 3)
     assert len(drawn) == 1
     assert ([p.answer for p in drawn[0].paths], drawn[0].right) == (["4", "5", None], [True, False, False])
-    assert np.isclose(fixed(drawn, 3, same)[0], 0.5)
+    assert np.isclose(fixed_policy(drawn, 3, same)[0], 0.5)
 
 
 def test_other_orders_hold_the_same_paths(pools):
-    assert shuffled(pools, 0) == pools
-    again = shuffled(pools, 3)
-    assert again == shuffled(pools, 3) != pools
+    assert shuffle(pools, 0) == pools
+    again = shuffle(pools, 3)
+    assert again == shuffle(pools, 3) != pools
     for before, after in zip(pools, again):
         assert sorted(path.answer for path in after.paths) == sorted(path.answer for path in before.paths)
         assert after.right == [path.answer == "r" for path in after.paths]

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from trl_r1.routing.calibrate import Pool, calibrate, fixed, judged, load, replay
+from trl_r1.routing.calibrate import Pool, calibrate, correctness_and_tokens, fixed_policy, load, replay
 from trl_r1.routing.complexity import Complexity
 from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Router, RoutingLimits
@@ -31,14 +31,14 @@ def tally_of(paths, sharpness=1.0):
 def test_weights_and_features_by_hand():
     paths = [path("a", math.log(0.5)), path("b", math.log(0.9)), path("a", math.log(0.3)), path(None, -0.1)]
     tally = tally_of(paths)
-    assert tally.ranked() == [[1], [0, 2]]  # 0.9 against 0.5 + 0.3
+    assert tally.ranking() == [[1], [0, 2]]  # 0.9 against 0.5 + 0.3
     assert tally.leaders() == [[0, 2]]  # heads: two against one
     found = vote_features(tally, paths)
     assert found == pytest.approx({
         "vote_share": 0.9 / 1.7, "vote_weight": math.log(1.9), "vote_second": math.log(1.8), "vote_count": 1.0,
         "vote_rivals": 2.0, "vote_answered": 3.0, "vote_paths": 4.0, "vote_surprise": -math.log(0.9),
     })  # fmt: skip
-    assert tally_of(paths, sharpness=0.0).ranked() == [[0, 2], [1]]  # all alike: heads again
+    assert tally_of(paths, sharpness=0.0).ranking() == [[0, 2], [1]]  # all alike: heads again
     assert vote_features(tally_of([path(None, -1.0)]), [path(None, -1.0)]) == {}
 
 
@@ -124,8 +124,8 @@ def router(**limits):
 
 
 def test_calibration_takes_weights_where_heads_are_wrong(pools, tmp_path):
-    assert fixed(pools, 8, same)[0].mean() == 0.0
-    assert fixed(pools, 8, same, 4.0)[0].mean() == 1.0
+    assert fixed_policy(pools, 8, same)[0].mean() == 0.0
+    assert fixed_policy(pools, 8, same, 4.0)[0].mean() == 1.0
     made = calibrate(pools, router(), budget=0.5, orders=2)
     assert made.limits.choose == "weighted"
     assert made.facts["accuracy"] > 0.9
@@ -135,7 +135,7 @@ def test_calibration_takes_weights_where_heads_are_wrong(pools, tmp_path):
     chosen = Router(
         None, limits=again.limits, complexity=again.complexity, settled=again.settled, extract=str, same=same
     )
-    assert judged(pools, replay(pools, chosen))[0].mean() > 0.9
+    assert correctness_and_tokens(pools, replay(pools, chosen))[0].mean() > 0.9
 
 
 def test_files_of_before_weighted_votes_are_read(pools, tmp_path):

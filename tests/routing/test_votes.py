@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trl_r1.evaluation.metrics import answer_classes
-from trl_r1.routing.votes import Tally, confidence, decided
+from trl_r1.routing.votes import Tally, confidence, is_decided
 
 
 def same(a, b):
@@ -26,7 +26,7 @@ def test_counting_one_by_one_groups_as_counting_at_once(answers):
 def test_decided_means_that_no_continuation_ties_or_overtakes(first, second, left):
     # the remaining paths may all go to the second, or all to an answer not seen so far
     worst = max(second + left, left)
-    assert decided(first, second, left) == (first > worst)
+    assert is_decided(first, second, left) == (first > worst)
 
 
 def test_confidence_is_the_beta_posterior():

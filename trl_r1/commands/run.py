@@ -99,7 +99,7 @@ def state_of(plan: Pipeline, record: Record | None, alive: bool) -> dict[str, st
 
 def plan_text(plan: Pipeline, command: str) -> str:
     """What would run, what is finished, with the commands; nothing is written."""
-    from trl_r1.pipeline.orders import shown_command
+    from trl_r1.pipeline.orders import command_line
 
     record = Record.load(plan.folder)
     changes = {change.stage: change.what for change in record.changes(plan)} if record else {}
@@ -127,7 +127,7 @@ def plan_text(plan: Pipeline, command: str) -> str:
             else words[states[step.name]]
         )
         after = f" after {', '.join(step.after)}" if step.after else ""
-        lines += ["", f"  {step.name}: {what}{after}", f"      {shown_command(plan, step)}"]
+        lines += ["", f"  {step.name}: {what}{after}", f"      {command_line(plan, step)}"]
         if step.changed:
             lines.append(
                 f"      {step.config} with {', '.join(f'{key}={value!r}' for key, value in step.changed.items())}"

@@ -56,7 +56,7 @@ class Finding:
 Alarm = Callable[[History, AlarmThresholds], Finding | None]
 
 
-def gained(history: History, since: int, limits: AlarmThresholds, every: bool = False) -> float | None:
+def gain_since(history: History, since: int, limits: AlarmThresholds, every: bool = False) -> float | None:
     """How much the share of right answers has risen since a step; infinity where nearly all are right; None where nothing
     measures them.
 
@@ -86,7 +86,7 @@ def stuck(
         then = history.was(key, limits.width, ago)
         if then is None:
             continue
-        gain = gained(history, then[0], limits, every)
+        gain = gain_since(history, then[0], limits, every)
         if gain is not None and gain < better:
             yield then[1], now, then[0]
 
@@ -132,48 +132,50 @@ def length_explosion(history: History, limits: AlarmThresholds) -> Finding | Non
     )
     for then, now, step in stuck(history, key, limits, every=True):
         if then > 0 and now > limits.length_growth * then:
-            seen = (
+            sentence = (
                 f"Completions grew from {then:.0f} tokens at step {step} to {now:.0f}, and right answers did not become "
                 "more."
             )
-            return Finding("length_explosion", seen, advice)
+            return Finding("length_explosion", sentence, advice)
     for then, now, step in stuck(history, clipped, limits, every=True):
         if now > then + limits.clipped:
-            seen = (
+            sentence = (
                 f"{now:.0%} of the completions are cut off at the length limit ({then:.0%} at step {step}), and right "
                 "answers did not become more."
             )
-            return Finding("length_explosion", seen, advice)
+            return Finding("length_explosion", sentence, advice)
     return None
 
 
 def kl_runaway(history: History, limits: AlarmThresholds) -> Finding | None:
     """The policy moves away from the reference: some way while right answers become fewer, far while they stay."""
     for key in ("kl", "monitor/drift"):
-        for far, better, told in (
+        for far, better, sentence in (
             (limits.kl, -limits.fewer, "right answers became fewer"),
             (4 * limits.kl, limits.better, "right answers did not become more"),
         ):
-            for then, now, step in moved(history, key, limits, better):
+            for then, now, step in movements(history, key, limits, better):
                 if now < far or now < limits.kl_growth * then:
                     continue
                 what = "the reference" if key == "kl" else "where it started"
                 return Finding(
                     "kl_runaway",
-                    f"The policy is {now:.3g} nats per token away from {what} ({then:.3g} at step {step}), and {told}.",
+                    f"The policy is {now:.3g} nats per token away from {what} ({then:.3g} at step {step}), and {sentence}.",
                     "Set beta (0.001 to 0.04) or raise it, or steer it with kl_target; lower learning_rate; or renew the "
                     "reference with reference_every if the movement is wanted.",
                 )
     return None
 
 
-def moved(history: History, key: str, limits: AlarmThresholds, better: float) -> Iterator[tuple[float, float, int]]:
+def movements(
+    history: History, key: str, limits: AlarmThresholds, better: float
+) -> Iterator[tuple[float, float, int]]:
     """As ``stuck``. Drift is measured rarely and 0 at the start by its definition, so its last value is enough."""
     if key == "kl":
         yield from stuck(history, key, limits, better)
         return
     values = history.values(key)
-    gain = gained(history, 0, limits) if values else None
+    gain = gain_since(history, 0, limits) if values else None
     if gain is not None and gain < better:
         yield 0.0, values[-1], 0
 
@@ -217,13 +219,13 @@ def format_only(history: History, limits: AlarmThresholds) -> Finding | None:
         recent = history.values(rule, limits.window)
         if then is None or now is None or len(recent) < limits.window:
             continue
-        moved = trend(recent)
+        movement = trend(recent)
         if (
             now - then[1] >= limits.shape_rise
             and min(history.values(shape, limits.window)) >= then[1] + limits.shape_rise
-            and moved is not None
-            and moved.change < limits.better / 2
-            and (gain := gained(history, then[0], limits)) is not None
+            and movement is not None
+            and movement.change < limits.better / 2
+            and (gain := gain_since(history, then[0], limits)) is not None
             and gain < limits.better
         ):
             return Finding(
@@ -264,19 +266,20 @@ def no_signal(history: History, limits: AlarmThresholds) -> Finding | None:
         else "The problems are too hard for this model: start with easier ones (docs/difficulty.md), raise num_generations, "
         "or start from a cold-started model."
     )
-    seen = f"{now:.0%} of the groups have the same reward for all completions, so they teach nothing."
-    return Finding("no_signal", seen, advice, "notice" if easy else "alarm")
+    sentence = f"{now:.0%} of the groups have the same reward for all completions, so they teach nothing."
+    return Finding("no_signal", sentence, advice, "notice" if easy else "alarm")
 
 
 def converged(history: History, limits: AlarmThresholds) -> Finding | None:
     """The reward has stopped moving."""
     values = history.values("reward", limits.plateau)
-    moved = trend(values) if len(values) == limits.plateau else None
-    if moved is None or moved.direction(limits.still) != "flat":
+    movement = trend(values) if len(values) == limits.plateau else None
+    if movement is None or movement.direction(limits.still) != "flat":
         return None
     return Finding(
         "converged",
-        f"The reward has not moved for {limits.plateau} logged steps (change {moved.change:+.3f} ± {2 * moved.error:.3f}).",
+        f"The reward has not moved for {limits.plateau} logged steps (change "
+        f"{movement.change:+.3f} ± {2 * movement.error:.3f}).",
         "Evaluate this checkpoint and stop, or change what limits it: harder problems, longer completions, another reward.",
         "notice",
     )
@@ -297,4 +300,4 @@ ALARMS: dict[str, Alarm] = {
 
 def look(history: History, limits: AlarmThresholds) -> list[Finding]:
     """What every alarm finds now."""
-    return [found for alarm in ALARMS.values() if (found := alarm(history, limits)) is not None]
+    return [finding for alarm in ALARMS.values() if (finding := alarm(history, limits)) is not None]

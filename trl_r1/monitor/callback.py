@@ -85,7 +85,7 @@ class Monitor(TrainerCallback):
         self.history = History.of(line for line in state.log_history if line.get("step", 0) <= state.global_step)
         if state.is_world_process_zero:
             keep_until(self.folder, state.global_step)
-        self.active = {found.name: 0 for found in look(self.history, self.limits)}
+        self.active = {finding.name: 0 for finding in look(self.history, self.limits)}
         self.anchor = Anchor.load(self.folder) if state.global_step > 0 and self.drift_every else None
         self.next_page = 0.0
 
@@ -105,7 +105,7 @@ class Monitor(TrainerCallback):
         metrics = getattr(self.trainer, "_metrics", None)
         if metrics is None:
             return
-        for name, value in self._measured().items():
+        for name, value in self._measure_texts().items():
             metrics["train"][PREFIX + name].append(value)
         if self.anchor is not None and state.global_step % self.drift_every == 0:
             metrics["train"][PREFIX + "drift"].append(self.anchor.drift(model))
@@ -114,7 +114,7 @@ class Monitor(TrainerCallback):
         if self.log is not None:
             self.log.on_log(args, state, control, logs=logs)
         self.history.add(state.global_step, logs or {})
-        raised = self._raised()
+        raised = self._new_findings()
         if state.is_world_process_zero and raised:
             for row in record(self._folder(), state.global_step, raised):
                 (logger.warning if row["level"] == "alarm" else logger.info)("%s", sentence(row))
@@ -143,22 +143,22 @@ class Monitor(TrainerCallback):
         processing = getattr(self.trainer, "processing_class", None)
         return getattr(processing, "tokenizer", processing)
 
-    def _measured(self) -> dict[str, float]:
+    def _measure_texts(self) -> dict[str, float]:
         """Metrics of the texts sampled since the last look; {} if there are none."""
         prompts, completions = self._texts()
-        seen = (len(completions), str(completions[:1]), str(completions[-1:]))
-        if not completions or seen == self.measured:
+        fingerprint = (len(completions), str(completions[:1]), str(completions[-1:]))
+        if not completions or fingerprint == self.measured:
             return {}
-        self.measured = seen
+        self.measured = fingerprint
         chosen = spread_evenly(len(completions), self.most_texts)
-        asked = [prompts[i] for i in chosen] if len(prompts) == len(completions) else None
-        return measure([completions[i] for i in chosen], asked, count_tokens=token_counter(self._tokenizer()))
+        chosen_prompts = [prompts[i] for i in chosen] if len(prompts) == len(completions) else None
+        return measure([completions[i] for i in chosen], chosen_prompts, count_tokens=token_counter(self._tokenizer()))
 
-    def _raised(self) -> list[Finding]:
+    def _new_findings(self) -> list[Finding]:
         """Findings that were not standing already. An alarm falls silent after ``width`` lines without it."""
-        found = look(self.history, self.limits)
-        fresh = [one for one in found if one.name not in self.active]
-        names = {one.name for one in found}
+        findings = look(self.history, self.limits)
+        fresh = [one for one in findings if one.name not in self.active]
+        names = {one.name for one in findings}
         quiet = {name: 0 if name in names else lines + 1 for name, lines in self.active.items()}
         self.active = {name: lines for name, lines in quiet.items() if lines < self.limits.width}
         self.active |= {one.name: 0 for one in fresh}

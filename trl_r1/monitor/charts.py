@@ -57,9 +57,9 @@ def rewards(history: History) -> list[Line]:
 
 def right_answers(history: History) -> list[Line]:
     """The rule rewards while training, and held-out problems."""
-    found = [Line(key, "training, as sampled") for key in history.matching(RULE)[:1]]
+    lines = [Line(key, "training, as sampled") for key in history.matching(RULE)[:1]]
     held_out = history.held_out()
-    return found + ([Line(held_out, "held out", dots=True)] if held_out else [])
+    return lines + ([Line(held_out, "held out", dots=True)] if held_out else [])
 
 
 CHARTS = (
@@ -127,7 +127,7 @@ def limits(chart: Chart, values: Sequence[float]) -> tuple[float, float]:
     return (low if chart.zero and low == 0.0 else low - room), high + room
 
 
-def thinned(steps: np.ndarray, values: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
+def thin(steps: np.ndarray, values: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
     """At most ``most`` points, (S,) each: means over equal parts of the line; the last point stays what it is."""
     if len(steps) <= most:
         return steps, values
@@ -148,10 +148,10 @@ def svg(chart: Chart, history: History, marks: Sequence[int] = ()) -> str:
     band = next((pair for pair in chart.band if all(history.points.get(key) for key in pair)), None)
     if not lines and band is None:
         return ""
-    drawn = {key: _arrays(history, key) for key in [*(line.key for line in lines), *(band or ())]}
-    every = np.concatenate([steps for steps, _ in drawn.values()])
+    series = {key: _arrays(history, key) for key in [*(line.key for line in lines), *(band or ())]}
+    every = np.concatenate([steps for steps, _ in series.values()])
     first, last = float(every.min()), float(max(every.max(), every.min() + 1))
-    low, high = limits(chart, np.concatenate([values for _, values in drawn.values()]).tolist())
+    low, high = limits(chart, np.concatenate([values for _, values in series.values()]).tolist())
 
     def x(step: float) -> float:
         return LEFT + (step - first) / (last - first) * (WIDTH - LEFT - RIGHT)
@@ -160,7 +160,7 @@ def svg(chart: Chart, history: History, marks: Sequence[int] = ()) -> str:
         return HEIGHT - BOTTOM - (min(max(value, low), high) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     def points(steps: np.ndarray, values: np.ndarray) -> str:
-        return " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in zip(*thinned(steps, values)))
+        return " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in zip(*thin(steps, values)))
 
     parts = [_frame(x, y, first, last, low, high)]
     parts += [
@@ -169,12 +169,12 @@ def svg(chart: Chart, history: History, marks: Sequence[int] = ()) -> str:
         if first <= step <= last
     ]
     if band is not None:
-        shared = np.intersect1d(drawn[band[0]][0], drawn[band[1]][0])
+        shared = np.intersect1d(series[band[0]][0], series[band[1]][0])
         edges = [smoothed(np.array([history.points[key][int(step)] for step in shared])) for key in band]
         lower, upper = (points(shared, edge).split() for edge in edges)
         parts.append(f'<polygon class="band" points="{" ".join([*lower, *reversed(upper)])}"/>')
     for number, line in enumerate(lines, start=1):
-        steps, values = drawn[line.key]
+        steps, values = series[line.key]
         if not line.dots and len(values) > 1:
             smooth = smoothed(values)
             if not np.array_equal(smooth, values):
@@ -184,7 +184,7 @@ def svg(chart: Chart, history: History, marks: Sequence[int] = ()) -> str:
         parts.append(f'<polyline class="line c{number}" points="{points(steps, values)}"/>')
         parts += [
             f'<circle class="dot c{number}" cx="{x(step):.1f}" cy="{y(value):.1f}" r="3"/>'
-            for step, value in zip(*thinned(steps, values))
+            for step, value in zip(*thin(steps, values))
         ]
     return _card(chart, lines, band, parts, history)
 

@@ -65,19 +65,19 @@ def make_anchor(
     for prompt, completion in zip(prompts, completions, strict=True):
         if isinstance(prompt, str):
             text, whole = prompt, f"{prompt}{completion}"
-            asked = tokenizer(text, add_special_tokens=False)["input_ids"]
+            prompt_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             answered = tokenizer(whole[len(text) :], add_special_tokens=False)["input_ids"]
         else:
             text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-            asked = tokenizer(text, add_special_tokens=False)["input_ids"]
-            said = "".join(str(message.get("content") or "") for message in completion)
-            answered = tokenizer(said, add_special_tokens=False)["input_ids"]
-        if asked and answered:
-            pairs.append((list(asked)[-most_tokens:], list(answered)[:most_tokens]))
+            prompt_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            reply_text = "".join(str(message.get("content") or "") for message in completion)
+            answered = tokenizer(reply_text, add_special_tokens=False)["input_ids"]
+        if prompt_ids and answered:
+            pairs.append((list(prompt_ids)[-most_tokens:], list(answered)[:most_tokens]))
     if not pairs:
         return None
-    kept = [asked for asked, _ in pairs], [answered for _, answered in pairs]
-    return Anchor(*kept, log_probabilities(model, *kept))
+    columns = [prompt_ids for prompt_ids, _ in pairs], [answered for _, answered in pairs]
+    return Anchor(*columns, log_probabilities(model, *columns))
 
 
 @torch.no_grad()
@@ -92,13 +92,13 @@ def log_probabilities(model: Any, prompts: list[list[int]], completions: list[li
     keep_layout(model)  # whoever trains it
     model.eval()
     try:
-        found = []
-        for asked, answered in zip(prompts, completions, strict=True):
-            ids = torch.tensor([[*asked, *answered]], device=device)  # (1, P + T)
+        values = []
+        for prompt, answered in zip(prompts, completions, strict=True):
+            ids = torch.tensor([[*prompt, *answered]], device=device)  # (1, P + T)
             with autocast:
                 logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits  # (1, P + T, V)
-            predicted = logits[0, len(asked) - 1 : -1].float().log_softmax(dim=-1)  # (T, V)
-            found.append(predicted.gather(1, ids[0, len(asked) :, None]).sum().item())
-        return found
+            predicted = logits[0, len(prompt) - 1 : -1].float().log_softmax(dim=-1)  # (T, V)
+            values.append(predicted.gather(1, ids[0, len(prompt) :, None]).sum().item())
+        return values
     finally:
         model.train(training)

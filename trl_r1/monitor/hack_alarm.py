@@ -34,7 +34,7 @@ class Divergence:
     fall: float  # of the rule reward
 
 
-def diverging(
+def find_divergence(
     preference: Sequence[float], rule: Sequence[float], errors: float = 2.0, least_fall: float = 0.02
 ) -> Divergence | None:
     """Whether, from the first half of a window to the second, one rose and the other fell beyond chance.
@@ -44,7 +44,7 @@ def diverging(
         errors: how many standard errors of the difference of two means count as beyond chance.
         least_fall: points of the rule reward below which a fall is none.
 
-    >>> diverging([0, 1, 4, 5], [9, 8, 2, 1])
+    >>> find_divergence([0, 1, 4, 5], [9, 8, 2, 1])
     Divergence(rise=4.0, fall=7.0)
     """
     half = len(preference) // 2
@@ -92,14 +92,14 @@ class HackAlarm(TrainerCallback):
             raise ValueError(f"alarm_window={self.window}: at least 4 logged steps, two for each half.")
 
     def on_train_begin(self, args, state, control, **kwargs):
-        kept = [row for row in read_alarms(self.folder) if row["step"] <= state.global_step]
+        rows = [row for row in read_alarms(self.folder) if row["step"] <= state.global_step]
         if state.is_world_process_zero and (self.folder / FILE_NAME).is_file():
-            replace_file(self.folder / FILE_NAME, "".join(json.dumps(row) + "\n" for row in kept))
+            replace_file(self.folder / FILE_NAME, "".join(json.dumps(row) + "\n" for row in rows))
         self.seen, self.watched = {}, 0
-        told = {(row["step"], row["preference"], row["rule"]) for row in kept}
+        known_alarms = {(row["step"], row["preference"], row["rule"]) for row in rows}
         for line in state.log_history:
             for pair in self.take(line):
-                if (line.get("step"), *pair) in told:
+                if (line.get("step"), *pair) in known_alarms:
                     self.seen[pair] = []
 
     def take(self, logs: dict[str, Any]) -> list[tuple[str, str]]:
@@ -122,13 +122,13 @@ class HackAlarm(TrainerCallback):
             window = self.seen[preference, rule]
             if len(window) < self.window:
                 continue
-            found = diverging([a for a, _ in window], [b for _, b in window], self.errors, self.least_fall)
-            if found is None:
+            divergence = find_divergence([a for a, _ in window], [b for _, b in window], self.errors, self.least_fall)
+            if divergence is None:
                 continue
             raised = True
             self.seen[preference, rule] = []
             if state.is_world_process_zero:
-                row = {"step": state.global_step, "preference": preference, "rule": rule, **asdict(found)}
+                row = {"step": state.global_step, "preference": preference, "rule": rule, **asdict(divergence)}
                 rows = [*read_alarms(self.folder), row]
                 replace_file(self.folder / FILE_NAME, "".join(json.dumps(one) + "\n" for one in rows))
                 logger.warning("%s", sentence(row, self.window))

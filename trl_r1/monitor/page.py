@@ -116,7 +116,7 @@ def page(
 <body><main><h1>{name}</h1>
 <p>{state(step, last_step, finished)}</p>
 {tiles(history)}
-{told(alarms)}
+{alarm_list(alarms)}
 <div class="charts">{cards}</div>
 </main>
 <script type="application/json" id="metrics">{data}</script>{reload}
@@ -150,7 +150,7 @@ def direction(values: list[float]) -> str:
     return "" if moved is None else moved.direction(0.02 * (max(values) - min(values)))
 
 
-def told(alarms: list[dict[str, Any]]) -> str:
+def alarm_list(alarms: list[dict[str, Any]]) -> str:
     """The alarms, newest first."""
     if not alarms:
         return '<div class="well">No alarm.</div>'

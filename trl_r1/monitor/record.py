@@ -39,9 +39,9 @@ def every_alarm(folder: Path) -> list[dict[str, Any]]:
     return sorted([*read_alarms(folder), *others], key=lambda row: row["step"])
 
 
-def record(folder: Path, step: int, found: Sequence[Finding]) -> list[dict[str, Any]]:
+def record(folder: Path, step: int, findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """Adds findings to the file; their rows come back."""
-    rows = [{"step": step, **asdict(one)} for one in found]
+    rows = [{"step": step, **asdict(one)} for one in findings]
     write(folder, [*read_alarms(folder), *rows])
     return rows
 

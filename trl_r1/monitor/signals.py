@@ -70,11 +70,11 @@ class History:
     @classmethod
     def of(cls, rows: Iterable[dict[str, Any]]) -> History:
         """The history of log lines that have a ``step``."""
-        made = cls()
+        history = cls()
         for row in rows:
             if is_number(row.get("step")):
-                made.add(int(row["step"]), row)
-        return made
+                history.add(int(row["step"]), row)
+        return history
 
     def add(self, step: int, row: dict[str, Any]) -> None:
         """Takes a log line in."""
@@ -89,13 +89,13 @@ class History:
 
     def values(self, key: str, last: int | None = None) -> list[float]:
         """Its values, or the last few of them."""
-        found = list(self.points.get(key, {}).values())
-        return found if last is None else found[-last:]
+        latest = list(self.points.get(key, {}).values())
+        return latest if last is None else latest[-last:]
 
     def now(self, key: str, width: int) -> float | None:
         """Mean of the last ``width`` values; None before there are so many."""
-        found = self.values(key, width)
-        return sum(found) / len(found) if len(found) == width else None
+        values = self.values(key, width)
+        return sum(values) / len(values) if len(values) == width else None
 
     def was(self, key: str, width: int, ago: int | None) -> tuple[int, float] | None:
         """(last step, mean) of ``width`` values: those that end ``ago`` values before the end, or the first ones (None).

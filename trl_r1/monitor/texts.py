@@ -49,34 +49,34 @@ def measure(
     thoughts = [reasoning(completion)[:LONGEST] for completion in completions]
     if not thoughts:
         return {}
-    found: dict[str, float] = {}
+    measures: dict[str, float] = {}
     if count_tokens is not None:
-        found |= percentiles("thought_tokens", count_tokens(thoughts))
-    found |= percentiles("steps", [reasoning_steps(text) for text in thoughts])
+        measures |= percentiles("thought_tokens", count_tokens(thoughts))
+    measures |= percentiles("steps", [reasoning_steps(text) for text in thoughts])
     counted = [reflection_words(text) for text in thoughts]
-    found["reflection"] = sum(sum(words.values()) for words in counted) / len(counted)
-    found |= {f"reflection/{word}": sum(w[word] for w in counted) / len(counted) for word in REFLECTION_WORDS}
+    measures["reflection"] = sum(sum(words.values()) for words in counted) / len(counted)
+    measures |= {f"reflection/{word}": sum(w[word] for w in counted) / len(counted) for word in REFLECTION_WORDS}
     shares = [
         share
         for text, target in zip(thoughts, _targets(prompts, len(thoughts)), strict=True)
         if target is not None and (share := consistency(text, target)) is not None
     ]
     if shares:
-        found["language"] = sum(shares) / len(shares)
-    return found
+        measures["language"] = sum(shares) / len(shares)
+    return measures
 
 
 def _targets(prompts: Sequence[Any] | None, count: int) -> list[str | None]:
     if prompts is None:
         return [None] * count
-    known: dict[str, str | None] = {}
+    targets: dict[str, str | None] = {}
     for prompt in prompts[:count]:  # the rows of a group share their prompt
-        if str(prompt) not in known:
-            known[str(prompt)] = prompt_language(prompt)
-    return [known[str(prompt)] for prompt in prompts[:count]]
+        if str(prompt) not in targets:
+            targets[str(prompt)] = prompt_language(prompt)
+    return [targets[str(prompt)] for prompt in prompts[:count]]
 
 
 def percentiles(name: str, values: Sequence[float]) -> dict[str, float]:
     """``name/p10``, ``name/p50``, ``name/p90`` of the values, linear between them."""
-    found = np.percentile(np.asarray(values, dtype=float), PERCENTILES)
-    return {f"{name}/p{percent}": float(value) for percent, value in zip(PERCENTILES, found, strict=True)}
+    quantiles = np.percentile(np.asarray(values, dtype=float), PERCENTILES)
+    return {f"{name}/p{percent}": float(value) for percent, value in zip(PERCENTILES, quantiles, strict=True)}

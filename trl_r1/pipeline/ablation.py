@@ -48,9 +48,9 @@ def _rewards(recipe: Recipe) -> list[dict[str, Any]]:
 def _without_reward(recipe: Recipe, name: str) -> bool:
     """Takes a reward out of the list, and a layer out of every layered reward; whether there was one."""
     rewards = _rewards(recipe)
-    kept = [entry for entry in rewards if entry["name"] != name]
-    found = len(kept) < len(rewards)
-    for entry in kept:
+    others = [entry for entry in rewards if entry["name"] != name]
+    is_present = len(others) < len(rewards)
+    for entry in others:
         options = entry["options"]
         layers = options.get("layers")
         if entry["name"] != "layered" or not layers:
@@ -58,12 +58,12 @@ def _without_reward(recipe: Recipe, name: str) -> bool:
         place = next((n for n, layer in enumerate(layers) if _name(layer) == name), None)
         if place is None:
             continue
-        found = True
+        is_present = True
         options["layers"] = [layer for n, layer in enumerate(layers) if n != place]
         if options.get("schedule"):
             options["schedule"] = {at: _less(weights, place, name) for at, weights in options["schedule"].items()}
-    recipe["rewards"] = kept
-    return found
+    recipe["rewards"] = others
+    return is_present
 
 
 def _less(weights: Any, place: int, name: str) -> Any:
@@ -78,19 +78,19 @@ def _name(layer: Any) -> Any:
 
 def _without_schedule(recipe: Recipe) -> bool:
     """Fixes the weights of every layered reward at what the schedule ends with."""
-    found = False
+    is_present = False
     recipe["rewards"] = _rewards(recipe)
     for entry in recipe["rewards"]:
         options = entry["options"]
         if entry["name"] != "layered" or not options.get("layers") or not options.get("schedule"):
             continue
-        found, schedule = True, options.pop("schedule")
+        is_present, schedule = True, options.pop("schedule")
         last = schedule[max(schedule, key=float)]
         layers = [dict(layer) if isinstance(layer, Mapping) else {"name": layer} for layer in options["layers"]]
         for place, layer in enumerate(layers):
             layer["weight"] = last[layer["name"]] if isinstance(last, Mapping) else last[place]
         options["layers"] = layers
-    return found
+    return is_present
 
 
 def _without_cache(recipe: Recipe) -> bool:
@@ -99,20 +99,20 @@ def _without_cache(recipe: Recipe) -> bool:
 
 def _without_gate(recipe: Recipe) -> bool:
     """A gated adapter becomes LoRA; gates alone would leave nothing that is trained."""
-    found = bool(recipe.pop("head_gate", False))
-    if found and not recipe.get("use_peft"):
+    is_present = bool(recipe.pop("head_gate", False))
+    if is_present and not recipe.get("use_peft"):
         raise ValueError(
             "This recipe trains head gates and nothing else; without them nothing is left. Add use_peft: true to it, so "
             "that LoRA stays."
         )
-    return found
+    return is_present
 
 
 def _without_tower(recipe: Recipe) -> bool:
-    found = recipe.get("advantage") == "two_tower"
-    if found:
+    is_present = recipe.get("advantage") == "two_tower"
+    if is_present:
         recipe["advantage"] = "one_tower"
-    return found
+    return is_present
 
 
 PARTS: dict[
@@ -139,9 +139,9 @@ def drop(recipe: Recipe, part: str) -> Recipe:
     if part not in PARTS:
         raise ValueError(f"--drop {part!r} is unknown. Choose from: {', '.join(PARTS)}.")
     less = copy.deepcopy(recipe)
-    said, take_out = PARTS[part]
+    description, take_out = PARTS[part]
     if not take_out(less):
-        raise ValueError(f"The recipe has nothing to drop for {part!r}: that would be {said}.")
+        raise ValueError(f"The recipe has nothing to drop for {part!r}: that would be {description}.")
     return less
 
 
@@ -208,18 +208,19 @@ def table(outcomes: Sequence[Outcome]) -> str:
     columns = ("arm", "pass@1, %", "of each seed", "against the whole, points", "steps to 80 %, each seed",
                "seconds of training", "MiB", "the article")  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
-    for found in outcomes:
-        part = found.name.removeprefix("without ")
-        said = ARTICLE.get(part, "") if part != found.name else ""
+    for outcome in outcomes:
+        part = outcome.name.removeprefix("without ")
+        article = ARTICLE.get(part, "") if part != outcome.name else ""
         points = (
-            "" if found.against is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in found.against))
+            "" if outcome.against is None else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in outcome.against))
         )
-        known = [value for value in found.mebibytes if value is not None]
+        mebibytes = [value for value in outcome.mebibytes if value is not None]
         cells = (
-            found.name, "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in found.accuracy)),
-            ", ".join(f"{100 * rate:.1f}" for rate in found.each), points,
-            ", ".join("never" if step is None else str(step) for step in found.mastered),
-            ", ".join(f"{seconds:.0f}" for seconds in found.seconds), f"{max(known):.0f}" if known else "", said,
+            outcome.name, "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in outcome.accuracy)),
+            ", ".join(f"{100 * rate:.1f}" for rate in outcome.each), points,
+            ", ".join("never" if step is None else str(step) for step in outcome.mastered),
+            ", ".join(f"{seconds:.0f}" for seconds in outcome.seconds), f"{max(mebibytes):.0f}" if mebibytes else "",
+            article,
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -228,12 +229,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def draw(outcomes: Sequence[Outcome], path: Path) -> Path:
     """Held-out pass@1 over steps: a line per arm, the mean of its seeds, and their range around it."""
     axes = canvas("Held-out pass@1: mean of the seeds, and their range", "training step", 4.2)
-    for found, colour in zip(outcomes, COLOURS * (1 + len(outcomes) // len(COLOURS)), strict=False):
-        shared = sorted(set.intersection(*(set(map(int, steps)) for steps, _ in found.curves))) if found.curves else []
+    for outcome, colour in zip(outcomes, COLOURS * (1 + len(outcomes) // len(COLOURS)), strict=False):
+        shared = (
+            sorted(set.intersection(*(set(map(int, steps)) for steps, _ in outcome.curves))) if outcome.curves else []
+        )
         if not shared:
             continue
-        rows = np.array([[dict(zip(map(int, s), v, strict=True))[step] for step in shared] for s, v in found.curves])
-        axes.plot(shared, 100 * rows.mean(axis=0), color=colour, label=found.name)
+        rows = np.array([[dict(zip(map(int, s), v, strict=True))[step] for step in shared] for s, v in outcome.curves])
+        axes.plot(shared, 100 * rows.mean(axis=0), color=colour, label=outcome.name)
         axes.fill_between(
             shared, 100 * rows.min(axis=0), 100 * rows.max(axis=0), color=colour, alpha=0.15, linewidth=0
         )

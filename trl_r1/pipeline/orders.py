@@ -29,7 +29,7 @@ def config_text(plan: Pipeline, step: Step) -> str:
     return head + yaml.safe_dump(step.recipe, sort_keys=False, allow_unicode=True)
 
 
-def shown_command(plan: Pipeline, step: Step) -> str:
+def command_line(plan: Pipeline, step: Step) -> str:
     """How a person would start this step by hand."""
     launch = [*step.launch, "--"] if step.launch else []
     config = ["--config", str(config_path(plan, step))]
@@ -38,7 +38,7 @@ def shown_command(plan: Pipeline, step: Step) -> str:
     return " ".join(["accelerate launch", *step.launch, "-m", step.module, *config])
 
 
-def forked(step: Step) -> bool:
+def runs_in_fork(step: Step) -> bool:
     """Whether a step can run as a copy of a process that has imported everything: one process, no accelerator."""
     return LINUX and not step.launch and step.cpu
 
@@ -47,7 +47,7 @@ def order_of(plan: Pipeline, step: Step, name: str, log: Path, env: dict[str, st
     """What the supervisor is told."""
     arguments = ["--config", str(config_path(plan, step))]
     order: dict[str, Any] = {"start": name, "log": str(log), "env": env}
-    if forked(step):
+    if runs_in_fork(step):
         return {**order, "fork": step.module, "argv": arguments}
     package, _, stage = step.module.rpartition(".")
     launch = [*step.launch, "--"] if step.launch else []

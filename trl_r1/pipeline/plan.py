@@ -77,15 +77,15 @@ class Pipeline:
         for step in self.steps:
             if step.name == name:
                 return step
-        raise ValueError(unknown("stage", name, [step.name for step in self.steps]))
+        raise ValueError(unknown_name("stage", name, [step.name for step in self.steps]))
 
     def followers(self, names: Iterable[str]) -> list[str]:
         """The named stages and all that rest on them, in the plan's order."""
-        found = {self[name].name for name in names}
+        reached = {self[name].name for name in names}
         for step in self.steps:  # predecessors come first, so one pass is enough
-            if found & set(step.after):
-                found.add(step.name)
-        return [step.name for step in self.steps if step.name in found]
+            if reached & set(step.after):
+                reached.add(step.name)
+        return [step.name for step in self.steps if step.name in reached]
 
     def until(self, name: str) -> Pipeline:
         """Only the named stage and what it rests on."""
@@ -93,8 +93,8 @@ class Pipeline:
         for step in reversed(self.steps):
             if step.name in needed:
                 needed.update(step.after)
-        kept = tuple(step for step in self.steps if step.name in needed)
-        return replace(self, steps=kept, whole=len(kept) == len(self.steps))
+        steps = tuple(step for step in self.steps if step.name in needed)
+        return replace(self, steps=steps, whole=len(steps) == len(self.steps))
 
 
 def read(
@@ -124,7 +124,7 @@ def read(
         raise ValueError(f"{source} needs `stages`, a list such as [{{name: zero, stage: zero, config: mini/zero}}].")
     scales = content.get("scales") or {}
     if scale is not None and scale not in scales:
-        raise ValueError(unknown("scale", scale, list(scales), f" in {source}"))
+        raise ValueError(unknown_name("scale", scale, list(scales), f" in {source}"))
     own_seed = whole(source, "seed", content.get("seed", 0), 0)
     chosen_seed = own_seed if seed is None else whole(source, "seed", seed, 0)
     base = str(content.get("output_dir") or f"runs/{content.get('name') or source.stem}")
@@ -134,22 +134,22 @@ def read(
     )
     default = min(2, os.cpu_count() or 1)
     parallel = whole(source, "max_parallel", max_parallel or content.get("max_parallel") or default, 1)
-    names = [str(entry.get("name") or entry.get("stage")) for entry in checked_entries(source, content["stages"])]
+    names = [str(entry.get("name") or entry.get("stage")) for entry in check_entries(source, content["stages"])]
     folders = {name: str(folder / name) for name in names}
     words = {**folders, "output_dir": str(folder), "seed": str(chosen_seed)}
     overrides = by_stage(changes, names)
     small = scales[scale] if scale else {}
     for name in small:
         if name not in names:
-            raise ValueError(unknown("stage", name, names, f" in the scale {scale!r} of {source}"))
+            raise ValueError(unknown_name("stage", name, names, f" in the scale {scale!r} of {source}"))
 
     steps = []
     for name, entry in zip(names, content["stages"]):
         options = {**(entry.get("options") or {}), **(small.get(name) or {}), **overrides.get(name, {})}
         after = waits_for(name, entry, options, names, words)
-        steps.append(step_of(name, entry, filled(options, words), after, content, source, folder, chosen_seed))
+        steps.append(step_of(name, entry, fill_in(options, words), after, content, source, folder, chosen_seed))
     ordered = in_order(steps)
-    env = {str(key): str(value) for key, value in filled(content.get("env") or {}, words).items()}
+    env = {str(key): str(value) for key, value in fill_in(content.get("env") or {}, words).items()}
     return Pipeline(
         name=str(content.get("name") or source.stem),
         source=source,
@@ -181,7 +181,7 @@ def waits_for(
     after = [str(word) for word in entry.get("after") or []]
     for word in after:
         if word not in names:
-            raise ValueError(unknown("stage", word, list(names), f", which {name!r} comes after"))
+            raise ValueError(unknown_name("stage", word, list(names), f", which {name!r} comes after"))
     if name in (used & set(names)) | set(after):
         raise ValueError(f"Stage {name!r} waits for itself; take {name!r} out of its `after` and options.")
     return (*after, *(word for word in names if word in used and word not in after))
@@ -223,9 +223,9 @@ def step_of(
     )
 
 
-def checked_entries(source: Path, entries: list[Any]) -> list[dict[str, Any]]:
+def check_entries(source: Path, entries: list[Any]) -> list[dict[str, Any]]:
     """The entries of ``stages``, each a mapping with known keys and a name of its own."""
-    seen: set[str] = set()
+    names: set[str] = set()
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict) or not entry.get("stage"):
             raise ValueError(f"Stage {number} of {source} needs at least `stage`, as in {{name: zero, stage: zero}}.")
@@ -240,9 +240,9 @@ def checked_entries(source: Path, entries: list[Any]) -> list[dict[str, Any]]:
         name = str(entry.get("name") or entry["stage"])
         if not re.fullmatch(r"\w+", name) or name in RESERVED:
             raise ValueError(f"Stage {number} of {source} cannot be called {name!r}; take letters, digits and _.")
-        if name in seen:
+        if name in names:
             raise ValueError(f"{source} has two stages called {name!r}; give one another name.")
-        seen.add(name)
+        names.add(name)
     return entries
 
 
@@ -271,7 +271,7 @@ def strange(where: Any, content: Mapping[str, Any], known: set[str]) -> None:
             )
 
 
-def unknown(kind: str, name: str, known: list[str], where: str = "") -> str:
+def unknown_name(kind: str, name: str, known: list[str], where: str = "") -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return (
         f"There is no {kind} {name!r}{where}."
@@ -288,16 +288,16 @@ def whole(source: Path, key: str, value: Any, least: int) -> int:
 
 def by_stage(changes: Iterable[str], names: list[str]) -> dict[str, dict[str, Any]]:
     """``["zero.max_steps=3"]`` as ``{"zero": {"max_steps": 3}}``."""
-    found: dict[str, dict[str, Any]] = {}
+    options: dict[str, dict[str, Any]] = {}
     for change in changes:
         place, equals, value = change.partition("=")
         name, dot, key = place.partition(".")
         if not (equals and dot and key):
             raise ValueError(f"--set {change!r} must be written like zero.max_steps=20.")
         if name not in names:
-            raise ValueError(unknown("stage", name, names, f" for --set {change}"))
-        found.setdefault(name, {})[key] = yaml.safe_load(value)
-    return found
+            raise ValueError(unknown_name("stage", name, names, f" for --set {change}"))
+        options.setdefault(name, {})[key] = yaml.safe_load(value)
+    return options
 
 
 def placeholders(value: Any) -> Iterator[str]:
@@ -312,26 +312,26 @@ def placeholders(value: Any) -> Iterator[str]:
             yield from placeholders(part)
 
 
-def filled(value: Any, words: Mapping[str, str]) -> Any:
+def fill_in(value: Any, words: Mapping[str, str]) -> Any:
     """The value with known words in braces replaced; other braces (a template's ``{question}``) stay."""
     if isinstance(value, str):
         return PLACE.sub(lambda match: words.get(match[1], match[0]), value)
     if isinstance(value, dict):
-        return {key: filled(part, words) for key, part in value.items()}
-    return [filled(part, words) for part in value] if isinstance(value, list) else value
+        return {key: fill_in(part, words) for key, part in value.items()}
+    return [fill_in(part, words) for part in value] if isinstance(value, list) else value
 
 
 def find_module(module: str) -> None:
     """Raises ValueError when there is no such stage module."""
     package, _, name = module.rpartition(".")
     try:
-        found = importlib.util.find_spec(module)
+        module_spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         raise ValueError(f"modules={package!r} cannot be imported; it is the package the stages are in.") from None
-    if found is None:
+    if module_spec is None:
         home = importlib.util.find_spec(package)
         places = home.submodule_search_locations if home else None
-        raise ValueError(unknown("stage", name, sorted(entry.name for entry in pkgutil.iter_modules(places))))
+        raise ValueError(unknown_name("stage", name, sorted(entry.name for entry in pkgutil.iter_modules(places))))
 
 
 def in_order(steps: list[Step]) -> list[Step]:
@@ -364,7 +364,7 @@ def departures(steps: list[Step], folders: Mapping[str, str]) -> list[str]:
     Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.3.3: the 800k samples fine-tune DeepSeek-V3-Base, not the checkpoint
     that sampled them.
     """
-    found = []
+    sentences = []
     bases = {
         step.recipe.get(key)
         for step in steps
@@ -377,13 +377,13 @@ def departures(steps: list[Step], folders: Mapping[str, str]) -> list[str]:
             continue
         earlier = next((name for name, folder in folders.items() if str(start).startswith(folder)), None)
         if earlier:
-            found.append(
+            sentences.append(
                 f"{step.name} starts from {earlier}'s checkpoint; the paper fine-tunes the base again on the 800k samples "
                 "(Sec. 2.3.3). Set its model_name_or_path to the base unless this is meant."
             )
         elif bases and start not in bases:
-            found.append(
+            sentences.append(
                 f"{step.name} starts from {start!r}, the other stages from {' and '.join(sorted(map(str, bases)))}; the "
                 "paper fine-tunes the same base again (Sec. 2.3.3)."
             )
-    return found
+    return sentences

@@ -56,7 +56,7 @@ def products(folder: Path, known: dict[str, Any] | None = None) -> dict[str, dic
     Args:
         known: an earlier answer; a file of the same size and time is not read again.
     """
-    found = {}
+    files = {}
     for pattern in PRODUCTS:
         for path in folder.glob(pattern):
             inside = path.parent != folder
@@ -66,14 +66,14 @@ def products(folder: Path, known: dict[str, Any] | None = None) -> dict[str, dic
             state = path.stat()
             earlier = (known or {}).get(name)
             if earlier and (earlier["size"], earlier["mtime_ns"]) == (state.st_size, state.st_mtime_ns):
-                found[name] = earlier
+                files[name] = earlier
             else:
-                found[name] = {"sha256": digest(path), "size": state.st_size, "mtime_ns": state.st_mtime_ns}
-    return dict(sorted(found.items()))
+                files[name] = {"sha256": digest(path), "size": state.st_size, "mtime_ns": state.st_mtime_ns}
+    return dict(sorted(files.items()))
 
 
-def hashes(found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {name: entry["sha256"] for name, entry in found.items()}
+def hashes(files: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {name: entry["sha256"] for name, entry in files.items()}
 
 
 class Record:
@@ -171,8 +171,8 @@ class Record:
         self.content["stages"][step.name].update(state="failed", error=error)
         self.save()
 
-    def pause(self, step: Step, asked: str) -> None:
-        self.content["stages"][step.name].update(state="waits for a person", error=asked)
+    def pause(self, step: Step, question: str) -> None:
+        self.content["stages"][step.name].update(state="waits for a person", error=question)
         self.save()
 
     def inputs(self, plan: Pipeline, step: Step) -> dict[str, dict[str, str]]:
@@ -186,17 +186,17 @@ class Record:
 
     def changes(self, plan: Pipeline) -> list[Change]:
         """Every stage that has run and is asked for otherwise now, in the plan's order."""
-        found = []
+        sentences = []
         for step in plan.steps:
             entry = self.of(step.name)
             if not entry:
                 continue
-            what = difference(entry, step) or self.moved(plan, step)
+            what = difference(entry, step) or self.changed_product(plan, step)
             if what:
-                found.append(Change(step.name, what))
-        return found
+                sentences.append(Change(step.name, what))
+        return sentences
 
-    def moved(self, plan: Pipeline, step: Step) -> str | None:
+    def changed_product(self, plan: Pipeline, step: Step) -> str | None:
         """What changed in a stage's inputs or products since it ran, in words."""
         entry = self.of(step.name)
         for name in entry.get("inputs", {}):
@@ -214,14 +214,14 @@ class Record:
 
     # --- running again
 
-    def repaired(self, plan: Pipeline) -> list[str]:
+    def repair(self, plan: Pipeline) -> list[str]:
         """Stages that failed, are asked for otherwise now, and have nothing resting on them: these just start anew."""
         return [
             step.name
             for step in plan.steps
             if self.of(step.name).get("state") == "failed"
             and not self.finished(step)
-            and (difference(self.of(step.name), step) or self.moved(plan, step))
+            and (difference(self.of(step.name), step) or self.changed_product(plan, step))
             and not any(self.of(name) for name in plan.followers([step.name]) if name != step.name)
         ]
 
@@ -252,8 +252,8 @@ class Record:
 
 def settings_of(step: Step) -> dict[str, Any]:
     """The keys of a step's recipe that decide its result, as JSON."""
-    kept = {key: value for key, value in step.recipe.items() if key not in manifest.VOLATILE}
-    return json.loads(json.dumps(dict(sorted(kept.items())), default=str))
+    settings = {key: value for key, value in step.recipe.items() if key not in manifest.VOLATILE}
+    return json.loads(json.dumps(dict(sorted(settings.items())), default=str))
 
 
 def difference(entry: dict[str, Any], step: Step) -> str | None:

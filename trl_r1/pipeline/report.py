@@ -52,10 +52,10 @@ def is_evaluation(value: Any) -> bool:
 
 def rows_of(step: Step, summary: Mapping[str, Any]) -> list[Row]:
     """The evaluations of one stage, its own first."""
-    found = []
+    rows = []
     before, after = summary.get("before"), summary.get("after")
     if is_evaluation(before) or is_evaluation(after):
-        found.append(
+        rows.append(
             Row(step, step.name, before if is_evaluation(before) else None, after if is_evaluation(after) else None)
         )
     for key, value in summary.items():
@@ -63,11 +63,11 @@ def rows_of(step: Step, summary: Mapping[str, Any]) -> list[Row]:
             continue
         label = f"{step.name}: {key}"
         if is_evaluation(value):
-            found.append(Row(step, label, None, value))
+            rows.append(Row(step, label, None, value))
         elif is_evaluation(value.get("after")):
             earlier = value.get("before")
-            found.append(Row(step, label, earlier if is_evaluation(earlier) else None, value["after"]))
-    return found
+            rows.append(Row(step, label, earlier if is_evaluation(earlier) else None, value["after"]))
+    return rows
 
 
 def facts_of(summary: Mapping[str, Any], prefix: str = "", depth: int = 3) -> Iterator[tuple[str, Any]]:
@@ -143,7 +143,7 @@ def write(plan: Pipeline, record: Record) -> Path:
         if record.finished(step)
     }
     rows = [row for step in plan.steps if step.name in summaries for row in rows_of(step, summaries[step.name])]
-    drawn = [(key, draw(plan.folder, rows, key, file)) for key, file in PICTURES.items()]
+    pictures = [(key, draw(plan.folder, rows, key, file)) for key, file in PICTURES.items()]
     done = len(summaries) == len(plan.steps)
     head = f"seed {plan.seed}" + (f", scale {plan.scale}" if plan.scale else "")
     parts = [
@@ -153,7 +153,7 @@ def write(plan: Pipeline, record: Record) -> Path:
         *[f"**Note** {inline(warning)}" for warning in plan.warnings],
         "\n".join(story(plan, summaries, record)),
         table(rows, record) if rows else "",
-        "  ".join(f"![{key} over the stages]({file})" for key, file in drawn if file),
+        "  ".join(f"![{key} over the stages]({file})" for key, file in pictures if file),
         other_numbers(plan, summaries),
         traces(plan, record, summaries),
     ]  # fmt: skip
@@ -212,8 +212,8 @@ def other_numbers(plan: Pipeline, summaries: Mapping[str, Any]) -> str:
         facts = list(facts_of(summaries.get(step.name, {})))
         if facts:
             more = f", and {len(facts) - MOST_FACTS} more in its summary.json" if len(facts) > MOST_FACTS else ""
-            shown = ", ".join(f"{name} {plain(value)}" for name, value in facts[:MOST_FACTS])
-            lines.append(f"- **{step.name}**: {shown}{more}")
+            numbers = ", ".join(f"{name} {plain(value)}" for name, value in facts[:MOST_FACTS])
+            lines.append(f"- **{step.name}**: {numbers}{more}")
     return "\n".join(["## Other numbers", "", *lines]) if lines else ""
 
 
@@ -228,9 +228,9 @@ def traces(plan: Pipeline, record: Record, summaries: Mapping[str, Any]) -> str:
     for step in plan.steps:
         if step.name in summaries:
             entry = record.of(step.name)
-            left = ", ".join(f"{name} {value['sha256'][:12]}" for name, value in entry.get("products", {}).items())
-            made = ", ".join(entry.get("inputs", {})) or "–"
-            lines.append(f"| {step.name} | {step.config} | {made} | {entry.get('starts', 0)} | {left or '–'} |")
+            products = ", ".join(f"{name} {value['sha256'][:12]}" for name, value in entry.get("products", {}).items())
+            inputs = ", ".join(entry.get("inputs", {})) or "–"
+            lines.append(f"| {step.name} | {step.config} | {inputs} | {entry.get('starts', 0)} | {products or '–'} |")
     lines += ["", f"`trl-r1 why {plan.folder} ANSWER` walks from an answer back to its rows, checkpoints and rewards."]
     versions = {name: entry for name in summaries for entry in [record.of(name).get("versions")] if entry}
     distinct = {json.dumps(entry, sort_keys=True) for entry in versions.values()}

@@ -20,7 +20,7 @@ from typing import Any
 
 from trl_r1.pipeline import report
 from trl_r1.pipeline.console import Console, clock, log_lines
-from trl_r1.pipeline.orders import config_path, config_text, forked, log_path, order_of, shown_command
+from trl_r1.pipeline.orders import command_line, config_path, config_text, log_path, order_of, runs_in_fork
 from trl_r1.pipeline.plan import MODULES, Pipeline, Step
 from trl_r1.pipeline.record import SUMMARY, Record, refuse
 from trl_r1.pipeline.supervisor import MARKER, sweep
@@ -59,9 +59,9 @@ class Run:
     # --- before anything starts
 
     def prepare(self, redo: list[str] | None = None) -> None:
-        known = Record.load(self.plan.folder)
-        record = known or Record.begin(self.plan)
-        if known is None:
+        earlier = Record.load(self.plan.folder)
+        record = earlier or Record.begin(self.plan)
+        if earlier is None:
             self.plan.folder.mkdir(parents=True, exist_ok=True)
         try:
             self.lock = manifest.hold(self.plan.folder)
@@ -79,19 +79,19 @@ class Run:
             self.console.event(
                 f"Run again: {', '.join(again)}; what they left is under {self.plan.folder / 'previous'}."
             )
-        repaired = record.repaired(self.plan)
-        if repaired:
-            record.redo(self.plan, repaired)
+        repair = record.repair(self.plan)
+        if repair:
+            record.redo(self.plan, repair)
             self.console.event(
-                f"{', '.join(repaired)} had failed and is asked for otherwise now, so it starts anew; what it had left is "
+                f"{', '.join(repair)} had failed and is asked for otherwise now, so it starts anew; what it had left is "
                 f"under {self.plan.folder / 'previous'}."
             )
         changes = record.changes(self.plan)
         if changes:
             raise ValueError(refuse(changes, self.plan, self.command))
-        left = sweep(str(self.plan.folder.resolve()))
-        if left:
-            self.console.event(f"Stopped {len(left)} process(es) that an earlier run of this pipeline had left.")
+        orphans = sweep(str(self.plan.folder.resolve()))
+        if orphans:
+            self.console.event(f"Stopped {len(orphans)} process(es) that an earlier run of this pipeline had left.")
         self.record = record
         self.tell_versions()
         record.save()
@@ -101,12 +101,12 @@ class Run:
 
     def tell_versions(self) -> None:
         before, today = self.record.content["versions"], manifest.versions()
-        moved = [
+        changed_product = [
             f"{name} was {before.get(name)} and is {today[name]}" for name in today if before.get(name) != today[name]
         ]
-        if moved:
+        if changed_product:
             self.console.event(
-                f"Other versions than when this pipeline began: {'; '.join(moved)}. Its report says so too."
+                f"Other versions than when this pipeline began: {'; '.join(changed_product)}. Its report says so too."
             )
 
     # --- the run
@@ -124,7 +124,7 @@ class Run:
         if finished:
             self.console.event(f"Finished already: {', '.join(finished)}.")
         if todo:
-            self.open_supervisor([step.module for step in todo if forked(step)])
+            self.open_supervisor([step.module for step in todo if runs_in_fork(step)])
             # raises KeyboardInterrupt, also where SIGINT itself is ignored: in a shell's background, under nohup
             earlier = signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
@@ -208,15 +208,15 @@ class Run:
 
     def start(self, step: Step) -> None:
         again = self.record.of(step.name).get("starts", 0)
-        moved = self.record.moved(self.plan, step) if again else None
-        if moved:
-            self.record.fail(step, moved)
-            self.fail(step, f"{moved}. `{self.command} --redo {step.name}` runs it again from the new one.")
+        changed_product = self.record.changed_product(self.plan, step) if again else None
+        if changed_product:
+            self.record.fail(step, changed_product)
+            self.fail(step, f"{changed_product}. `{self.command} --redo {step.name}` runs it again from the new one.")
             return
         self.record.start(self.plan, step)
         log = log_path(self.plan, step)
         with open(log, "a", encoding="utf-8") as file:
-            file.write(f"=== start {again + 1} of {step.name}: {shown_command(self.plan, step)}\n")
+            file.write(f"=== start {again + 1} of {step.name}: {command_line(self.plan, step)}\n")
         self.send(order_of(self.plan, step, step.name, log, {}))
         self.running[step.name] = time.monotonic()
         self.console.event(f"{step.name} {'goes on' if again else 'starts'}; it writes to {log}")
@@ -263,10 +263,12 @@ class Run:
         """A stage that ran again may have left something else than what a finished one was made from."""
         for step in self.plan.steps:
             if name in step.after and self.is_finished(step):
-                moved = self.record.moved(self.plan, step)
-                if moved:
-                    self.record.fail(step, moved)
-                    self.fail(step, f"{moved}. `{self.command} --redo {step.name}` runs it again from the new one.")
+                changed_product = self.record.changed_product(self.plan, step)
+                if changed_product:
+                    self.record.fail(step, changed_product)
+                    self.fail(
+                        step, f"{changed_product}. `{self.command} --redo {step.name}` runs it again from the new one."
+                    )
 
     def fail(self, step: Step, reason: str, tail: list[str] | None = None) -> None:
         self.failed[step.name] = reason

@@ -203,26 +203,26 @@ def sweep(folder: str, patience: float = 10.0) -> list[int]:
     """
     if not LINUX:
         return []
-    found = [pid for pid in marked(folder) if pid != os.getpid()]
-    for pid in found:
+    processes = [pid for pid in marked(folder) if pid != os.getpid()]
+    for pid in processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and any(pid in found for pid in marked(folder)):
+    while time.monotonic() < deadline and any(pid in processes for pid in marked(folder)):
         time.sleep(0.05)
-    return found
+    return processes
 
 
 def marked(folder: str) -> list[int]:
     """Processes of this user whose environment names the pipeline's folder."""
-    wanted = f"{MARKER}={folder}".encode()
-    found = []
+    marker = f"{MARKER}={folder}".encode()
+    processes = []
     for place in Path("/proc").iterdir():
         if place.name.isdigit():
             with contextlib.suppress(OSError):  # gone meanwhile, or another user's
-                if wanted in (place / "environ").read_bytes().split(b"\0"):
-                    found.append(int(place.name))
-    return found
+                if marker in (place / "environ").read_bytes().split(b"\0"):
+                    processes.append(int(place.name))
+    return processes
 
 
 if __name__ == "__main__":

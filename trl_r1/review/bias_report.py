@@ -19,17 +19,17 @@ def number(value: float, measure: str) -> str:
     return f"{100 * value:.1f}" if measure in SHARES else f"{value:.1f}"
 
 
-def gap_cell(gap: Interval, measure: str, found: bool) -> str:
+def gap_cell(gap: Interval, measure: str, is_finding: bool) -> str:
     factor = 100 if measure in SHARES else 1
     text = f"{factor * gap.mean:+.1f} [{factor * gap.low:+.1f}, {factor * gap.high:+.1f}]"
-    return f"**{text}**" if found else text
+    return f"**{text}**" if is_finding else text
 
 
-def slices_table(found: Sequence[Slice]) -> str:
+def slices_table(slices: Sequence[Slice]) -> str:
     """One line per slice."""
     head = "| slice | problems | rest |" + "".join(f" {name} | against the rest |" for name in MEASURES)
     lines = [head, "|---|---:|---:|" + "---:|---:|" * len(MEASURES)]
-    for s in found:
+    for s in slices:
         cells = "".join(
             f" {number(s.means[name], name)} | {gap_cell(s.gaps[name], name, excludes_zero(s.gaps[name]))} |"
             if name in s.gaps
@@ -40,11 +40,11 @@ def slices_table(found: Sequence[Slice]) -> str:
     return "\n".join(lines)
 
 
-def gaps_table(found: Sequence[Gap]) -> str:
+def gaps_table(gaps: Sequence[Gap]) -> str:
     """One line per pair of groups and measure."""
     lines = ["| groups | measure | pairs (differ) | first | second | second minus first | sign test |",
              "|---|---|---:|---:|---:|---:|---:|"]  # fmt: skip
-    for gap in found:
+    for gap in gaps:
         lines.append(
             f"| {inline(gap.axis)}: {inline(gap.groups[0])}, {inline(gap.groups[1])} | {gap.measure} | {gap.pairs} "
             f"({gap.differing}) | {number(gap.means[0], gap.measure)} | {number(gap.means[1], gap.measure)} | "
@@ -53,34 +53,35 @@ def gaps_table(found: Sequence[Gap]) -> str:
     return "\n".join(lines)
 
 
-def headline(found: Sequence[Slice] | Sequence[Gap]) -> str:
+def headline(entries: Sequence[Slice] | Sequence[Gap]) -> str:
     """The findings in a sentence."""
-    told = []
-    for entry in found:
+    sentences = []
+    for entry in entries:
         if isinstance(entry, Slice):
-            told += [f"{entry.kind} {entry.name}: {name}" for name in entry.findings()]
+            sentences += [f"{entry.kind} {entry.name}: {name}" for name in entry.findings()]
         elif entry.found:
-            told.append(f"{entry.groups[0]} and {entry.groups[1]} ({entry.axis}): {entry.measure}")
-    if told:
-        return f"{len(told)} gap{'s' * (len(told) != 1)} whose interval excludes 0: {inline('; '.join(told), 2000)}."
+            sentences.append(f"{entry.groups[0]} and {entry.groups[1]} ({entry.axis}): {entry.measure}")
+    if sentences:
+        count, text = len(sentences), inline("; ".join(sentences), 2000)
+        return f"{count} gap{'s' * (count != 1)} whose interval excludes 0: {text}."
     return "No gap's interval excludes 0."
 
 
-def markdown(title: str, found: Sequence[Slice] | Sequence[Gap], level: float, notes: Sequence[str] = ()) -> str:
+def markdown(title: str, entries: Sequence[Slice] | Sequence[Gap], level: float, notes: Sequence[str] = ()) -> str:
     """The whole report."""
-    table = slices_table([s for s in found if isinstance(s, Slice)])
-    if found and isinstance(found[0], Gap):
-        table = gaps_table([g for g in found if isinstance(g, Gap)])
+    table = slices_table([s for s in entries if isinstance(s, Slice)])
+    if entries and isinstance(entries[0], Gap):
+        table = gaps_table([g for g in entries if isinstance(g, Gap)])
     how = (
         f"Shares in per cent, lengths in tokens. The intervals hold together at {level:.0%} (Bonferroni); what excludes 0 "
         "is in bold. An interval that holds 0 is no proof of equal treatment: look at its ends."
     )
-    return "\n\n".join([f"# {inline(title)}", headline(found), how, *notes, table]) + "\n"
+    return "\n\n".join([f"# {inline(title)}", headline(entries), how, *notes, table]) + "\n"
 
 
-def gaps_as_json(found: Sequence[Gap]) -> list[dict[str, Any]]:
+def gaps_as_json(gaps: Sequence[Gap]) -> list[dict[str, Any]]:
     """Plain values."""
     return [
         {**vars(gap), "groups": list(gap.groups), "means": list(gap.means), "interval": list(gap.interval)}
-        for gap in found
+        for gap in gaps
     ]

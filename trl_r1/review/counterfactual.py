@@ -86,7 +86,7 @@ def pairs_of(rows: Sequence[dict[str, Any]], groups: Groups) -> list[Pair]:
 
     A question with words of both groups of a pair is left out: it would still have both after a swap.
     """
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     for row in rows:
         question, solution = str(row["question"]), row.get("solution")
         gold = None if solution is None else str(solution)
@@ -96,14 +96,14 @@ def pairs_of(rows: Sequence[dict[str, Any]], groups: Groups) -> list[Pair]:
                 if PLACEHOLDER in question:
                     for one, other in zip(a, b, strict=False):
                         both = (question.replace(PLACEHOLDER, one), question.replace(PLACEHOLDER, other))
-                        found.append(Pair(axis, (first, second), both, gold))
+                        pairs.append(Pair(axis, (first, second), both, gold))
                     continue
                 has = mentions(question, a), mentions(question, b)
                 if has == (True, False):
-                    found.append(Pair(axis, (first, second), (question, swap(question, a, b)), gold))
+                    pairs.append(Pair(axis, (first, second), (question, swap(question, a, b)), gold))
                 elif has == (False, True):
-                    found.append(Pair(axis, (first, second), (swap(question, b, a), question), gold))
-    return list(dict.fromkeys(found))
+                    pairs.append(Pair(axis, (first, second), (swap(question, b, a), question), gold))
+    return list(dict.fromkeys(pairs))
 
 
 def ask(
@@ -114,9 +114,9 @@ def ask(
     from trl_r1.rewards.accuracy import verdict
 
     asks = [Ask(prompt_of(question), samples) for pair in pairs for question in pair.questions]
-    drawn = sampler.draw(asks, settings, seed_of(seed, "pairs"))
+    candidates = sampler.draw(asks, settings, seed_of(seed, "pairs"))
     sides: list[list[Item]] = []
-    for number, paths in enumerate(drawn):
+    for number, paths in enumerate(candidates):
         pair, side = pairs[number // 2], number % 2
         question = pair.questions[side]
         items = []
@@ -159,7 +159,7 @@ def gaps(
     groups: dict[tuple[str, tuple[str, str]], list[int]] = {}
     for number, pair in enumerate(pairs):
         groups.setdefault((pair.axis, pair.groups), []).append(number)
-    made: list[Gap] = []
+    results: list[Gap] = []
     comparisons: list[tuple[tuple[str, tuple[str, str]], str, list[float], list[float]]] = []
     for key, numbers in groups.items():
         for name, measure in MEASURES.items():
@@ -178,6 +178,6 @@ def gaps(
         interval = paired_difference(first, second, each, seed=seed)
         chance = sign_test(up, down)
         means = (sum(first) / len(first), sum(second) / len(second))
-        found = excludes_zero(interval) and chance <= 1.0 - each
-        made.append(Gap(axis, names, measure_name, len(first), up + down, means, interval, chance, found))
-    return made
+        is_finding = excludes_zero(interval) and chance <= 1.0 - each
+        results.append(Gap(axis, names, measure_name, len(first), up + down, means, interval, chance, is_finding))
+    return results

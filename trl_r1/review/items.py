@@ -127,8 +127,8 @@ def of_evaluation(path: Path, topics: Mapping[str, str]) -> list[Item]:
         share, lead = agreements(problem.answers)
         for sample, text in enumerate(problem.texts):
             scores = {"accuracy": float(problem.verdicts[sample])} if problem.judged else {}
-            for key, given in (("format", problem.well_formed), ("language", problem.consistency)):
-                if len(given) > sample and (score := given[sample]) is not None:
+            for key, values in (("format", problem.well_formed), ("language", problem.consistency)):
+                if len(values) > sample and (score := values[sample]) is not None:
                     scores[key] = float(score)
             items.append(
                 Item(

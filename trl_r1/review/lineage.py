@@ -50,15 +50,15 @@ def open_run(folder: str | Path) -> list[Run]:
     root = Path(folder)
     if (root / RUN).is_file():
         return [read_run(root)]
-    found = [read_run(path.parent) for path in sorted(root.glob(f"*/{RUN}"))]
-    if not found:
+    runs = [read_run(path.parent) for path in sorted(root.glob(f"*/{RUN}"))]
+    if not runs:
         raise ValueError(
             f"{root} is neither a run nor a pipeline's folder: there is no {RUN} in it or one level below."
         )
     if (root / PIPELINE).is_file():
         order = list(json.loads((root / PIPELINE).read_text(encoding="utf-8"))["stages"])
-        found.sort(key=lambda run: order.index(run.name) if run.name in order else len(order))
-    return found
+        runs.sort(key=lambda run: order.index(run.name) if run.name in order else len(order))
+    return runs
 
 
 def read_run(folder: Path) -> Run:
@@ -94,31 +94,31 @@ def answers(run: Run) -> Iterator[Answer]:
                 )  # fmt: skip
 
 
-def find(runs: Iterable[Run], wanted: str) -> Answer:
+def find(runs: Iterable[Run], name: str) -> Answer:
     """The answer of that place or id; of several with one id (the same text again) the latest stage's, after its training.
 
     Raises:
         ValueError: there is none, or a shortened id stands for several texts.
     """
     runs = list(runs)
-    found = [answer for run in runs for answer in answers(run) if answer.place == wanted]
-    if not found and PLACE.fullmatch(wanted):  # without the run's name, in a folder of one run
-        found = [a for run in runs for a in answers(run) if a.place.partition("/")[2] == wanted and len(runs) == 1]
-    if not found and re.fullmatch(r"[0-9a-f]{4,16}", wanted):
-        found = [answer for run in runs for answer in answers(run) if answer.id.startswith(wanted)]
-        if len({answer.id for answer in found}) > 1:
+    matches = [answer for run in runs for answer in answers(run) if answer.place == name]
+    if not matches and PLACE.fullmatch(name):  # without the run's name, in a folder of one run
+        matches = [a for run in runs for a in answers(run) if a.place.partition("/")[2] == name and len(runs) == 1]
+    if not matches and re.fullmatch(r"[0-9a-f]{4,16}", name):
+        matches = [answer for run in runs for answer in answers(run) if answer.id.startswith(name)]
+        if len({answer.id for answer in matches}) > 1:
             raise ValueError(
-                f"{wanted!r} stands for {len({answer.id for answer in found})} answers; give more digits of one of "
-                f"{', '.join(sorted({answer.id for answer in found})[:4])}."
+                f"{name!r} stands for {len({answer.id for answer in matches})} answers; give more digits of one of "
+                f"{', '.join(sorted({answer.id for answer in matches})[:4])}."
             )
-    if not found:
+    if not matches:
         example = next((answer for run in reversed(runs) for answer in answers(run)), None)
         raise ValueError(
-            f"There is no answer {wanted!r} in {', '.join(run.name for run in runs)}. Name one by its id or its place"
+            f"There is no answer {name!r} in {', '.join(run.name for run in runs)}. Name one by its id or its place"
             + (f", such as {example.id} or {example.place}." if example else "; these runs have stored none yet.")
         )
     order = [run.folder for run in runs]
-    return max(found, key=lambda answer: (order.index(answer.run.folder), answer.when != "before"))
+    return max(matches, key=lambda answer: (order.index(answer.run.folder), answer.when != "before"))
 
 
 # --- edges
@@ -156,7 +156,7 @@ def locate(text: str, run: Run) -> Path | None:
 
 def edges(run: Run) -> list[Edge]:
     """What a run was made from: other runs' products, local files, and the models and data it names."""
-    found: dict[tuple[str, str], Edge] = {}
+    links: dict[tuple[str, str], Edge] = {}
     own = run.folder.resolve()
     for option, text in strings(run.settings):
         if option.startswith(NO_CAUSE):
@@ -165,18 +165,18 @@ def edges(run: Run) -> list[Edge]:
         if path is not None and path.resolve() != own and own not in path.resolve().parents:
             home = next((up for up in [path, *path.parents][:4] if (up / RUN).is_file()), None)
             if home is not None and home.resolve() != own:
-                found[option, text] = Edge(option, text, path, read_run(home))
+                links[option, text] = Edge(option, text, path, read_run(home))
                 continue
             if path.is_file():
-                found[option, text] = Edge(option, text, path)
-        if text in {edge.value for edge in found.values() if edge.run is None}:
+                links[option, text] = Edge(option, text, path)
+        if text in {edge.value for edge in links.values() if edge.run is None}:
             continue  # the same under another option
         if (
             re.search(r"(^|[_ ])(model|dataset)(_name|_name_or_path|s)?( name)?$", option)
-            and (option, text) not in found
+            and (option, text) not in links
         ):
-            found[option, text] = Edge(option, text, path)
-    return list(found.values())
+            links[option, text] = Edge(option, text, path)
+    return list(links.values())
 
 
 # --- the chain
@@ -200,18 +200,18 @@ def trace(runs: list[Run], answer: Answer, rows: int = 3) -> dict[str, Any]:
                     origin = f"{edge.option}={edge.value}: a model no run here has made"
     else:
         waiting.append(start)
-    chain, seen = [], set()
+    chain, visited = [], set()
     while waiting:
         run = waiting.pop(0)
-        if run.folder.resolve() in seen:
+        if run.folder.resolve() in visited:
             continue
-        seen.add(run.folder.resolve())
+        visited.add(run.folder.resolve())
         links = edges(run)
         chain.append(step_of(run, links, answer, rows))
         waiting += [edge.run for edge in links if edge.run is not None]
-    told = {key: value for key, value in asdict(answer).items() if key not in ("run", "row")}
-    told["stage"] = answer.run.stage
-    told["folder"] = str(answer.run.folder)
+    summary = {key: value for key, value in asdict(answer).items() if key not in ("run", "row")}
+    summary["stage"] = answer.run.stage
+    summary["folder"] = str(answer.run.folder)
     if answer.row is not None:
-        told["provenance"] = answer.row.get("provenance")
-    return {"answer": told, "origin": origin, "chain": chain}
+        summary["provenance"] = answer.row.get("provenance")
+    return {"answer": summary, "origin": origin, "chain": chain}

@@ -41,14 +41,18 @@ def own_rows(run: Run, answer: Answer, count: int) -> list[dict[str, Any]]:
         rows = read_json_lines(run.folder / name)
         if rows:
             found.append(
-                {"file": str(run.folder / name), "rows": len(rows), "nearest": shown(nearest(answer, rows, count))}
+                {
+                    "file": str(run.folder / name),
+                    "rows": len(rows),
+                    "nearest": rows_to_show(nearest(answer, rows, count)),
+                }
             )
     return found
 
 
 def learnt_from(run: Run, links: Iterable[Edge], answer: Answer, count: int) -> list[dict[str, Any]]:
     """The data sets a run names; those other runs made are shown with the run that made them."""
-    found = []
+    sources = []
     for edge in links:
         if "model" in edge.option or edge.option.startswith("evaluation"):
             continue
@@ -56,17 +60,17 @@ def learnt_from(run: Run, links: Iterable[Edge], answer: Answer, count: int) -> 
             continue  # its own step shows its rows
         if "dataset" not in edge.option and edge.path is None:
             continue
-        found.append(problems(run, edge, answer, count))
-    return found
+        sources.append(problems(run, edge, answer, count))
+    return sources
 
 
 def problems(run: Run, edge: Edge, answer: Answer, count: int) -> dict[str, Any]:
     """Rows of a data set that is on this disk or in the miniature world; for another, where it is."""
     from trl_r1.data.columns import load_rows
 
-    said: dict[str, Any] = {"file": edge.value, "option": edge.option}
+    description: dict[str, Any] = {"file": edge.value, "option": edge.option}
     if edge.path is None and not edge.value.startswith("mini:"):
-        return {**said, "note": "on the hub; not looked at here"}
+        return {**description, "note": "on the hub; not looked at here"}
     same = edge.option == "dataset_name"
     try:
         table = load_rows(
@@ -76,26 +80,26 @@ def problems(run: Run, edge: Edge, answer: Answer, count: int) -> dict[str, Any]
             run.settings.get("seed") or 0,
         )
     except ValueError as error:
-        return {**said, "note": f"cannot be read now: {error}"}
+        return {**description, "note": f"cannot be read now: {error}"}
     columns = run.settings.get("question_column") or "question", run.settings.get("solution_column") or "solution"
     rows = [{**row, "question": row.get(columns[0]), "solution": row.get(columns[1])} for row in table]
-    return {**said, "rows": len(rows), "nearest": shown(nearest(answer, rows, count))}
+    return {**description, "rows": len(rows), "nearest": rows_to_show(nearest(answer, rows, count))}
 
 
 KEPT_KEYS = ("id", "question", "solution", "language", "domain", "completion", "score", "provenance", "near")
 
 
-def shown(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def rows_to_show(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The columns a reader wants, the prompt only where there is no question."""
-    found = []
+    result = []
     for row in rows:
-        kept = {key: row[key] for key in KEPT_KEYS if row.get(key) is not None}
-        if "question" not in kept:
-            kept["question"] = as_text(row.get("prompt"))
-        if "completion" in kept:
-            kept["completion"] = as_text(kept["completion"])
-        found.append(kept)
-    return found
+        fields = {key: row[key] for key in KEPT_KEYS if row.get(key) is not None}
+        if "question" not in fields:
+            fields["question"] = as_text(row.get("prompt"))
+        if "completion" in fields:
+            fields["completion"] = as_text(fields["completion"])
+        result.append(fields)
+    return result
 
 
 def rewards_of(run: Run, answer: Answer) -> list[dict[str, Any]]:
@@ -108,25 +112,25 @@ def rewards_of(run: Run, answer: Answer) -> list[dict[str, Any]]:
     quiet_libraries()  # a reward may load a model
     entries = read_rewards(run.settings.get("reward_list") or run.settings["rewards"])  # the first is completed
     logged = read_json_lines(run.folder / "metrics.jsonl")
-    found = []
+    rewards = []
     for entry in entries:
-        told: dict[str, Any] = {"name": entry["name"], "weight": entry["weight"], "options": entry["options"]}
+        content: dict[str, Any] = {"name": entry["name"], "weight": entry["weight"], "options": entry["options"]}
         try:
             (reward,), _ = load_rewards([entry])
             score = reward(
                 prompts=[answer.prompt], completions=[completion_as_asked(answer)], completion_ids=[[]],
                 solution=[answer.solution], language=[answer.language], question=[as_text(answer.prompt)],
             )[0]  # fmt: skip
-            told["score"] = None if score is None else round(float(score), 4)
+            content["score"] = None if score is None else round(float(score), 4)
             name = getattr(reward, "__name__", entry["name"])
         except Exception as error:  # a reward of the user's own may need anything; the rest of the lineage stands
-            told["note"] = f"cannot judge this answer here: {type(error).__name__}: {error}"
+            content["note"] = f"cannot judge this answer here: {type(error).__name__}: {error}"
             name = entry["name"]
         values = [row[key] for row in logged if isinstance(row.get(key := f"rewards/{name}/mean"), int | float)]
         if values:
-            told["mean_at_start"], told["mean_at_end"] = round(values[0], 4), round(values[-1], 4)
-        found.append(told)
-    return found
+            content["mean_at_start"], content["mean_at_end"] = round(values[0], 4), round(values[-1], 4)
+        rewards.append(content)
+    return rewards
 
 
 def completion_as_asked(answer: Answer) -> Any:
@@ -138,6 +142,6 @@ def completion_as_asked(answer: Answer) -> Any:
 
 def checkpoint_line(step: Mapping[str, Any]) -> str:
     """The products and checkpoints of a step in a few words."""
-    left = ", ".join(f"{name} {digest[:12]}" for name, digest in step["products"].items())
-    kept = f"; checkpoints {', '.join(map(str, step['checkpoints']))}" if step["checkpoints"] else ""
-    return (left or "nothing yet") + kept
+    products = ", ".join(f"{name} {digest[:12]}" for name, digest in step["products"].items())
+    checkpoints = f"; checkpoints {', '.join(map(str, step['checkpoints']))}" if step["checkpoints"] else ""
+    return (products or "nothing yet") + checkpoints

@@ -114,7 +114,7 @@ def held(value: Any) -> str:
 def page(rows: Sequence[Mapping[str, Any]], of: int) -> str:
     """The page for the rows that still wait, of ``of`` altogether."""
     name = hashlib.sha256("".join(row["id"] for row in rows).encode()).hexdigest()[:12]
-    told = [
+    entries = [
         {
             "id": row["id"], "why": [": ".join(reason) for reason in row.get("reasons", [])],
             "question": held(as_text(row.get("question") or row["prompt"])), "solution": held(row.get("solution")),
@@ -132,6 +132,6 @@ def page(rows: Sequence[Mapping[str, Any]], of: int) -> str:
 <div class="small">{len(rows)} of {of} answers wait. Mark keep or drop, edit where needed, save, then
 <code>trl-r1 review take FOLDER --file review.jsonl</code>.</div></header>
 <main id="list"></main>
-<script type="application/json" id="rows">{inline_json({"name": name, "rows": told})}</script>
+<script type="application/json" id="rows">{inline_json({"name": name, "rows": entries})}</script>
 <script>{SCRIPT}</script></body></html>
 """

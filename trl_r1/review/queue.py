@@ -65,34 +65,34 @@ class Rules:
 
 def reasons(item: Item, rules: Rules, alarms: Sequence[Slice] = ()) -> tuple[tuple[str, str], ...]:
     """Why an answer is worth a look; () if nothing speaks for it."""
-    found: list[tuple[str, str]] = []
+    causes: list[tuple[str, str]] = []
     if item.agreement is not None and item.leading and item.agreement < rules.low_agreement:
-        found.append(
+        causes.append(
             ("low agreement", f"{item.agreement:.0%} of the samples give this answer, and none is given more often")
         )
     if item.agreement is not None and item.right is False and item.agreement >= rules.sure:
-        found.append(
+        causes.append(
             ("sure and wrong", f"{item.agreement:.0%} of the samples give this answer, which is not the gold one")
         )
     if len(item.scores) > 1:
         best = max(item.scores, key=lambda name: item.scores[name])
         worst = min(item.scores, key=lambda name: item.scores[name])
         if item.scores[best] - item.scores[worst] >= rules.disagreement:
-            found.append(
+            causes.append(
                 ("rewards disagree", f"{best} gives {item.scores[best]:.2f}, {worst} gives {item.scores[worst]:.2f}")
             )
     if item.right is False:
         for slice_ in alarms:
             if slice_.holds(item):
-                found.append(("alarm slice", f"{slice_.kind} {slice_.name}: {slice_.told()}"))
+                causes.append(("alarm slice", f"{slice_.kind} {slice_.name}: {slice_.gap_sentence()}"))
                 break
     if item.solution is not None and refuses(item.completion):
-        found.append(("refused", "the question has an answer"))
+        causes.append(("refused", "the question has an answer"))
     if empty(item):
-        found.append(("empty", "a reader would see nothing"))
+        causes.append(("empty", "a reader would see nothing"))
     elif item.clipped:
-        found.append(("cut off", "the token limit ended it"))
-    return tuple(found)
+        causes.append(("cut off", "the token limit ended it"))
+    return tuple(causes)
 
 
 def choose(items: Iterable[Item], rules: Rules, alarms: Sequence[Slice] = ()) -> list[Look]:
@@ -102,12 +102,12 @@ def choose(items: Iterable[Item], rules: Rules, alarms: Sequence[Slice] = ()) ->
         why = reasons(item, rules, alarms)
         if why:
             looks.setdefault(item.id, Look(item, why))
-    taken: dict[str, int] = {}
+    counts: dict[str, int] = {}
     chosen: list[Look] = []
     for look in sorted(looks.values(), key=lambda look: -look.weight):  # stable: ties keep their order
         problem = json.dumps(look.item.prompt, sort_keys=True, ensure_ascii=False)
-        if taken.get(problem, 0) < rules.per_problem and len(chosen) < rules.most:
-            taken[problem] = taken.get(problem, 0) + 1
+        if counts.get(problem, 0) < rules.per_problem and len(chosen) < rules.most:
+            counts[problem] = counts.get(problem, 0) + 1
             chosen.append(look)
     return chosen
 
@@ -193,14 +193,14 @@ class Desk:
         """
         queue = self.queue()
         if file is not None and Path(file).resolve() != queue.path.resolve():
-            queue = self._fetched(Path(file))
+            queue = self._fetch(Path(file))
         waiting = queue.consume()
-        kept = [row for row in queue.result() if held_out or not row.get("held_out")]
-        replace_file(self.folder / RESULT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+        rows = [row for row in queue.result() if held_out or not row.get("held_out")]
+        replace_file(self.folder / RESULT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         self.draw()
-        return len(kept), waiting
+        return len(rows), waiting
 
-    def _fetched(self, file: Path) -> ReviewQueue:
+    def _fetch(self, file: Path) -> ReviewQueue:
         """The queue over a copy of a file from elsewhere; the person's own copy stays as it is."""
         if file.suffix.lower() not in (".jsonl", ".csv") or not file.is_file():
             raise ValueError(f"{file} is no .jsonl or .csv file with decisions.")

@@ -103,17 +103,19 @@ def nearest(answer: Answer, rows: Iterable[Mapping[str, Any]], count: int) -> li
     Returns:
         rows with ``near``: {"same_prompt", "prompt", "completion"}, shares in [0, 1].
     """
-    prompt, said = grams(as_text(answer.prompt)), grams(answer.completion)
+    prompt, completion_grams = grams(as_text(answer.prompt)), grams(answer.completion)
     scored: list[tuple[tuple[bool, float], int, dict[str, Any]]] = []
     for row in rows:
-        asked = row.get("prompt") or row.get("question")
-        same = as_text(asked).strip() == as_text(answer.prompt).strip()
+        question = row.get("prompt") or row.get("question")
+        same = as_text(question).strip() == as_text(answer.prompt).strip()
         if not same and row.get("question"):
             same = bool(as_text(row["question"]).strip()) and as_text(row["question"]).strip() in as_text(
                 answer.prompt
             )
-        near_prompt = round(overlap(prompt, grams(as_text(asked))), 3)
-        near_text = round(overlap(said, grams(as_text(row["completion"]))), 3) if row.get("completion") else None
+        near_prompt = round(overlap(prompt, grams(as_text(question))), 3)
+        near_text = (
+            round(overlap(completion_grams, grams(as_text(row["completion"]))), 3) if row.get("completion") else None
+        )
         near = {"same_prompt": same, "prompt": near_prompt, "completion": near_text}
         scored.append(((same, near_prompt + (near_text or 0.0)), len(scored), {**row, "near": near}))
     scored.sort(key=lambda entry: (-entry[0][0], -entry[0][1], entry[1]))

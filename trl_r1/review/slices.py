@@ -60,7 +60,7 @@ class Slice:
         """The measures whose gap excludes 0."""
         return [name for name, gap in self.gaps.items() if excludes_zero(gap)]
 
-    def told(self) -> str:
+    def gap_sentence(self) -> str:
         """Its gaps in words."""
         return ", ".join(
             f"{name} {gap.mean:+.3g} [{gap.low:+.3g}, {gap.high:+.3g}]" for name, gap in self.gaps.items()
@@ -142,16 +142,16 @@ def read_groups(path: str | Path) -> Groups:
 
 def memberships(item: Item, groups: Groups) -> list[tuple[str, str]]:
     """The slices an item belongs to: (kind, name)."""
-    found = [("topic", item.topic)]
+    pairs = [("topic", item.topic)]
     if item.language:
-        found.append(("language", item.language))
-    found += [
+        pairs.append(("language", item.language))
+    pairs += [
         (axis, name)
         for axis, named in groups.items()
         for name, words in named.items()
         if mentions(item.question, words)
     ]
-    return found
+    return pairs
 
 
 def slices(
@@ -192,34 +192,34 @@ def slices(
     twice = {(k, frozenset([frozenset(a), frozenset(b)])) for k, _, a, b in sides}  # two languages: one comparison
     comparisons = max(1, len(twice) * len(MEASURES))
     each = 1.0 - (1.0 - level) / comparisons
-    found = []
+    result = []
     for kind, name, inside, others in sides:
         means: dict[str, float] = {}
         gaps: dict[str, Interval] = {}
         for what in MEASURES:
-            mine = [values[key][what] for key in inside if what in values[key]]
+            own_values = [values[key][what] for key in inside if what in values[key]]
             theirs = [values[key][what] for key in others if what in values[key]]
-            if len(mine) >= least and len(theirs) >= least:
-                means[what] = float(np.mean(mine))
-                gaps[what] = difference(mine, theirs, each, what in SHARES)
-        found.append(Slice(kind, name, len(inside), len(others), means, gaps, frozenset(inside)))
-    return found
+            if len(own_values) >= least and len(theirs) >= least:
+                means[what] = float(np.mean(own_values))
+                gaps[what] = difference(own_values, theirs, each, what in SHARES)
+        result.append(Slice(kind, name, len(inside), len(others), means, gaps, frozenset(inside)))
+    return result
 
 
-def alarms(found: Sequence[Slice]) -> list[Slice]:
+def alarms(entries: Sequence[Slice]) -> list[Slice]:
     """The slices that do worse than what they are compared with: accuracy down, or refusals up, for certain."""
     return [
         s
-        for s in found
+        for s in entries
         if ("accuracy" in s.gaps and s.gaps["accuracy"].high < 0)
         or ("refusal" in s.gaps and s.gaps["refusal"].low > 0)
     ]
 
 
-def as_json(found: Sequence[Slice]) -> list[dict[str, Any]]:
+def as_json(entries: Sequence[Slice]) -> list[dict[str, Any]]:
     """Plain values."""
     return [
         {"kind": s.kind, "name": s.name, "problems": s.problems, "rest": s.rest, "means": s.means,
          "gaps": {name: list(gap) for name, gap in s.gaps.items()}, "findings": s.findings()}
-        for s in found
+        for s in entries
     ]  # fmt: skip

@@ -38,13 +38,13 @@ class PathCache:
     def get(self, key: str) -> tuple[Candidate, ...]:
         """The paths of a question; () if it is not known."""
         with self._lock:
-            found = self._kept.get(key)
-            if found is None:
+            entry = self._kept.get(key)
+            if entry is None:
                 self.misses += 1
                 return ()
             self.hits += 1
             self._kept.move_to_end(key)
-            return found
+            return entry
 
     def put(self, key: str, paths: Sequence[Candidate]) -> None:
         """Keeps the paths of a question, unless more are kept already (two may ask the same at once)."""

@@ -60,7 +60,7 @@ class Stored:
         Raises:
             ValueError: there are not as many.
         """
-        found = []
+        candidates = []
         for ask in asks:
             key = identity(ask.prompt)
             at = self.taken.get(key, 0)
@@ -68,8 +68,8 @@ class Stored:
             if len(paths) < ask.count:
                 raise ValueError(f"{ask.count} paths were asked for at {at}, and {len(self.pools[key])} are stored.")
             self.taken[key] = at + ask.count
-            found.append(paths)
-        return found
+            candidates.append(paths)
+        return candidates
 
 
 def identity(prompt: Prompt) -> str:
@@ -86,20 +86,20 @@ def draw_pools(
     """
     assert router.extract is not None
     rows = list({identity(row["prompt"]): row for row in rows}.values())
-    drawn = sampler.draw([Ask(row["prompt"], paths) for row in rows], router.settings, seed)
+    completions = sampler.draw([Ask(row["prompt"], paths) for row in rows], router.settings, seed)
     pools = []
-    for row, found in zip(rows, drawn, strict=True):
-        read = [replace(path, answer=router.read(path)) for path in found]
+    for row, row_candidates in zip(rows, completions, strict=True):
+        read = [replace(path, answer=router.read(path)) for path in row_candidates]
         kind = declared_type(row)
         declared = {"answer_type": kind} if kind else {}
         answers = [
             read_with(router.extract, path.text, path.truncated, kind) if kind else path.answer for path in read
         ]
-        known: dict[str, bool] = {}
+        verdicts: dict[str, bool] = {}
         for answer in answers:
-            if answer is not None and answer not in known:
-                known[answer] = verify(answer, str(row["solution"]), **declared) is True
-        right = [answer is not None and known[answer] for answer in answers]
+            if answer is not None and answer not in verdicts:
+                verdicts[answer] = verify(answer, str(row["solution"]), **declared) is True
+        right = [answer is not None and verdicts[answer] for answer in answers]
         pools.append(Pool(row["prompt"], str(row["solution"]), read, right))
     return pools
 
@@ -121,15 +121,15 @@ def learn_vote(pools: Sequence[Pool], router: Router) -> Complexity | None:
     return learn_settled([(pool.paths, pool.right) for pool in pools], router.same, router.limits.sharpness)
 
 
-def shuffled(pools: Sequence[Pool], seed: int) -> list[Pool]:
+def shuffle(pools: Sequence[Pool], seed: int) -> list[Pool]:
     """The same pools with their paths in another order; seed 0 keeps it."""
     if not seed:
         return list(pools)
-    made = []
+    result = []
     for number, pool in enumerate(pools):
         order = np.random.default_rng([seed, number]).permutation(len(pool.paths))
-        made.append(replace(pool, paths=[pool.paths[i] for i in order], right=[pool.right[i] for i in order]))
-    return made
+        result.append(replace(pool, paths=[pool.paths[i] for i in order], right=[pool.right[i] for i in order]))
+    return result
 
 
 def replay(pools: Sequence[Pool], router: Router) -> list[Routed]:
@@ -138,13 +138,13 @@ def replay(pools: Sequence[Pool], router: Router) -> list[Routed]:
     return replace(router, sampler=stored, cache=None).answer_all([pool.prompt for pool in pools])
 
 
-def judged(pools: Sequence[Pool], routed: Sequence[Routed]) -> tuple[np.ndarray, np.ndarray]:
+def correctness_and_tokens(pools: Sequence[Pool], routed: Sequence[Routed]) -> tuple[np.ndarray, np.ndarray]:
     """(P,) whether the shown answer is right, and (P,) tokens."""
-    right = [float(pool.right[found.chosen]) for pool, found in zip(pools, routed, strict=True)]
-    return np.array(right), np.array([float(found.tokens) for found in routed])
+    right = [float(pool.right[result.chosen]) for pool, result in zip(pools, routed, strict=True)]
+    return np.array(right), np.array([float(result.tokens) for result in routed])
 
 
-def fixed(
+def fixed_policy(
     pools: Sequence[Pool], k: int, same: Callable[[str, str], bool], sharpness: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """A vote over the first ``k`` paths: (P,) right (a tie by its expectation over the tied answers), (P,) tokens.
@@ -154,9 +154,9 @@ def fixed(
     right, tokens = [], []
     for pool in pools:
         classes = answer_classes([path.answer for path in pool.paths[:k]], same)
-        worth = [sum(weight_of(pool.paths[i], sharpness) for i in members) for members in classes]
-        most = max(worth, default=0.0)
-        tied = [pool.right[m[0]] for m, weight in zip(classes, worth, strict=True) if weight >= most * (1 - 1e-12)]
+        weights = [sum(weight_of(pool.paths[i], sharpness) for i in members) for members in classes]
+        most = max(weights, default=0.0)
+        tied = [pool.right[m[0]] for m, weight in zip(classes, weights, strict=True) if weight >= most * (1 - 1e-12)]
         right.append(sum(tied) / len(tied) if tied else 0.0)
         tokens.append(float(sum(path.token_count for path in pool.paths[:k])))
     return np.array(right), np.array(tokens)
@@ -212,14 +212,14 @@ def candidates(
     weighted: bool,
 ) -> list[RoutingLimits]:
     """The thresholds that are tried: votes by heads, and where likelihoods are known by weight."""
-    made = [
+    result = [
         replace(limits, choose="vote", simple_below=below, confident=sure, least_paths=min(least, limits.most_paths))
         for below in simple_below
         for sure in confident
         for least in least_paths
     ]
     if weighted:
-        made += [
+        result += [
             replace(
                 limits,
                 choose="weighted",
@@ -232,7 +232,7 @@ def candidates(
             for sure in SURE
             for share in SHORTER
         ]
-    return made
+    return result
 
 
 def calibrate(
@@ -269,17 +269,17 @@ def calibrate(
     halves = [mixed[0::2], mixed[1::2]]  # by hash, since data often alternate between kinds of problems
     models = [learn(halves[1]), learn(halves[0])]
     votes = [learn_vote(halves[1], router), learn_vote(halves[0], router)]
-    every, cost = fixed(pools, most, router.same)
-    replays = [[shuffled(half, order) for half in halves] for order in range(max(1, orders))]
+    every, cost = fixed_policy(pools, most, router.same)
+    replays = [[shuffle(half, order) for half in halves] for order in range(max(1, orders))]
     tried: list[tuple[float, float, RoutingLimits]] = []  # accuracy, tokens
     for limits in candidates(router.limits, simple_below, confident, least_paths, None not in votes):
         right, tokens = [], []
         for pair in replays:
             for half, model, vote in zip(pair, models, votes, strict=True):
                 trial = replace(router, limits=limits, complexity=model, settled=vote)
-                found = judged(half, replay(half, trial))
-                right.append(found[0])
-                tokens.append(found[1])
+                outcome = correctness_and_tokens(half, replay(half, trial))
+                right.append(outcome[0])
+                tokens.append(outcome[1])
         tried.append((float(np.concatenate(right).mean()), float(np.concatenate(tokens).mean()), limits))
     if budget is None:
         good = [entry for entry in tried if entry[0] >= every.mean() - tolerance]

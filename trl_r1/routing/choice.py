@@ -35,33 +35,33 @@ class Chosen:
 
 def likeliest(paths: Sequence[Candidate], among: Sequence[int]) -> int:
     """The index with the highest mean log-probability; the first where they are not known."""
-    return max(among, key=lambda i: (_known(paths[i].logprob), -i))
+    return max(among, key=lambda i: (_finite_logprob(paths[i].logprob), -i))
 
 
-def _known(logprob: float | None) -> float:
+def _finite_logprob(logprob: float | None) -> float:
     return float("-inf") if logprob is None else logprob
 
 
 def fallback(paths: Sequence[Candidate]) -> int:
     """Of paths without an answer: one that was not refused, and if possible not cut off."""
-    ranked = ([i for i, p in enumerate(paths) if not p.refused and not p.truncated],
+    ranking = ([i for i, p in enumerate(paths) if not p.refused and not p.truncated],
               [i for i, p in enumerate(paths) if not p.refused], list(range(len(paths))))  # fmt: skip
-    return likeliest(paths, next(among for among in ranked if among))
+    return likeliest(paths, next(among for among in ranking if among))
 
 
 def by_vote(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
     leaders = tally.leaders()
     if not leaders:
         return Chosen(fallback(paths), "no answer")
-    best = max(leaders, key=lambda members: (max(_known(paths[i].logprob) for i in members), -members[0]))
+    best = max(leaders, key=lambda members: (max(_finite_logprob(paths[i].logprob) for i in members), -members[0]))
     return Chosen(likeliest(paths, best), "vote" if len(leaders) == 1 else "vote, tied")
 
 
 def by_weight(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
-    ranked = tally.ranked()
-    if not ranked:
+    ranking = tally.ranking()
+    if not ranking:
         return Chosen(fallback(paths), "no answer")
-    return Chosen(likeliest(paths, ranked[0]), "weighted vote", tuple(tally.weights))
+    return Chosen(likeliest(paths, ranking[0]), "weighted vote", tuple(tally.weights))
 
 
 def by_log_prob(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
@@ -75,7 +75,7 @@ def by_verifier(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score:
     """Raises ValueError where the scores are not as many as the paths."""
     if score is None:
         raise ValueError("choose=verifier needs a scoring function; give one, or choose vote.")
-    return scored(prompt, paths, tally, score, list(range(len(paths))), "verifier")
+    return class_scores(prompt, paths, tally, score, list(range(len(paths))), "verifier")
 
 
 def by_agser(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score | None) -> Chosen:
@@ -83,23 +83,27 @@ def by_agser(prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Sc
     if score is None:
         raise ValueError("choose=agser needs a scorer; trl_r1.routing.choice.agser_score makes one.")
     among = [likeliest(paths, members) for members in tally.classes]
-    return scored(prompt, paths, tally, score, among, "agser")
+    return class_scores(prompt, paths, tally, score, among, "agser")
 
 
-def scored(
+def class_scores(
     prompt: Prompt, paths: Sequence[Candidate], tally: Tally, score: Score, among: Sequence[int], name: str
 ) -> Chosen:
     """The best of some paths by score; ties go to the answer with more votes, then to the likelier path."""
     if not among:
         return Chosen(fallback(paths), "no answer")
-    found = list(score(prompt, [paths[i].text for i in among]))
-    if len(found) != len(among):
-        raise ValueError(f"The scoring function gave {len(found)} scores for {len(among)} texts; it owes one each.")
-    scores: dict[int, float] = {i: float(s) for i, s in zip(among, found, strict=True) if s is not None and s == s}
+    raw_scores = list(score(prompt, [paths[i].text for i in among]))
+    if len(raw_scores) != len(among):
+        raise ValueError(
+            f"The scoring function gave {len(raw_scores)} scores for {len(among)} texts; it owes one each."
+        )
+    scores: dict[int, float] = {
+        i: float(s) for i, s in zip(among, raw_scores, strict=True) if s is not None and s == s
+    }
     if not scores:
         return by_vote(prompt, paths, tally, None)
     votes = {i: len(members) for members in tally.classes for i in members}
-    best = max(scores, key=lambda i: (scores[i], votes.get(i, 0), _known(paths[i].logprob), -i))
+    best = max(scores, key=lambda i: (scores[i], votes.get(i, 0), _finite_logprob(paths[i].logprob), -i))
     return Chosen(best, name, tuple(scores.get(i) for i in range(len(paths))))
 
 
@@ -114,7 +118,7 @@ def agser_score(model: Any, tokenizer: Any, **options: Any) -> Score:
     except ImportError as error:
         raise ImportError("choose=agser needs trl_r1.agser, which this version does not have; choose vote.") from error
     scorer = AGSERScorer(model, tokenizer, **options)
-    return lambda prompt, texts: [found.score for found in scorer.score([prompt] * len(texts), answers=texts)]
+    return lambda prompt, texts: [result.score for result in scorer.score([prompt] * len(texts), answers=texts)]
 
 
 def reward_score(reward: Callable[..., Any]) -> Score:

@@ -42,8 +42,8 @@ def text_of(prompt: Prompt) -> str:
     """The prompt as text: of a conversation all user turns."""
     if isinstance(prompt, str):
         return prompt
-    said = [message.get("content") for message in prompt if message.get("role", "user") == "user"]
-    parts = [part for content in said for part in (content if isinstance(content, list) else [content])]
+    contents = [message.get("content") for message in prompt if message.get("role", "user") == "user"]
+    parts = [part for content in contents for part in (content if isinstance(content, list) else [content])]
     return "\n".join(str(part.get("text", "")) if isinstance(part, Mapping) else str(part or "") for part in parts)
 
 
@@ -67,16 +67,16 @@ def prompt_features(prompt: Prompt) -> dict[str, float]:
 
 def draft_features(draft: Candidate) -> dict[str, float]:
     """What a draft shows; a number nobody reported is left out."""
-    found = {
+    features = {
         "draft_length": math.log1p(draft.token_count),
         "draft_clipped": float(draft.truncated),
         "draft_unanswered": float(draft.answer is None),
     }
     if draft.entropy is not None:
-        found["draft_entropy"] = draft.entropy
+        features["draft_entropy"] = draft.entropy
     if draft.logprob is not None:
-        found["draft_surprise"] = -draft.logprob
-    return found
+        features["draft_surprise"] = -draft.logprob
+    return features
 
 
 @dataclass(frozen=True)
@@ -113,17 +113,17 @@ class Complexity:
         try:
             names = ("weights", "centres", "scales")
             weights, centres, scales = [{str(k): float(v) for k, v in content[name].items()} for name in names]
-            made = cls(weights, centres, scales, float(content["bias"]), bool(content.get("fitted", True)))
+            complexity = cls(weights, centres, scales, float(content["bias"]), bool(content.get("fitted", True)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"A complexity model needs weights, centres, scales and bias ({error!r}).") from None
-        numbers = [made.bias, *(value for part in (weights, centres, scales) for value in part.values())]
+        numbers = [complexity.bias, *(value for part in (weights, centres, scales) for value in part.values())]
         if not all(map(math.isfinite, numbers)) or not all(
-            made.scales.get(name, 0.0) > 0.0 and name in made.centres for name in made.weights
+            complexity.scales.get(name, 0.0) > 0.0 and name in complexity.centres for name in complexity.weights
         ):
             raise ValueError(
                 "A complexity model has a weight without centre, a scale that is not positive, or no number."
             )
-        return made
+        return complexity
 
 
 GUESS = Complexity(

@@ -105,8 +105,8 @@ class ModelPaths:
     @property
     def context(self) -> int | None:
         """Tokens of prompt and reply together that the model has positions for; None where its config does not say."""
-        found = getattr(self.model.config, "max_position_embeddings", None)
-        return int(found) if found else None
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        return int(positions) if positions else None
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         """How many tokens a prompt is."""
@@ -122,7 +122,7 @@ class ModelPaths:
         ids = tokenize(self.tokenizer, [ask.prompt for ask in asks])
         rows = [(a, k) for a, ask in enumerate(asks) for k in range(ask.count)]
         ends = end_tokens(self.model, self.tokenizer)
-        found: list[list[Candidate]] = [[] for _ in asks]
+        candidates: list[list[Candidate]] = [[] for _ in asks]
         devices = {parameter.device for parameter in self.model.parameters()}
         with own_randomness(seed, devices), evaluation_mode(self.model):
             for start in range(0, len(rows), self.batch_size):
@@ -132,16 +132,16 @@ class ModelPaths:
                     min(asks[a].max_new_tokens or settings.max_new_tokens, settings.max_new_tokens) for a, _ in batch
                 ]
                 watch = Watch([asks[a] for a, _ in batch], [k for _, k in batch], limits, max(map(len, prompts)))
-                made = generate(self.model, prompts, settings, ends, padding(self.tokenizer, ends), watch)
-                kept = [until_end(row, ends, limit) for row, limit in zip(made, limits, strict=True)]
+                generated = generate(self.model, prompts, settings, ends, padding(self.tokenizer, ends), watch)
+                ended = [until_end(row, ends, limit) for row, limit in zip(generated, limits, strict=True)]
                 if all(ask.cancelled() for ask in asks):
                     raise Cancelled("All requests were given up.")
-                doubts = self.doubts(prompts, kept) if self.scored else [(None, None)] * len(kept)
-                texts = self.tokenizer.batch_decode(kept, skip_special_tokens=True)
-                for (a, _), tokens, text, (logprob, entropy) in zip(batch, kept, texts, doubts, strict=True):
+                doubts = self.doubts(prompts, ended) if self.scored else [(None, None)] * len(ended)
+                texts = self.tokenizer.batch_decode(ended, skip_special_tokens=True)
+                for (a, _), tokens, text, (logprob, entropy) in zip(batch, ended, texts, doubts, strict=True):
                     truncated = not tokens or tokens[-1] not in ends
-                    found[a].append(Candidate(text, len(tokens), truncated, logprob=logprob, entropy=entropy))
-        return found
+                    candidates[a].append(Candidate(text, len(tokens), truncated, logprob=logprob, entropy=entropy))
+        return candidates
 
     def doubts(
         self, prompts: Sequence[list[int]], replies: Sequence[list[int]]
@@ -152,7 +152,7 @@ class ModelPaths:
         device = self.model.get_input_embeddings().weight.device
         vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
         order = sorted(range(len(replies)), key=lambda row: len(prompts[row]) + len(replies[row]))
-        found: list[tuple[float | None, float | None]] = [(None, None)] * len(replies)
+        pairs: list[tuple[float | None, float | None]] = [(None, None)] * len(replies)
         start = 0
         while start < len(order):
             rows = [order[start]]
@@ -164,24 +164,26 @@ class ModelPaths:
             width = max(len(prompts[row]) + len(replies[row]) for row in rows)
             # padded on the right: in a causal model nothing looks there, and positions are what they are
             ids = torch.zeros(len(rows), width, dtype=torch.long)
-            mask, said = torch.zeros_like(ids), torch.zeros(len(rows), width - 1)
+            mask, reply_mask = torch.zeros_like(ids), torch.zeros(len(rows), width - 1)
             for place, row in enumerate(rows):
                 whole, begin = prompts[row] + replies[row], len(prompts[row])
                 ids[place, : len(whole)] = torch.tensor(whole)
                 mask[place, : len(whole)] = 1
-                said[place, begin - 1 : len(whole) - 1] = 1.0  # the position before a token foretells it
-            ids, said = ids.to(device), said.to(device)
+                reply_mask[place, begin - 1 : len(whole) - 1] = 1.0  # the position before a token foretells it
+            ids, reply_mask = ids.to(device), reply_mask.to(device)
             with torch.no_grad():
                 logits = self.model(input_ids=ids, attention_mask=mask.to(device), use_cache=False).logits[:, :-1]
             logs = logits.float().log_softmax(-1)  # (R, L - 1, V)
             chosen = logs.gather(-1, ids[:, 1:, None])[..., 0]  # (R, L - 1)
             entropies = -(logs.exp() * logs).nan_to_num(0.0).sum(-1)  # 0 log 0 = 0
-            counts = said.sum(1).clamp(min=1.0)
-            means = torch.stack([(chosen * said).sum(1) / counts, (entropies * said).sum(1) / counts], dim=1).tolist()
+            counts = reply_mask.sum(1).clamp(min=1.0)
+            means = torch.stack(
+                [(chosen * reply_mask).sum(1) / counts, (entropies * reply_mask).sum(1) / counts], dim=1
+            ).tolist()
             for place, row in enumerate(rows):
                 if replies[row]:
-                    found[row] = (means[place][0], means[place][1])
-        return found
+                    pairs[row] = (means[place][0], means[place][1])
+        return pairs
 
 
 class Watch:
@@ -193,14 +195,14 @@ class Watch:
 
     def __call__(self, ids: torch.Tensor, ends: set[int]) -> list[bool]:
         """(B, L) ids so far in; which rows need no further token out."""
-        made = ids.shape[1] - self.width
+        new_tokens = ids.shape[1] - self.width
         last = ids[:, -1].tolist()
         for row, ask in enumerate(self.asks):
             if ask.on_token is not None and not self.done[row] and last[row] not in ends:
                 ask.on_token(self.numbers[row], last[row])
         given_up = {id(ask): ask.cancelled() for ask in self.asks}
         for row, ask in enumerate(self.asks):
-            if last[row] in ends or made >= self.limits[row] or given_up[id(ask)]:
+            if last[row] in ends or new_tokens >= self.limits[row] or given_up[id(ask)]:
                 self.done[row] = True
         return list(self.done)
 
@@ -239,11 +241,11 @@ def generate(
         **options,
     )
     with torch.no_grad():
-        made = model.generate(
+        output = model.generate(
             input_ids=ids, attention_mask=mask, generation_config=config,
             stopping_criteria=StoppingCriteriaList([Steering()]),
         )  # fmt: skip
-    return made[:, width:].tolist()
+    return output[:, width:].tolist()
 
 
 def until_end(ids: Sequence[int], ends: set[int], limit: int) -> list[int]:
@@ -264,10 +266,10 @@ def read_scored(content: bytes) -> Completion | None:
     completion = read_completion(content)
     if completion is None:
         return None
-    told = json.loads(content)["choices"][0].get("logprobs") or {}
-    numbers = told.get("token_logprobs") if isinstance(told, dict) else None
-    if numbers is None and isinstance(told, dict):
-        numbers = [entry.get("logprob") for entry in told.get("content") or [] if isinstance(entry, dict)]
+    logprobs = json.loads(content)["choices"][0].get("logprobs") or {}
+    numbers = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    if numbers is None and isinstance(logprobs, dict):
+        numbers = [entry.get("logprob") for entry in logprobs.get("content") or [] if isinstance(entry, dict)]
     numbers = [number for number in numbers or [] if isinstance(number, int | float) and number <= 0.0]
     logprob = sum(numbers) / len(numbers) if numbers else None
     return replace(completion, logprob=logprob)
@@ -292,15 +294,15 @@ class EndpointPaths:
             EngineError: the server cannot be reached, denies the key, or refuses every text of an ask.
             Cancelled: see Sampler. A request under way is not broken off; its text is not read.
         """
-        found: list[list[Candidate]] = []
+        candidates: list[list[Candidate]] = []
         for number, ask in enumerate(asks):
             if ask.cancelled():
-                found.append([])
+                candidates.append([])
                 continue
             extra = dict(self.endpoint.extra)
             if self.logprobs:
                 extra |= {"logprobs": 1} if isinstance(ask.prompt, str) else {"logprobs": True}
-            asked = replace(
+            server = replace(
                 self.endpoint,
                 temperature=settings.temperature,
                 top_p=settings.top_p,
@@ -308,11 +310,11 @@ class EndpointPaths:
                 extra=extra,
                 read=read_scored,
             )
-            draws = asked.draw([ask.prompt], ask.count, seed_of(seed, number))[0]
-            found.append([candidate(completion) for completion in draws])
+            draws = server.draw([ask.prompt], ask.count, seed_of(seed, number))[0]
+            candidates.append([candidate(completion) for completion in draws])
         if asks and all(ask.cancelled() for ask in asks):
             raise Cancelled("All requests were given up.")
-        return found
+        return candidates
 
 
 def candidate(completion: Completion) -> Candidate:

@@ -26,7 +26,7 @@ from trl_r1.routing.choice import CHOICES, Chosen, Score
 from trl_r1.routing.complexity import GUESS, Complexity, Difficulty, draft_features, prompt_features, text_of
 from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.settling import vote_features, weight_of
-from trl_r1.routing.votes import Tally, confidence, decided
+from trl_r1.routing.votes import Tally, confidence, is_decided
 from trl_r1.storage.shards import seed_of
 
 
@@ -92,7 +92,7 @@ class Routed:
 
     def to_dict(self, texts: bool = False) -> dict[str, Any]:
         """Plain values for JSON; with ``texts``, all paths too."""
-        told: dict[str, Any] = {
+        content: dict[str, Any] = {
             "route": self.route, "why": self.why, "complexity": _round(self.complexity), "answer": self.answer,
             "paths": len(self.paths), "cached": self.cached, "votes": [list(vote) for vote in self.votes],
             "agreement": _round(self.agreement), "chosen": self.chosen, "chosen_by": self.chosen_by,
@@ -100,8 +100,8 @@ class Routed:
             "seconds": round(self.seconds, 3), "features": {k: _round(v) for k, v in self.features.items()},
         }  # fmt: skip
         if texts:
-            told["texts"] = [path.text for path in self.paths]
-        return told
+            content["texts"] = [path.text for path in self.paths]
+        return content
 
     def line(self) -> str:
         """The record in one line."""
@@ -182,13 +182,13 @@ class Router:
         limits, settings = limits or self.limits, settings or self.settings
         started = time.monotonic()
         key = cache_key(self.sampler.name, prompt, settings, seed) if self.cache is not None else ""
-        known = self.cache.get(key) if self.cache is not None else ()
+        cached_paths = self.cache.get(key) if self.cache is not None else ()
         paths: list[Candidate] = []
         tally = Tally(self.same)
         tokens = draft_cost = 0
 
-        def take(found: Sequence[Candidate]) -> None:
-            for path in found:
+        def take(candidates: Sequence[Candidate]) -> None:
+            for path in candidates:
                 read = path if path.answer is not None else replace(path, answer=self.read(path))
                 paths.append(read)
                 tally.add(read.answer, weight_of(read, limits.sharpness))
@@ -199,7 +199,7 @@ class Router:
         features = prompt_features(prompt)
         if self.difficulty is not None:
             features["difficulty"] = float(self.difficulty(text_of(prompt)))
-        take(known[: limits.most_paths])
+        take(cached_paths[: limits.most_paths])
         cached = len(paths)
         if not paths and limits.draft_tokens is not None and route == "auto":
             draft = (yield ask(1, limits.draft_tokens))[0]
@@ -211,17 +211,17 @@ class Router:
             else:
                 take([draft])
         elif not paths:
-            drawn = yield ask(1)
-            tokens += sum(path.token_count for path in drawn)
-            take(drawn)
+            wave_paths = yield ask(1)
+            tokens += sum(path.token_count for path in wave_paths)
+            take(wave_paths)
         if paths:
             features |= draft_features(paths[0])
-        complexity, simple, why = self._judged(route, features, limits)
+        complexity, simple, why = self._judge_complexity(route, features, limits)
         stopped = "one pass" if simple else ""
         if simple and not paths:  # after a short draft
-            drawn = yield ask(1)
-            tokens += sum(path.token_count for path in drawn)
-            take(drawn)
+            wave_paths = yield ask(1)
+            tokens += sum(path.token_count for path in wave_paths)
+            take(wave_paths)
         while not stopped:
             stopped = self._stop(tally, paths, limits, tokens, time.monotonic() - started)
             if stopped:
@@ -229,9 +229,9 @@ class Router:
             count = min(limits.wave, limits.most_paths - len(paths))
             if len(paths) < limits.least_paths:
                 count = max(count, limits.least_paths - len(paths))
-            drawn = yield ask(count)
-            tokens += sum(path.token_count for path in drawn)
-            take(drawn)
+            wave_paths = yield ask(count)
+            tokens += sum(path.token_count for path in wave_paths)
+            take(wave_paths)
         if self.cache is not None and len(paths) > cached:
             self.cache.put(key, paths)
         if simple and cached:  # one pass: the first cached path, without the others' votes
@@ -239,10 +239,12 @@ class Router:
             paths, cached = paths[:1], 1
             tally.add(paths[0].answer, weight_of(paths[0], limits.sharpness))
         chosen = CHOICES[limits.choose](prompt, paths, tally, self.score) if len(paths) > 1 else Chosen(0, "only path")
-        return self._routed(paths, tally, chosen, "simple" if simple else "complex", why, complexity, features,
+        return self._result(paths, tally, chosen, "simple" if simple else "complex", why, complexity, features,
                             cached, stopped, tokens, draft_cost, time.monotonic() - started)  # fmt: skip
 
-    def _judged(self, route: str, features: dict[str, float], limits: RoutingLimits) -> tuple[float | None, bool, str]:
+    def _judge_complexity(
+        self, route: str, features: dict[str, float], limits: RoutingLimits
+    ) -> tuple[float | None, bool, str]:
         """The complexity of a question (None where the route was asked for), whether one pass will do, and why."""
         if route != "auto":
             return None, route == "simple", "as asked"
@@ -258,7 +260,7 @@ class Router:
             return "refused"
         if len(paths) >= limits.most_paths:
             return "all paths"
-        left = limits.most_paths - len(paths)
+        remaining = limits.most_paths - len(paths)
         if limits.choose == "weighted" and self.settled is not None and limits.sure is not None:
             features = vote_features(tally, paths)
             if features and self.settled(features) >= limits.sure:
@@ -266,12 +268,12 @@ class Router:
         elif len(paths) >= limits.least_paths and limits.choose in ("vote", "weighted"):
             first, second = tally.standing()
             if limits.choose == "weighted":  # the heads that are counted are those of the answer with the most weight
-                weights = [sum(tally.weights[i] for i in members) for members in tally.ranked()] + [0.0, 0.0]
-                never_changes = decided(weights[0], weights[1], left)  # a path weighs at most 1
-                heads = [len(members) for members in tally.ranked()] + [0, 0]
+                weights = [sum(tally.weights[i] for i in members) for members in tally.ranking()] + [0.0, 0.0]
+                never_changes = is_decided(weights[0], weights[1], remaining)  # a path weighs at most 1
+                heads = [len(members) for members in tally.ranking()] + [0, 0]
                 first, second = heads[0], max(heads[1:])
             else:
-                never_changes = decided(first, second, left)
+                never_changes = is_decided(first, second, remaining)
             if never_changes:
                 return "decided"
             if limits.confident < 1.0 and confidence(first, second) >= limits.confident:
@@ -282,16 +284,16 @@ class Router:
             return "time"
         return ""
 
-    def _routed(
+    def _result(
         self, paths: list[Candidate], tally: Tally, chosen: Chosen, route: str, why: str, complexity: float | None,
         features: dict[str, float], cached: int, stopped: str, tokens: int, draft_tokens: int, seconds: float,
     ) -> Routed:  # fmt: skip
-        shown = paths[chosen.index]
+        best = paths[chosen.index]
         classes = sorted(tally.classes, key=len, reverse=True)
         votes = tuple((str(paths[members[0]].answer), len(members)) for members in classes)
         behind = next((len(members) for members in tally.classes if chosen.index in members), 0)
         return Routed(
-            shown.text, shown.answer, route, why, complexity, features, tuple(paths), cached, votes,
+            best.text, best.answer, route, why, complexity, features, tuple(paths), cached, votes,
             behind / len(paths), chosen.index, chosen.by, stopped, tokens, draft_tokens, seconds,
         )  # fmt: skip
 
@@ -324,8 +326,8 @@ class Router:
                 except StopIteration as end:
                     done[number] = end.value
             asks = [ask for _, ask in waiting]
-            drawn = self.sampler.draw(asks, self.settings, seed_of(seed, "wave", wave)) if asks else []
-            sent = [(number, paths) for (number, _), paths in zip(waiting, drawn, strict=True)]
+            waves = self.sampler.draw(asks, self.settings, seed_of(seed, "wave", wave)) if asks else []
+            sent = [(number, paths) for (number, _), paths in zip(waiting, waves, strict=True)]
             wave += 1
         return [done[number] for number in range(len(walks))]
 

@@ -34,12 +34,12 @@ def weight_of(path: Candidate, sharpness: float) -> float:
 
 def vote_features(tally: Tally, paths: Sequence[Candidate]) -> dict[str, float]:
     """What is known of the answer in front; nothing while no path has an answer."""
-    ranked = tally.ranked()
-    if not ranked:
+    ranking = tally.ranking()
+    if not ranking:
         return {}
-    weights = [sum(tally.weights[i] for i in members) for members in ranked] + [0.0]
-    counts = [len(members) for members in ranked]
-    found = {
+    weights = [sum(tally.weights[i] for i in members) for members in ranking] + [0.0]
+    counts = [len(members) for members in ranking]
+    features = {
         "vote_share": weights[0] / sum(weights) if sum(weights) > 0 else 0.0,
         "vote_weight": math.log1p(weights[0]),
         "vote_second": math.log1p(weights[1]),
@@ -48,10 +48,10 @@ def vote_features(tally: Tally, paths: Sequence[Candidate]) -> dict[str, float]:
         "vote_answered": float(sum(counts)),
         "vote_paths": float(len(paths)),
     }
-    known = [logprob for i in ranked[0] if (logprob := paths[i].logprob) is not None]
-    if known:
-        found["vote_surprise"] = -max(known)
-    return found
+    logprobs = [logprob for i in ranking[0] if (logprob := paths[i].logprob) is not None]
+    if logprobs:
+        features["vote_surprise"] = -max(logprobs)
+    return features
 
 
 def learn_settled(
@@ -74,7 +74,7 @@ def learn_settled(
             features = vote_features(tally, paths[: number + 1])
             if features:
                 rows.append(features)
-                right.append(float(truths[tally.ranked()[0][0]]))
+                right.append(float(truths[tally.ranking()[0][0]]))
     if not rows:
         raise ValueError(
             "No path has an answer that can be read; the chance that an answer is right cannot be fitted."

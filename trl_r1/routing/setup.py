@@ -70,10 +70,10 @@ def settings_of(chosen: argparse.Namespace) -> Settings:
 
 def limits_of(chosen: argparse.Namespace, base: RoutingLimits) -> RoutingLimits:
     """The router file's limits, or the defaults, with what the command line says instead."""
-    given = {name: getattr(chosen, name) for name in LIMITS if getattr(chosen, name, None) is not None}
-    if "most_paths" in given and "least_paths" not in given:
-        given["least_paths"] = min(base.least_paths, given["most_paths"])
-    return replace(base, **given)
+    options = {name: getattr(chosen, name) for name in LIMITS if getattr(chosen, name, None) is not None}
+    if "most_paths" in options and "least_paths" not in options:
+        options["least_paths"] = min(base.least_paths, options["most_paths"])
+    return replace(base, **options)
 
 
 def sampler_of(chosen: argparse.Namespace) -> ModelPaths | EndpointPaths:
@@ -113,8 +113,8 @@ def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None
 
     limits, complexity, settled = RoutingLimits(), GUESS, None
     if chosen.router:
-        known = load(chosen.router)
-        limits, complexity, settled = known.limits, known.complexity, known.settled
+        calibrated = load(chosen.router)
+        limits, complexity, settled = calibrated.limits, calibrated.complexity, calibrated.settled
     limits = limits_of(chosen, limits)
     named = chosen.answer_from if chosen.answer_from is not None else ",".join(accuracy.SOURCES)
     sources = tuple(part.strip() for part in named.split(",") if part.strip())

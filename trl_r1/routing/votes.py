@@ -37,8 +37,8 @@ class Tally:
         if answer is None:
             return
         if answer not in self._by_text:
-            found = (n for n, members in enumerate(self.classes) if self.same(str(self.given[members[0]]), answer))
-            self._by_text[answer] = next(found, len(self.classes))
+            matches = (n for n, members in enumerate(self.classes) if self.same(str(self.given[members[0]]), answer))
+            self._by_text[answer] = next(matches, len(self.classes))
             if self._by_text[answer] == len(self.classes):
                 self.classes.append([])
         self.classes[self._by_text[answer]].append(len(self.given) - 1)
@@ -53,7 +53,7 @@ class Tally:
         most = self.standing()[0]
         return [members for members in self.classes if len(members) == most]
 
-    def ranked(self) -> list[list[int]]:
+    def ranking(self) -> list[list[int]]:
         """The classes by weight, heaviest first; of equals the one that came first."""
         return sorted(self.classes, key=lambda members: -sum(self.weights[i] for i in members))
 
@@ -62,13 +62,13 @@ class Tally:
         return self.standing()[0] / len(self.given) if self.given else 0.0
 
 
-def decided(first: float, second: float, left: float) -> bool:
+def is_decided(first: float, second: float, remaining: float) -> bool:
     """Whether the leader stays alone in front whatever the ``left`` remaining paths say.
 
-    >>> decided(9, 0, 7), decided(8, 0, 8)
+    >>> is_decided(9, 0, 7), is_decided(8, 0, 8)
     (True, False)
     """
-    return first > second + left
+    return first > second + remaining
 
 
 def confidence(first: int, second: int) -> float:

@@ -88,8 +88,8 @@ class AccessControl:
                 return (400, f"This server does not go by the name {host[:100]!r}; without a token it answers only to its "
                         "own names.", "wrong_host", [])  # fmt: skip
         else:
-            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-            right = hmac.compare_digest(given.strip(), self.token.encode())
+            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+            right = hmac.compare_digest(token.strip(), self.token.encode())
             if scheme.lower() != b"bearer" or not right:
                 sentence = "This server needs its token: send the header Authorization: Bearer <token>."
                 return 401, sentence, "invalid_api_key", [(b"www-authenticate", b"Bearer")]

@@ -77,13 +77,13 @@ class Task:
 
     def _work(self, generation: GenerationRequest, prompt_tokens: int, tell: Callable[[int, str], Any] | None) -> None:
         try:
-            result = self.serving.service.run(generation, prompt_tokens, self._given_up, tell)
+            result = self.serving.service.run(generation, prompt_tokens, self._is_abandoned, tell)
         except BaseException as error:  # told to the client by the event loop
             self.put("error", error)
         else:
             self.put("done", result)
 
-    def _given_up(self) -> bool:
+    def _is_abandoned(self) -> bool:
         return self.cancel.is_set() or self.serving.gone.is_set()
 
     def put(self, kind: str, value: Any) -> None:
@@ -198,22 +198,25 @@ async def start(serving: Serving, generation: GenerationRequest, prompt_tokens: 
     Raises:
         BadRequest: the turn did not come in time. ClientDisconnect: the client left before.
     """
-    turn, left = asyncio.ensure_future(serving.turn.acquire()), asyncio.ensure_future(leaving(request))
+    turn, client_gone = (
+        asyncio.ensure_future(serving.turn.acquire()),
+        asyncio.ensure_future(wait_until_client_leaves(request)),
+    )
     try:
-        await asyncio.wait({turn, left}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({turn, client_gone}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        left.cancel()
+        client_gone.cancel()
         if not turn.done():
             turn.cancel()
     if turn.cancelled() or not turn.done():
-        if left.done() and not left.cancelled():
+        if client_gone.done() and not client_gone.cancelled():
             raise ClientDisconnect
         raise BadRequest("No turn came within the time limit; try again later.", code="timeout", status=503)
     serving.running += 1
     return Task(serving, generation, prompt_tokens, generation.stream)
 
 
-async def leaving(request: Request) -> None:
+async def wait_until_client_leaves(request: Request) -> None:
     """Returns when the client has left; the body has been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -222,23 +225,25 @@ async def leaving(request: Request) -> None:
 async def whole(serving: Serving, generation: GenerationRequest, task: Task, request: Request) -> Response:
     """The response that is sent at once."""
     waiting = asyncio.ensure_future(task.events.get())
-    left = asyncio.ensure_future(leaving(request))
+    client_gone = asyncio.ensure_future(wait_until_client_leaves(request))
     try:
-        done, _ = await asyncio.wait({waiting, left}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            {waiting, client_gone}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED
+        )
     finally:
         task_done = waiting.done() and not waiting.cancelled()
         if not task_done:
             task.cancel.set()
         waiting.cancel()
-        left.cancel()
+        client_gone.cancel()
     if waiting not in done:
-        if left in done:
+        if client_gone in done:
             raise ClientDisconnect
         return problem(504, f"The answer took more than {serving.seconds:g} seconds.", "timeout_error", code="timeout")
     kind, value = waiting.result()
     if kind == "error":
         return failure(value)
-    return Response(json.dumps(completed(generation, value), ensure_ascii=False).encode("utf-8", errors="replace"),
+    return Response(json.dumps(response_content(generation, value), ensure_ascii=False).encode("utf-8", errors="replace"),
                     media_type="application/json")  # fmt: skip
 
 
@@ -267,12 +272,12 @@ async def stream(serving: Serving, generation: GenerationRequest, task: Task) ->
         for number in range(generation.n):
             yield frame.piece(number, "", role=True)
     while True:
-        left = until - time.monotonic()
-        if left <= 0:
+        seconds_left = until - time.monotonic()
+        if seconds_left <= 0:
             yield frame.error(f"The answer took more than {serving.seconds:g} seconds.", "timeout_error", "timeout")
             break
         try:
-            kind, value = await asyncio.wait_for(task.events.get(), min(QUIET, left))
+            kind, value = await asyncio.wait_for(task.events.get(), min(QUIET, seconds_left))
         except asyncio.TimeoutError:
             yield b": still at work\n\n"
             continue
@@ -298,7 +303,7 @@ async def stream(serving: Serving, generation: GenerationRequest, task: Task) ->
 # --- what is sent
 
 
-def completed(generation: GenerationRequest, result: GenerationResult) -> dict[str, Any]:
+def response_content(generation: GenerationRequest, result: GenerationResult) -> dict[str, Any]:
     """The body of a response that is sent at once."""
     choices: list[dict[str, Any]] = []
     for number, (text, why) in enumerate(zip(result.texts, result.finish, strict=True)):

@@ -37,7 +37,7 @@ class Job:
     def rows(self) -> int:
         return sum(ask.count for ask in self.asks)
 
-    def given_up(self) -> bool:
+    def is_abandoned(self) -> bool:
         return all(ask.cancelled() for ask in self.asks)
 
 
@@ -96,15 +96,17 @@ class BatchQueue:
             while not self._waiting and not self._closed:
                 self._ready.wait()
             until = time.monotonic() + GATHER
-            while not self._closed and self._waiting[0].seed is None and (left := until - time.monotonic()) > 0:
-                self._ready.wait(left)
+            while (
+                not self._closed and self._waiting[0].seed is None and (seconds_left := until - time.monotonic()) > 0
+            ):
+                self._ready.wait(seconds_left)
             if self._closed:
                 for job in self._waiting:
                     job.error = Cancelled("The server is shutting down.")
                     job.done.set()
                 self._waiting.clear()
                 return []
-            jobs, kept = [self._waiting.popleft()], deque[Job]()
+            jobs, others = [self._waiting.popleft()], deque[Job]()
             rows = jobs[0].rows
             while self._waiting:
                 job = self._waiting.popleft()
@@ -112,13 +114,13 @@ class BatchQueue:
                     jobs.append(job)
                     rows += job.rows
                 else:
-                    kept.append(job)
-            self._waiting = kept
+                    others.append(job)
+            self._waiting = others
             return jobs
 
     def _run(self, jobs: list[Job]) -> None:
         for job in jobs:
-            if job.given_up():
+            if job.is_abandoned():
                 job.error = Cancelled("The caller gave up.")
         jobs = [job for job in jobs if job.error is None]
         if not jobs:
@@ -155,7 +157,7 @@ class BatchQueue:
         candidates = self.paths.draw(asks, replace(jobs[0].settings, max_new_tokens=longest), seed)
         for job in jobs:
             job.candidates, candidates = candidates[: len(job.asks)], candidates[len(job.asks) :]
-            if self._closed or job.given_up():
+            if self._closed or job.is_abandoned():
                 job.error = Cancelled("The caller gave up.")
 
 

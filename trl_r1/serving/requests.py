@@ -119,28 +119,28 @@ def read(body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds
     fields = {clean(name): value for name, value in content.items() if name not in ignored}
     try:
         kind: type[ChatBody] | type[CompletionBody] = ChatBody if chat else CompletionBody
-        asked = kind.model_validate(fields, context=Served(model, bounds))
+        parsed = kind.model_validate(fields, context=ServerInfo(model, bounds))
     except ValidationError as error:
         raise refusal(error, bounds) from None
-    longest = asked.max_completion_tokens if asked.max_completion_tokens is not None else asked.max_tokens
+    longest = parsed.max_completion_tokens if parsed.max_completion_tokens is not None else parsed.max_tokens
     settings = replace(
         defaults,
-        temperature=defaults.temperature if asked.temperature is None else asked.temperature,
-        top_p=defaults.top_p if asked.top_p is None else asked.top_p,
+        temperature=defaults.temperature if parsed.temperature is None else parsed.temperature,
+        top_p=defaults.top_p if parsed.top_p is None else parsed.top_p,
         max_new_tokens=min(longest or defaults.max_new_tokens, bounds.most_tokens),
     )
     return GenerationRequest(
-        asked.conversation() if isinstance(asked, ChatBody) else asked.prompt,
+        parsed.conversation() if isinstance(parsed, ChatBody) else parsed.prompt,
         chat,
         settings,
         model,
-        n=asked.n or 1,
-        route=asked.route,
-        most_paths=asked.most_paths,
-        stop=asked.stop,
-        seed=asked.seed,
-        stream=bool(asked.stream),
-        include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
+        n=parsed.n or 1,
+        route=parsed.route,
+        most_paths=parsed.most_paths,
+        stop=parsed.stop,
+        seed=parsed.seed,
+        stream=bool(parsed.stream),
+        include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
         tokens_asked=longest is not None,
     )
 
@@ -183,21 +183,21 @@ def clean(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServerInfo:
     """What the checks of a body need to know of the server."""
 
     model: str
     bounds: Bounds
 
 
-def served_by(info: Info) -> Served:
+def server_info(info: Info) -> ServerInfo:
     """The context that `read` gives to every check."""
     assert info.context is not None
     return info.context
 
 
 def this_model(name: Any, info: Info) -> Any:
-    served = served_by(info).model
+    served = server_info(info).model
     if name is not None and name != served:
         raise BadRequest(
             f"There is no model {str(name)[:200]!r} here; this server has {served!r}.", "model", "model_not_found", 404
@@ -209,7 +209,7 @@ def at_most(bound: str) -> AfterValidator:
     """A whole number up to the server's bound of that name."""
 
     def check(value: int | None, info: Info) -> int | None:
-        if value is not None and value > getattr(served_by(info).bounds, bound):
+        if value is not None and value > getattr(server_info(info).bounds, bound):
             raise ValueError(bound)
         return value
 
@@ -222,9 +222,9 @@ def some_share(value: float | None) -> float | None:
     return value
 
 
-def as_texts(given: Any) -> tuple[str, ...]:
+def as_texts(value: Any) -> tuple[str, ...]:
     """The stop strings, at most four."""
-    texts = [] if given is None else [given] if isinstance(given, str) else given
+    texts = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or len(texts) > 4 or not all(isinstance(text, str) and text for text in texts):
         raise ValueError("stop")
     return tuple(texts)
@@ -236,7 +236,7 @@ def no_tools(message: Any) -> Any:
     return message
 
 
-def joined(content: Any) -> Any:
+def join_parts(content: Any) -> Any:
     """The texts of a message's parts as one."""
     if isinstance(content, str):
         return clean(content)
@@ -258,7 +258,7 @@ def short_enough(size: Callable[[Any], int]) -> AfterValidator:
     """A prompt of at most ``most_characters`` by ``size``."""
 
     def check(prompt: Any, info: Info) -> Any:
-        most = served_by(info).bounds.most_characters
+        most = server_info(info).bounds.most_characters
         if size(prompt) > most:
             raise BadRequest(
                 f"The prompt has {size(prompt)} characters; at most {most} are read.", code="context_length_exceeded"
@@ -273,7 +273,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(strict=True)
     role: Literal["system", "developer", "user", "assistant", "tool"] = Field(None, validate_default=True)  # type: ignore[assignment]
-    content: Annotated[str, BeforeValidator(joined)] = Field(None, validate_default=True)  # type: ignore[assignment]
+    content: Annotated[str, BeforeValidator(join_parts)] = Field(None, validate_default=True)  # type: ignore[assignment]
 
 
 class StreamOptions(BaseModel):
@@ -335,7 +335,7 @@ def refusal(error: ValidationError, bounds: Bounds) -> BadRequest:
     names = [str(part) for part in place if isinstance(part, str)]
     field, kind = names[0], names[0]
     if field == "messages":
-        field, kind = dotted(place), dotted(tuple("" if isinstance(part, int) else part for part in place))
+        field, kind = dotted_place(place), dotted_place(tuple("" if isinstance(part, int) else part for part in place))
     elif field == "stream_options":
         field = kind = names[-1]
     own = first.get("ctx", {}).get("error")
@@ -346,10 +346,10 @@ def refusal(error: ValidationError, bounds: Bounds) -> BadRequest:
     return BadRequest(sentence, field, "missing_required_parameter" if kind in NEEDED else "invalid_value")
 
 
-def dotted(place: tuple[Any, ...]) -> str:
+def dotted_place(place: tuple[Any, ...]) -> str:
     """A place in a body as text.
 
-    >>> dotted(("messages", 0, "role"))
+    >>> dotted_place(("messages", 0, "role"))
     'messages[0].role'
     """
     text = ""

@@ -51,10 +51,10 @@ class Service:
             BadRequest: the prompt is too long, or the model cannot read conversations.
         """
         if request.chat and self.template is not None:
-            asked = [message["content"] for message in request.prompt if message["role"] == "user"]  # type: ignore[union-attr, index]
-            if not asked:
+            questions = [message["content"] for message in request.prompt if message["role"] == "user"]  # type: ignore[union-attr, index]
+            if not questions:
                 raise BadRequest("There is no user message to answer.", "messages")
-            request = replace(request, prompt=self.template(asked[-1]))
+            request = replace(request, prompt=self.template(questions[-1]))
         if not isinstance(self.sampler, BatchQueue):
             text = request.prompt if isinstance(request.prompt, str) else "".join(m["content"] for m in request.prompt)
             return request, -(-len(text) // 4)  # the server behind knows; four characters are taken for one token
@@ -107,10 +107,10 @@ class Service:
         routed = router.answer(
             request.prompt, request.route, request.seed, limits=limits, settings=request.settings, cancelled=cancelled
         )
-        shown = routed.paths[routed.chosen]
-        if shown.refused:
-            raise BadRequest(f"The model's server refuses this prompt ({shown.refused}).", code="refused_upstream")
-        text, finish = cut(shown, request.stop)
+        best = routed.paths[routed.chosen]
+        if best.refused:
+            raise BadRequest(f"The model's server refuses this prompt ({best.refused}).", code="refused_upstream")
+        text, finish = cut(best, request.stop)
         return GenerationResult([text], [finish], prompt_tokens, routed.tokens, routed.to_dict())
 
     def _plain(
@@ -166,9 +166,9 @@ class Pieces:
 
     def finish(self, number: int, text: str) -> None:
         """The rest, once the whole text is known."""
-        told = self.told.get(number, "")
-        if text.startswith(told) and len(text) > len(told):
-            self._tell(number, text[len(told) :])
+        sent = self.told.get(number, "")
+        if text.startswith(sent) and len(text) > len(sent):
+            self._tell(number, text[len(sent) :])
 
     def _tell(self, number: int, piece: str) -> None:
         self.told[number] = self.told.get(number, "") + piece
