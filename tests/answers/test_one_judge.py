@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from samples import sample
 
 from trl_r1.agser.datasets import read_questions
 from trl_r1.commands.answer import record
@@ -73,7 +74,7 @@ def test_every_way_gives_one_verdict(reply, gold, kind, right, tmp_path):
         "evaluate": Problem("q?", gold, None, [reply], [5], [False], answer_type=kind)
         .grade(default_graders())
         .verdicts[0],
-        "filters": decide_right([reply], ["q?"], [gold], types=[kind])[0][0],
+        "filters": decide_right([sample(reply, gold, answer_type=kind)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
         "calibrate": draw_pools(router.sampler, [row], router, default_graders().verify, 1)[0].right[0],
         "agser": not agser.made_up(0, reply),
@@ -100,7 +101,7 @@ def test_a_cut_reply_has_only_a_closed_answer_everywhere(reply, gold, right):
     found = {
         "verdict": verdict(reply, gold, truncated=True),
         "evaluate": Problem("q?", gold, None, [reply], [5], [True]).grade(default_graders()).verdicts[0],
-        "filters": decide_right([reply], ["q?"], [gold], truncated=[True])[0][0],
+        "filters": decide_right([sample(reply, gold, truncated=True)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
         "calibrate": draw_pools(router.sampler, [row], router, default_graders().verify, 1)[0].right[0],
     }

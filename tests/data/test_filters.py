@@ -7,6 +7,7 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import sample
 
 from trl_r1.data.filters import (
     CRITERION,
@@ -21,18 +22,17 @@ from trl_r1.data.filters import (
     parts,
 )
 from trl_r1.models.judge import Failure, Judge
+from trl_r1.text.records import Verdict
 
 
 GOOD = "<think>First I add 2 and 9, which gives 11.</think> <answer>11</answer>"
 
 
-def sample(completion, **changes):
-    return {"completion": completion, "language": "en", "clipped": False, "refused": "", "right": True, **changes}
+RIGHT = Verdict(True, "rule")
 
 
-def objection(completion, limits=None, names=tuple(FILTERS), **changes):
-    found = first_objection(sample(completion, **changes), limits or FilterLimits(), names)
-    return found and found[0]
+def objection(text, limits=None, names=tuple(FILTERS), verdict=RIGHT, **changes):
+    return first_objection(sample(text, **changes), verdict, limits or FilterLimits(), names).dropped_by or None
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,10 @@ def objection(completion, limits=None, names=tuple(FILTERS), **changes):
         (GOOD, {}, None),
         ("  \n", {}, "answered"),
         ("", {"refused": "status 400"}, "answered"),
-        (GOOD, {"clipped": True}, "truncated"),
+        (GOOD, {"truncated": True}, "truncated"),
         ("<think>and so on and", {}, "truncated"),
-        (GOOD, {"right": False, "verdict": "the answer is '12'"}, "right"),
-        (GOOD, {"right": None}, "right"),
+        (GOOD, {"verdict": Verdict(False, "rule", reason="the answer is '12'")}, "right"),
+        (GOOD, {"verdict": Verdict()}, "right"),
         ("The answer is 11.", {}, "layout"),
         ("<think>First I add, 然后再加上九，等于十一。</think> <answer>11</answer>", {}, "mixed_language"),
         (GOOD, {"language": "zh"}, "mixed_language"),
@@ -65,11 +65,11 @@ def test_a_filter_objects_to_its_own_fault(completion, changes, filter_name):
 def test_every_objection_says_what_is_wrong():
     mixed = sample("<think>add 再加上 and then 等于</think> <answer>11</answer>")
     # add, and, then: 3 words; 再加上等于: 5 characters at 1.6 per word = 3.125 words; 3 / 6.125 = 49 %
-    assert FILTERS["mixed_language"](mixed, FilterLimits()) == "only 49% of the words are en"
-    assert FILTERS["truncated"](sample("x", clipped=True), FilterLimits()) == "the token limit cut it off"
-    assert FILTERS["long_paragraphs"](sample(f"<think>{'a' * 31}</think> 1"), FilterLimits(longest_paragraph=30)) == (
-        "a paragraph of 31 characters"
-    )
+    assert FILTERS["mixed_language"](mixed, RIGHT, FilterLimits()) == "only 49% of the words are en"
+    assert FILTERS["truncated"](sample("x", truncated=True), RIGHT, FilterLimits()) == "the token limit cut it off"
+    assert FILTERS["long_paragraphs"](
+        sample(f"<think>{'a' * 31}</think> 1"), RIGHT, FilterLimits(longest_paragraph=30)
+    ) == ("a paragraph of 31 characters")
 
 
 def test_the_cold_start_layout_is_taken_apart_by_its_token():
@@ -96,10 +96,10 @@ def test_limits_that_cannot_be_are_refused():
 @given(st.text(max_size=200), st.sampled_from(["en", "zh", "ja", None]), st.sampled_from(["answer", "cold_start"]))
 def test_any_text_is_judged_and_the_first_objection_is_the_first_in_the_table(text, language, layout):
     limits, one = FilterLimits(layout=layout), sample(text, language=language)
-    found = first_objection(one, limits, tuple(FILTERS))
-    objections = [name for name, objects in FILTERS.items() if objects(one, limits) is not None]
-    assert (found and found[0]) == (objections[0] if objections else None)
-    assert not parts(text, limits)[2] or FILTERS["truncated"](one, limits) is None
+    found = first_objection(one, RIGHT, limits, tuple(FILTERS))
+    objections = [name for name, objects in FILTERS.items() if objects(one, RIGHT, limits) is not None]
+    assert found.dropped_by == (objections[0] if objections else "")
+    assert not parts(text, limits)[2] or FILTERS["truncated"](one, RIGHT, limits) is None
 
 
 # --- right
@@ -107,12 +107,12 @@ def test_any_text_is_judged_and_the_first_objection_is_the_first_in_the_table(te
 
 def test_the_rule_decides_what_it_can_and_says_what_it_read():
     texts = ["<answer>11</answer>", r"\boxed{12}", "no idea", "<answer>11</answer>"]
-    found = decide_right(texts, ["q"] * 4, ["11", "11", "11", ""], sources=["boxed", "answer"])
-    assert found == [
-        (True, "rule", ""),
-        (False, "rule", "the answer is '12'"),
-        (False, "rule", "no final answer"),
-        (None, "", "the rule cannot judge it: no gold"),
+    samples = [sample(text, gold) for text, gold in zip(texts, ["11", "11", "11", ""], strict=True)]
+    assert decide_right(samples, sources=["boxed", "answer"]) == [
+        Verdict(True, "rule"),
+        Verdict(False, "rule", reason="the answer is '12'"),
+        Verdict(False, "rule", reason="no final answer"),
+        Verdict(reason="the rule cannot judge it: no gold"),
     ]
 
 
@@ -151,8 +151,9 @@ def referee():
 def test_the_judge_is_asked_only_where_the_rule_has_nothing_to_say(referee):
     texts = ["<answer>11</answer>", "<answer>Paris, of course</answer>", "<answer>Rome</answer>", "<answer>9</answer>"]
     golds = ["11", "Paris", "Paris", "11"]
-    found = decide_right(texts, ["q"] * 4, golds, sources=["answer"], referee=referee)
-    assert [(right, by) for right, by, _ in found] == [
+    samples = [sample(text, gold, question="q") for text, gold in zip(texts, golds, strict=True)]
+    found = decide_right(samples, sources=["answer"], referee=referee)
+    assert [(verdict.correct, verdict.decided_by) for verdict in found] == [
         (True, "rule"),
         (True, "judge"),
         (False, "judge"),
@@ -165,9 +166,9 @@ def test_the_judge_is_asked_only_where_the_rule_has_nothing_to_say(referee):
 def test_a_judge_that_returns_no_json_is_one_sentence_and_a_single_lapse_is_none(referee):
     Verdicts.says = "I think it is right!"
     with pytest.raises(JudgeError, match="returned no JSON verdict for any of 2 answers"):
-        decide_right(["<answer>a b</answer>"] * 2, ["q"] * 2, ["Paris"] * 2, sources=["answer"], referee=referee)
-    one = decide_right(["<answer>a b</answer>"], ["q"], ["Paris"], sources=["answer"], referee=referee)
-    assert one == [(None, "", NO_VERDICT)]
+        decide_right([sample("<answer>a b</answer>", "Paris")] * 2, sources=["answer"], referee=referee)
+    one = decide_right([sample("<answer>a b</answer>", "Paris")], sources=["answer"], referee=referee)
+    assert one == [Verdict(reason=NO_VERDICT)]
 
 
 def test_an_answer_too_long_for_the_judge_is_that_answers_fate_alone():
@@ -186,4 +187,4 @@ def test_an_answer_too_long_for_the_judge_is_that_answers_fate_alone():
 def test_a_judge_that_is_down_is_one_sentence():
     down = Judge("http://127.0.0.1:9/v1", "judge", CRITERION, backoff=0.0, attempts=1)
     with pytest.raises(JudgeError, match=r"cannot be asked \(unreachable\)\. Nothing is lost"):
-        decide_right(["<answer>Rome</answer>"], ["q"], ["Paris"], sources=["answer"], referee=down)
+        decide_right([sample("<answer>Rome</answer>", "Paris")], sources=["answer"], referee=down)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import sample
 
 from trl_r1.data.filters import FILTERS, FilterLimits
 from trl_r1.rewards.accuracy import SOURCES, extract
@@ -29,9 +30,8 @@ EVERYTHING = list(FILTERS)
 
 
 def verdict(text, layout="summary", filters=EVERYTHING, language="en", solution="4", **more):
-    sample = {"text": text, "clipped": False, "refused": "", "question": "2 + 2?", "solution": solution,
-              "language": language, **more}  # fmt: skip
-    return screen([sample], layout, filters, FilterLimits(), tuple(SOURCES))[0]
+    one = sample(text, solution, language=language, **more)
+    return screen([one], layout, filters, FilterLimits(), tuple(SOURCES))[0]
 
 
 GOOD = "<think>I add two and two, and that makes four.</think> <answer>4</answer>"
@@ -39,7 +39,7 @@ GOOD = "<think>I add two and two, and that makes four.</think> <answer>4</answer
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_good_reply_comes_out_in_the_layout(layout):
-    made = verdict(GOOD, layout).completion
+    made = verdict(GOOD, layout).text
     assert well_formed(made, layout=layout)
     assert take_apart(made)[0] == "I add two and two, and that makes four."
     assert ("<answer>" in made) == (layout == "answer")
@@ -47,7 +47,7 @@ def test_a_good_reply_comes_out_in_the_layout(layout):
 
 def test_a_reply_in_the_wanted_layout_is_not_touched():
     text = " <think> I add two and two </think>\n<answer> 4</answer>"
-    assert verdict(text, "answer").completion == text
+    assert verdict(text, "answer").text == text
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_reply_in_the_wanted_layout_is_not_touched():
     [
         ("   ", {}, "answered"),
         ("", {"refused": "status 400"}, "answered"),
-        (GOOD, {"clipped": True}, "truncated"),
+        (GOOD, {"truncated": True}, "truncated"),
         ("<think>I go on and on", {}, "truncated"),
         (GOOD.replace(">4<", ">5<"), {}, "right"),
         ("<think>it is \\boxed{4}</think> I do not know the number.", {}, "right"),
@@ -70,15 +70,15 @@ def test_a_reply_in_the_wanted_layout_is_not_touched():
 )
 def test_each_filter_drops_what_it_is_for(text, more, dropped):
     found = verdict(text, **more)
-    assert (found.completion, found.dropped) == (None, dropped)
-    assert found.why
+    assert (found.text, found.verdict.dropped_by) == (None, dropped)
+    assert found.verdict.reason
 
 
 def test_the_marks_of_a_layout_count_as_no_language_and_hide_no_answer():
     chinese = "|special_token|二加二等于四。|special_token|结果是 \\boxed{4}。"
-    assert verdict(chinese, "cold_start", language="zh").completion == chinese
+    assert verdict(chinese, "cold_start", language="zh").text == chinese
     only_thought = "|special_token|so \\boxed{4}|special_token|That was it, then."
-    assert verdict(only_thought, "cold_start").dropped == "right"
+    assert verdict(only_thought, "cold_start").verdict.dropped_by == "right"
 
 
 def test_our_examples_are_what_we_ask_for():

@@ -1,6 +1,7 @@
 """The mix: quotas that can be counted, choices that do not depend on order."""
 
 import random
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +10,12 @@ from hypothesis import strategies as st
 from trl_r1.stages.rejection_sampling.mix import is_simple, mix, no_chain, quotas
 
 
+class Line(NamedTuple):
+    id: str
+
+
 def rows(name, count):
-    return [{"id": f"{name}{i}"} for i in range(count)]
+    return [Line(f"{name}{i}") for i in range(count)]
 
 
 def test_the_papers_proportion():
@@ -41,7 +46,7 @@ def test_targets_that_cannot_be_are_told(targets, total, sentence):
 
 def test_a_short_pool_gives_all_it_has_and_is_told():
     taken, shares = mix({"a": rows("a", 10), "b": rows("b", 2)}, {"a": 5, "b": 5})
-    assert sorted(row["id"][0] for row in taken) == ["a"] * 5 + ["b"] * 2
+    assert sorted(row.id[0] for row in taken) == ["a"] * 5 + ["b"] * 2
     assert [(share.pool, share.short) for share in shares] == [("a", 0), ("b", 3)]
     assert str(shares[1]) == "b: 2 of 2 taken, 5 wanted, 3 too few"
 
@@ -55,9 +60,9 @@ def test_the_choice_depends_on_seed_and_ids_alone(a, b, wanted, seed):
     second, _ = mix(shuffled, {"a": wanted}, seed=seed)
     assert first == second
     assert len(first) == min(a, wanted) + b == sum(share.taken for share in shares)
-    assert len({row["id"] for row in first}) == len(first)
-    more, _ = mix({**pools, "a": [*pools["a"], {"id": "new"}]}, {"a": wanted}, seed=seed)
-    assert len({row["id"] for row in first} - {row["id"] for row in more}) <= 1  # one more row changes one choice
+    assert len({row.id for row in first}) == len(first)
+    more, _ = mix({**pools, "a": [*pools["a"], Line("new")]}, {"a": wanted}, seed=seed)
+    assert len({row.id for row in first} - {row.id for row in more}) <= 1  # one more row changes one choice
 
 
 def test_another_seed_is_another_choice():

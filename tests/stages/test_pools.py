@@ -23,18 +23,18 @@ def test_text_takes_the_first_turn_of_a_conversation_and_messages_take_it_whole(
     rows = [{"m": TURNS}, {"m": [{"role": "system", "content": "be rude"}, *TURNS]}]
     columns = {"question_column": "m", "answer_column": "m"}
     as_text = load_pool(pool_of(tmp_path / "a.jsonl", rows, **columns), seed=0)
-    assert [(row["prompt"], row["answer"]) for row in as_text] == [("Q: hello A:", "Hi!")]
+    assert [(problem.prompt, problem.reference) for problem in as_text] == [("Q: hello A:", "Hi!")]
     whole = load_pool(pool_of(tmp_path / "b.jsonl", rows, template="chat", **columns), seed=0)
-    assert whole[0]["prompt"] == TURNS[:3]
-    assert (whole[0]["question"], whole[0]["answer"]) == ("and now?", "Bye!")
-    assert whole[1]["prompt"][0]["role"] == "system"
+    assert whole[0].prompt == TURNS[:3]
+    assert (whole[0].question, whole[0].reference) == ("and now?", "Bye!")
+    assert whole[1].prompt[0]["role"] == "system"
 
 
 def test_the_language_is_told_from_the_question_where_no_column_says_it(tmp_path):
     rows = [{"question": "写一首诗"}, {"question": "Write a poem"}, {"question": "2+2="}]
     found = load_pool(pool_of(tmp_path / "a.jsonl", rows), seed=0)
-    assert [row["language"] for row in found] == ["zh", "en", None]
-    assert [row["solution"] for row in found] == [None] * 3
+    assert [problem.language for problem in found] == ["zh", "en", None]
+    assert [problem.solution for problem in found] == [None] * 3
 
 
 def test_filters_fit_the_kind_of_pool():

@@ -9,10 +9,11 @@ import threading
 import pytest
 import yaml
 from places import ROOT
+from samples import sample
 
 from trl_r1.data.review import sample_id
 from trl_r1.stages import rejection_sampling
-from trl_r1.text.records import Completion
+from trl_r1.text.records import Completion, Verdict
 
 
 RIGHT = "<think>I add one.</think> <answer>{}</answer>"
@@ -120,16 +121,14 @@ def test_what_nobody_judged_is_not_called_wrong(recipe, scripted, tmp_path):
 
 
 def test_a_gold_answer_that_cannot_be_read_has_no_part_in_the_numbers():
+    from trl_r1.stages.rejection_sampling.job import Judged
     from trl_r1.stages.rejection_sampling.select import add_sample
-    from trl_r1.storage.shards import Unit
 
-    problems, unit = {}, Unit(0, "reasoning", 0, 2, 0)
-    said = "the rule cannot judge it: unreadable gold"
-    for place, why in ((0, said), (1, "the answer is '5'")):
-        verdict = {"filter": "right", "why": why, "right": None if why == said else False, "answer": "5",
-                   "layout": True, "language": 1.0}  # fmt: skip
-        add_sample(problems, unit, {"prompt": "p", "solution": "4", "language": "en"},
-                   {"place": place, "text": "5", "tokens": 1, "clipped": False}, verdict, True)  # fmt: skip
+    problems = {}
+    unreadable = Verdict(None, "", "right", "the rule cannot judge it: unreadable gold")
+    wrong = Verdict(False, "rule", "right", "the answer is '5'")
+    for place, verdict in enumerate((unreadable, wrong)):
+        add_sample(problems, sample("5", place=place), Judged(verdict, "5", 1.0, True), True)
     assert [problem.judged for problem in problems.values()] == [False, True]
 
 

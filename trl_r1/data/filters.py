@@ -1,7 +1,8 @@
 """Filters: why a sample should not become training data, or nothing if it should.
 
-Each is a pure function of a sample and the limits; it gives None, or half a sentence that says what is wrong. The order
-of `FILTERS` is from what costs nothing and spoils everything to what is finer; the first that objects drops the sample.
+Each is a pure function of a sample, what was decided about its answer, and the limits; it gives None, or half a sentence
+that says what is wrong. The order of `FILTERS` is from what costs nothing and spoils everything to what is finer; the
+first that objects drops the sample.
 
     answered          the model wrote something
     truncated         no token limit cut the text, and its thought ended
@@ -12,8 +13,6 @@ of `FILTERS` is from what costs nothing and spoils everything to what is finer; 
     code_blocks       the thought holds no fenced code
     repetition        the text does not go round in circles
 
-A sample is a mapping with ``completion`` (text), ``language`` (a code or None), ``clipped``, ``refused`` and ``right``.
-
 Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: only correct samples are kept, and "chain-of-thought with mixed
         languages, long paragraphs, and code blocks" is filtered out. The limits are ours, the paper gives none.
 """
@@ -21,21 +20,18 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: only correct samples are ke
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from trl_r1.answers.forms import answer_type
-from trl_r1.answers.types import type_name
+from trl_r1.answers.types import declared_type
 from trl_r1.models.judge import OWN_FAULTS, Failure, Judge
 from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
 from trl_r1.rewards.language import consistency
 from trl_r1.rewards.shaping import repetition as repeated_share
 from trl_r1.text.completions import THINK, thought_bounds
-
-
-Sample = Mapping[str, Any]
+from trl_r1.text.records import Sample, Verdict
 
 
 @dataclass(frozen=True)
@@ -85,69 +81,69 @@ def parts(text: str, limits: FilterLimits) -> tuple[str, str, bool]:
 # --- one fault each
 
 
-def answered(sample: Sample, limits: FilterLimits) -> str | None:
+def answered(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """The model wrote something, and the server did not refuse the prompt."""
-    if sample.get("refused"):
-        return f"the server refused: {sample['refused']}"
-    return None if sample["completion"].strip() else "the text is empty"
+    if sample.completion.refused:
+        return f"the server refused: {sample.completion.refused}"
+    return None if sample.completion.text.strip() else "the text is empty"
 
 
-def truncated(sample: Sample, limits: FilterLimits) -> str | None:
+def truncated(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """The token limit did not cut the text, and a thought that began has ended."""
-    if sample.get("clipped"):
+    if sample.completion.truncated:
         return "the token limit cut it off"
-    return None if parts(sample["completion"], limits)[2] else "the thought never ends"
+    return None if parts(sample.completion.text, limits)[2] else "the thought never ends"
 
 
-def right(sample: Sample, limits: FilterLimits) -> str | None:
-    """What `decide_right` found. A sample that was not judged is not right."""
-    verdict = sample.get("right")
-    if verdict is True:
-        return None
-    return sample.get("verdict") or "nobody judged the answer"
+def right(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
+    """What `decide_right` decided. A sample that was not judged is not right."""
+    return None if verdict.correct else verdict.reason or "nobody judged the answer"
 
 
-def layout(sample: Sample, limits: FilterLimits) -> str | None:
+def layout(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """The tags of the layout, each once and in its place, nothing outside (`trl_r1.rewards.format`)."""
-    strict = well_formed(sample["completion"], layout=limits.layout, prefilled_think=limits.prefilled_think)
+    strict = well_formed(sample.completion.text, layout=limits.layout, prefilled_think=limits.prefilled_think)
     return None if strict else f"not in the layout {limits.layout!r}"
 
 
-def mixed_language(sample: Sample, limits: FilterLimits) -> str | None:
+def mixed_language(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """The words of the whole text are in the asker's language; a text without words, or without a language, passes."""
     share = language_share(sample)
     if share is None or share >= limits.language_share:
         return None
-    return f"only {share:.0%} of the words are {sample['language']}"
+    return f"only {share:.0%} of the words are {sample.problem.language}"
 
 
 def language_share(sample: Sample) -> float | None:
     """Share of the words in the asker's language, in [0, 1]; None where there is no word or no language."""
-    return consistency(sample["completion"], sample["language"]) if sample.get("language") else None
+    language = sample.problem.language
+    return consistency(sample.completion.text, language) if language else None
 
 
-def long_paragraphs(sample: Sample, limits: FilterLimits) -> str | None:
+def long_paragraphs(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """No paragraph of the thought (text between line breaks) is longer than the limit; formulas on display count too."""
-    longest = max((len(part) for part in parts(sample["completion"], limits)[0].splitlines()), default=0)
+    longest = max((len(part) for part in parts(sample.completion.text, limits)[0].splitlines()), default=0)
     return None if longest <= limits.longest_paragraph else f"a paragraph of {longest} characters"
 
 
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
 
 
-def code_blocks(sample: Sample, limits: FilterLimits) -> str | None:
+def code_blocks(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """No fenced code in the thought. What the reader sees may hold some: a programming answer has to."""
-    fence = _FENCE.search(parts(sample["completion"], limits)[0])
+    fence = _FENCE.search(parts(sample.completion.text, limits)[0])
     return "a code block in the thought" if fence else None
 
 
-def repetition(sample: Sample, limits: FilterLimits) -> str | None:
+def repetition(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """At most the limit's share of the 32-character pieces occurred before in the same text."""
-    share = repeated_share(sample["completion"], 32)
+    share = repeated_share(sample.completion.text, 32)
     return None if share <= limits.repeated_share else f"{share:.0%} of it repeats"
 
 
-FILTERS: dict[str, Callable[[Sample, FilterLimits], str | None]] = {
+Filter = Callable[[Sample, Verdict, FilterLimits], str | None]
+
+FILTERS: dict[str, Filter] = {
     "answered": answered,
     "truncated": truncated,
     "right": right,
@@ -160,13 +156,17 @@ FILTERS: dict[str, Callable[[Sample, FilterLimits], str | None]] = {
 GENERAL_FILTERS = ("answered", "truncated", "mixed_language", "repetition")  # for answers no gold belongs to
 
 
-def first_objection(sample: Sample, limits: FilterLimits, names: Sequence[str]) -> tuple[str, str] | None:
-    """The first of the named filters that objects, and what it says; None when the sample may stay."""
+def first_objection(sample: Sample, verdict: Verdict, limits: FilterLimits, names: Sequence[str]) -> Verdict:
+    """The verdict with the first of the named filters that objects and what it says; without both when none does.
+
+    Args:
+        verdict: on the sample's answer, as `decide_right` gives it; `Verdict()` where nobody was asked.
+    """
     for name in names:
-        why = FILTERS[name](sample, limits)
-        if why is not None:
-            return name, why
-    return None
+        reason = FILTERS[name](sample, verdict, limits)
+        if reason is not None:
+            return replace(verdict, dropped_by=name, reason=reason)
+    return replace(verdict, dropped_by="", reason="")
 
 
 def check_names(names: Sequence[str]) -> list[str]:
@@ -199,25 +199,20 @@ class JudgeError(RuntimeError):
 
 
 def decide_right(
-    completions: Sequence[str],
-    questions: Sequence[str],
-    golds: Sequence[Any],
+    samples: Sequence[Sample],
     *,
     sources: Sequence[str] = tuple(SOURCES),
     prefilled_think: bool = False,
     referee: Judge | None = None,
-    types: Sequence[str] | None = None,
-    truncated: Sequence[bool] | None = None,
-) -> list[tuple[bool | None, str, str]]:
-    """For each completion: is its final answer the gold one, who says so ("rule", "judge" or ""), and why not.
+) -> list[Verdict]:
+    """For each sample: is its final answer the gold one, who says so, and why not.
 
     The rule decides first (`trl_r1.rewards.accuracy`). The judge, who is shown the gold, is asked where the rule has
     nothing to say: it cannot read the gold, it ran out of time, or the gold is words and the reply is worded otherwise.
-    None means that nobody could decide.
+    ``correct`` is None where nobody could decide.
 
     Args:
         sources: where the rule looks for the final answer.
-        types: the declared type of every gold (``trl_r1.answers.types``). truncated: whether a token limit cut it.
         referee: a judge with the criterion `CRITERION`; None leaves undecided what the rule cannot decide, and takes
             other words than the gold's for wrong.
 
@@ -227,39 +222,56 @@ def decide_right(
     Source: DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3 (a generative reward model, given the ground truth and the
     prediction). Departure: there it judged a part of the data, here only what the rule leaves open.
     """
-    cuts = list(truncated or [False] * len(completions))
-    kinds = [type_name(kind) for kind in types or [""] * len(completions)]
+    kinds = [declared_type({"answer_type": sample.problem.answer_type}) for sample in samples]
     answers = [
-        extract(text, tuple(sources), prefilled_think, truncated=cut, kind=kind)
-        for text, cut, kind in zip(completions, cuts, kinds, strict=True)
+        extract(
+            sample.completion.text,
+            tuple(sources),
+            prefilled_think,
+            truncated=sample.completion.truncated,
+            kind=kind,
+        )
+        for sample, kind in zip(samples, kinds, strict=True)
     ]
-    wanted = [gold_answer(gold) for gold in golds]
-    outcomes = judge(answers, wanted, types=kinds)
-    found: list[tuple[bool | None, str, str]] = []
-    open_ones = []
-    for index, (outcome, gold) in enumerate(zip(outcomes, wanted, strict=True)):
-        if outcome == "equal":
-            found.append((True, "rule", ""))
-            continue
-        in_words = gold is not None and answer_type(gold) == "text"
-        undecided = outcome in ("unreadable gold", "gave up")
-        if referee is not None and gold is not None and (undecided or in_words) and not cuts[index]:
-            open_ones.append(index)
-        if undecided or outcome == "no gold":
-            found.append((None, "", f"{NOT_BY_RULE}: {outcome}"))
+    golds = [gold_answer(sample.problem.solution) for sample in samples]
+    outcomes = judge(answers, golds, types=kinds)
+    verdicts = [by_rule(outcome, answer) for outcome, answer in zip(outcomes, answers, strict=True)]
+    if referee is None:
+        return verdicts
+    open_ones = [
+        index
+        for index, (outcome, gold) in enumerate(zip(outcomes, golds, strict=True))
+        if gold is not None
+        and outcome != "equal"
+        and (outcome in UNDECIDED or answer_type(gold) == "text")
+        and not samples[index].completion.truncated
+    ]
+    pairs = [
+        (f"{samples[i].problem.question}\n\nReference answer: {golds[i]}", samples[i].completion.text)
+        for i in open_ones
+    ]
+    for index, score in zip(open_ones, ask(referee, pairs) if pairs else (), strict=True):
+        if isinstance(score, Failure):
+            verdicts[index] = Verdict(reason=NO_VERDICT)
+        elif score >= LEAST_VERDICT:
+            verdicts[index] = Verdict(True, "judge")
         else:
-            said = "no final answer" if outcome == "no answer" else f"the answer is {(answers[index] or '')[:80]!r}"
-            found.append((False, "rule", said))
-    if referee is not None and open_ones:
-        pairs = [(f"{questions[i]}\n\nReference answer: {wanted[i]}", completions[i]) for i in open_ones]
-        for index, verdict in zip(open_ones, ask(referee, pairs), strict=True):
-            if isinstance(verdict, Failure):
-                found[index] = (None, "", NO_VERDICT)
-            elif verdict >= LEAST_VERDICT:
-                found[index] = (True, "judge", "")
-            else:
-                found[index] = (False, "judge", f"the judge gives it {verdict * 10:.0f} of 10")
-    return found
+            verdicts[index] = Verdict(False, "judge", reason=f"the judge gives it {score * 10:.0f} of 10")
+    return verdicts
+
+
+UNDECIDED = ("unreadable gold", "gave up")  # outcomes of the rule after which a judge may still decide
+
+
+def by_rule(outcome: str, answer: str | None) -> Verdict:
+    """What the rule's outcome says about an answer."""
+    if outcome == "equal":
+        return Verdict(True, "rule")
+    if outcome in UNDECIDED or outcome == "no gold":
+        return Verdict(reason=f"{NOT_BY_RULE}: {outcome}")
+    return Verdict(
+        False, "rule", reason="no final answer" if outcome == "no answer" else f"the answer is {(answer or '')[:80]!r}"
+    )
 
 
 def ask(referee: Judge, pairs: Sequence[tuple[str, str]]) -> list[float | Failure]:

@@ -43,7 +43,8 @@ class Problem:
             "language": self.language,
             "domain": self.domain,
         }
-        return row | ({"answer_type": self.answer_type} if self.answer_type else {})
+        row |= {"answer_type": self.answer_type} if self.answer_type else {}
+        return row | ({"answer": self.reference} if self.reference is not None else {})
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Origin:
     model_hash: str = ""  # 16 hex digits, or ``endpoint:NAME``
     prompt_hash: str = ""
     seed: int = 0
-    index: int = 0  # which of the texts drawn for the prompt
+    place: int = 0  # which problem of the source
+    index: int = 0  # which of the texts drawn for the problem
 
 
 @dataclass(frozen=True)

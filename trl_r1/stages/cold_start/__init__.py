@@ -31,6 +31,7 @@ from trl_r1.runs.options import parse, tell_mistakes
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.sft import PreparedTuning, prepare, run_sft, training_rows
 from trl_r1.stages.cold_start import make as cold_data
+from trl_r1.stages.cold_start.job import ColdStartJob
 from trl_r1.stages.cold_start.options import ColdStartOptions
 from trl_r1.storage.files import replace_file
 from trl_r1.storage.shards import ShardError
@@ -48,16 +49,16 @@ def main(argv: list[str] | None = None) -> None:
         resumes = config.resume_from_checkpoint not in (None, False)
         if (Path(config.output_dir) / SUMMARY).is_file() and not resumes:
             return options, config, prepared, model, None  # finished: its sources need not be there any more
-        maker = cold_data.check(options, config, model, prepared.graders)
-        more = cold_data.generations(maker)
+        job = cold_data.check(options, config, model, prepared.graders)
+        more = cold_data.generations(job)
         tell_before_training(STAGE, options, config, model, prepared.model, prepared.evaluation_rows, more)
         prepared.folder.take()
-        return options, config, prepared, model, maker
+        return options, config, prepared, model, job
 
-    options, config, prepared, model, maker = tell_mistakes(STAGE, ready)
-    if maker is None and finished(config) is not None:
+    options, config, prepared, model, job = tell_mistakes(STAGE, ready)
+    if job is None and finished(config) is not None:
         return
-    kept, counts = made(maker, prepared)
+    kept, counts = made(job, prepared)
     notes = cold_data.notes_on(kept, counts)
     more = {"kept": len(kept), "data": counts}
     if options.only_data:
@@ -79,13 +80,13 @@ def imitating(options: ColdStartOptions) -> ColdStartOptions:
     return replace(options, prompt_column="prompt", completion_column="completion", messages_column=None)
 
 
-def made(maker: cold_data.Maker, prepared: PreparedTuning) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def made(job: ColdStartJob, prepared: PreparedTuning) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The data, made by the main process; the others wait until it lies there."""
-    state = maker.config.distributed_state
-    while not state.is_main_process and not (maker.folder / cold_data.DATA).is_file():
+    state = job.config.distributed_state
+    while not state.is_main_process and not (job.folder / cold_data.DATA).is_file():
         time.sleep(1.0)  # a launcher ends all processes when the first one fails
     try:
-        return cold_data.make(maker)
+        return cold_data.make(job)
     except cold_data.ReviewWaits as waits:
         prepared.folder.let_go()
         print(f"trl-r1 {STAGE}: {waits}", flush=True)

@@ -34,13 +34,14 @@ from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.language import prompt_language
 from trl_r1.runs.folder import find_model
 from trl_r1.runs.processor import Generation
-from trl_r1.stages.cold_start.draw import draw, judge_all
-from trl_r1.stages.cold_start.job import DATA, Maker, Row
+from trl_r1.stages.cold_start.draw import STAGE, draw, judge_all
+from trl_r1.stages.cold_start.job import DATA, ColdStartJob, ReadySource
 from trl_r1.stages.cold_start.options import ColdStartOptions
 from trl_r1.stages.cold_start.sources import ChainSource, Example, lay_out
 from trl_r1.storage.files import read_json_lines
 from trl_r1.storage.shards import Shards, digest_of, write_or_tell
 from trl_r1.text.completions import reply
+from trl_r1.text.records import Completion, Problem, Row, Sample
 
 
 TEXT = "cold_start_text"  # a column of our own, while existing chains are read
@@ -50,7 +51,7 @@ class ReviewWaits(Exception):
     """A person's turn has come; the message says where the file is and what to do."""
 
 
-def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, graders: Sequence[Any]) -> Maker:
+def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, graders: Sequence[Any]) -> ColdStartJob:
     """Reads the problems and what the sources need, and asks servers whether they are there; draws nothing.
 
     Raises:
@@ -63,56 +64,60 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
         rows, options.question_column, options.solution_column, options.template, options.language_column,
         options.drop_empty,
     )  # fmt: skip
-    problems = [
-        {
-            "question": str(row.get(options.question_column, "")),
-            "solution": row["solution"],
-            "language": row.get("language") or prompt_language(row["prompt"]),
-            "domain": row.get("domain") or "reasoning",
-            "prompt": row["prompt"],
-        }
-        for row in asked
+    problems = [problem_of(row, options.question_column) for row in asked]
+    resolved = [with_defaults(source, options, model) for source in options._sources]
+    sources = [
+        ReadySource(
+            source,
+            existing_problems(source, options, config.seed) if source.name == "rows" else problems,
+            examples_of(source.examples) if source.examples else (),
+        )
+        for source in resolved
     ]
-    sources = [resolved(source, options, model) for source in options._sources]
-    existing = {source.label: rows_of(source, options, config.seed) for source in sources if source.name == "rows"}
-    examples = {source.label: examples_of(source.examples) for source in sources if source.examples}
-    for name in {source.model for source in sources if source.name != "rows" and not source.endpoint} | (
+    for name in {source.model for source in resolved if source.name != "rows" and not source.endpoint} | (
         {options.rewrite_model} if options.rewrite_model and not options.rewrite_endpoint else set()
     ):
         if not Path(find_policy(name, config.seed)).is_dir():
             find_model(name, config)  # a hub id: is it there?
-    for endpoint, name in {(s.endpoint, s.model) for s in sources if s.endpoint} | (
+    for endpoint, name in {(s.endpoint, s.model) for s in resolved if s.endpoint} | (
         {(options.rewrite_endpoint, options.rewrite_model)} if options.rewrite_endpoint else set()
     ):
         SamplingServer(endpoint, name or "").check()
     exact = next((reward for reward in graders if isinstance(reward, Accuracy)), None)
-    return Maker(
-        options, config, model, problems, sources, existing, examples,
-        exact.sources if exact else tuple(ANSWER_SOURCES),
-    )  # fmt: skip
+    answer_sources = exact.sources if exact else tuple(ANSWER_SOURCES)
+    return ColdStartJob(options, config, model, problems, sources, answer_sources)
 
 
-def generations(maker: Maker) -> list[Generation]:
+def generations(job: ColdStartJob) -> list[Generation]:
     """What models have to write in this process, source by source, and the rewriting of it all at the most."""
-    options, seed = maker.options, maker.config.seed
+    options, seed = job.options, job.config.seed
     smaller = {"problems": 8, "source_samples": 1, "source_max_new_tokens": 256}
-    written = [source for source in maker.sources if source.name != "rows"]
-    found = [
-        Generation(
-            f"the source {source.label}", find_policy(source.model, seed), len(maker.problems) * int(source.samples or 1),
-            int(source.max_new_tokens or 1), smaller,
-        )
-        for source in written if not source.endpoint
-    ]  # fmt: skip
+    answers, found = 0, []
+    for ready in job.sources:
+        source = ready.source
+        texts = len(ready.problems) * (1 if source.name == "rows" else int(source.samples or 1))
+        answers += texts
+        if source.name != "rows" and not source.endpoint:
+            name, longest = find_policy(source.model, seed), int(source.max_new_tokens or 1)
+            found.append(Generation(f"the source {source.label}", name, texts, longest, smaller))
     if options.rewrite_model and not options.rewrite_endpoint:
-        answers = sum(map(len, maker.existing.values()))
-        answers += sum(len(maker.problems) * int(source.samples or 1) for source in written)
         name, longest = find_policy(options.rewrite_model, seed), options.rewrite_max_new_tokens
         found.append(Generation("rewriting", name, answers, longest, {**smaller, "rewrite_max_new_tokens": 256}))
     return found
 
 
-def resolved(source: ChainSource, options: ColdStartOptions, model: ModelConfig) -> ChainSource:
+def problem_of(row: Row, question_column: str) -> Problem:
+    """A row that `to_prompts` made."""
+    return Problem(
+        row["prompt"],
+        str(row.get(question_column, "")),
+        solution=row["solution"],
+        language=row.get("language") or prompt_language(row["prompt"]),
+        domain=row.get("domain") or "reasoning",
+    )
+
+
+def with_defaults(source: ChainSource, options: ColdStartOptions, model: ModelConfig) -> ChainSource:
     """A source with the stage's options where it has none of its own."""
     endpoint = source.endpoint or (options.source_endpoint if source.model is None else None)
     return replace(
@@ -126,42 +131,34 @@ def resolved(source: ChainSource, options: ColdStartOptions, model: ModelConfig)
     )
 
 
-def rows_of(source: ChainSource, options: ColdStartOptions, seed: int) -> list[Row]:
-    """Existing chains as problems with a `text`."""
+def existing_problems(source: ChainSource, options: ColdStartOptions, seed: int) -> list[Problem]:
+    """Problems whose chains exist already, each with its chain as `reference`; rows with an empty cell are left out."""
     rows = load_rows(str(source.dataset_name), source.dataset_split, source.dataset_config, seed)
-    text = {"completion": source.completion_column}
+    columns = {"completion": source.completion_column}
     if source.reasoning_column is not None:
-        text = {"reasoning": source.reasoning_column, "summary": str(source.summary_column)}
-    require_columns(rows, {"question": source.question_column, "solution": source.solution_column, **text,
-                           "language": source.language_column}, repr(source.dataset_name))  # fmt: skip
-    columns = [rows[column] for column in text.values()]
-    texts = [
-        None
-        if any(map(is_empty, cells))
-        else reply(cells[0])
-        if len(cells) == 1
-        else lay_out(str(cells[0]), str(cells[1]), "summary")
-        for cells in zip(*columns, strict=True)
-    ]
+        columns = {"reasoning": source.reasoning_column, "summary": str(source.summary_column)}
+    required = {"question": source.question_column, "solution": source.solution_column, **columns}
+    require_columns(rows, {**required, "language": source.language_column}, repr(source.dataset_name))
+    texts = [existing_chain(*cells) for cells in zip(*(rows[column] for column in columns.values()), strict=True)]
     asked = to_prompts(
-        rows.add_column(TEXT, texts), source.question_column, source.solution_column, options.template,
-        source.language_column, True,
-    )  # fmt: skip
-    found = [
-        {
-            "question": str(row.get(source.question_column, "")),
-            "solution": row["solution"],
-            "language": row.get("language") or prompt_language(row["prompt"]),
-            "domain": row.get("domain") or "reasoning",
-            "prompt": row["prompt"],
-            "text": row[TEXT],
-        }
-        for row in asked
-        if row[TEXT]
-    ]
-    if not found:
-        raise ValueError(f"{source.dataset_name!r} has no row with a text in {', '.join(text.values())}.")
-    return found
+        rows.add_column(TEXT, texts),
+        source.question_column,
+        source.solution_column,
+        options.template,
+        source.language_column,
+        True,
+    )
+    problems = [replace(problem_of(row, source.question_column), reference=row[TEXT]) for row in asked if row[TEXT]]
+    if not problems:
+        raise ValueError(f"{source.dataset_name!r} has no row with a text in {', '.join(columns.values())}.")
+    return problems
+
+
+def existing_chain(*cells: Any) -> str | None:
+    """The chain in a row: a completion, or reasoning and summary; None where a cell is empty."""
+    if any(map(is_empty, cells)):
+        return None
+    return reply(cells[0]) if len(cells) == 1 else lay_out(str(cells[0]), str(cells[1]), "summary")
 
 
 def examples_of(path: str) -> list[Example]:
@@ -175,14 +172,14 @@ def examples_of(path: str) -> list[Example]:
     return [Example(str(row["question"]), str(row["reasoning"]), str(row["summary"])) for row in rows]
 
 
-def make(maker: Maker) -> tuple[list[Row], dict[str, Any]]:
+def make(job: ColdStartJob) -> tuple[list[Row], dict[str, Any]]:
     """Draws, judges, reviews and keeps; the rows of `data.jsonl`, and what became of all samples.
 
     Raises:
         ReviewWaits: a person has to decide first.
         ValueError, EngineError, JudgeError, ShardError: in one sentence; what was finished is kept.
     """
-    path, counts_path = maker.folder / DATA, maker.folder / "counts.json"
+    path, counts_path = job.folder / DATA, job.folder / "counts.json"
     if path.is_file() and counts_path.is_file():
         rows, counts = read_json_lines(path), json.loads(counts_path.read_text(encoding="utf-8"))
         if len(rows) != counts["review"]["kept"]:
@@ -191,12 +188,12 @@ def make(maker: Maker) -> tuple[list[Row], dict[str, Any]]:
                 "made again from the shards beside it."
             )
         return rows, counts
-    drawn = draw(maker)
-    judged = judge_all(maker, drawn)
-    candidates, counts = keep(maker, judged)
+    drawn = draw(job)
+    judged = judge_all(job, drawn)
+    candidates, counts = keep(job, judged)
     if not candidates:
         raise ValueError(nothing_left(counts))
-    kept = after_review(maker, candidates)
+    kept = after_review(job, candidates)
     counts["review"] = {"candidates": len(candidates), "kept": len(kept)}
     counts["seconds"] = round(drawn.seconds() + judged.seconds(), 1)
     if not kept:
@@ -209,54 +206,51 @@ def make(maker: Maker) -> tuple[list[Row], dict[str, Any]]:
 # --- keeping
 
 
-def keep(maker: Maker, judged: Shards) -> tuple[list[Row], dict[str, Any]]:
+def keep(job: ColdStartJob, judged: Shards) -> tuple[list[Row], dict[str, Any]]:
     """Of each problem the first `rows_per_problem` samples that passed, and the counts of what became of all."""
-    options, order = maker.options, {source.label: number for number, source in enumerate(maker.sources)}
+    order = {source.label: number for number, source in enumerate(job.sources)}
     counts: dict[str, Counter[str]] = {label: Counter() for label in order}
     passed: list[tuple[int, int, int, Row]] = []
     for unit, rows in judged.rows():
-        problems = maker.existing.get(unit.pool, maker.problems)
+        problems = job.source(unit.pool).problems
         for row in rows:
             counts[unit.pool]["drawn"] += 1
             if "dropped" in row:
                 counts[unit.pool][row["dropped"]] += 1
             else:
-                passed.append(
-                    (row["index"], order[unit.pool], row["problem"], record(row, problems[row["problem"]], options))
-                )
+                line = record(row, problems[row["problem"]], job.options)
+                passed.append((row["index"], order[unit.pool], row["problem"], line))
     taken: Counter[str] = Counter()
     kept: dict[str, Row] = {}
-    for _, number, _, row in sorted(passed, key=lambda entry: entry[:3]):
-        label = maker.sources[number].label
-        problem = digest_of(row["prompt"], row["solution"])
-        if row["id"] in kept:
+    for _, number, _, line in sorted(passed, key=lambda entry: entry[:3]):
+        label = job.sources[number].label
+        problem = digest_of(line["prompt"], line["solution"])
+        if line["id"] in kept:
             counts[label]["seen before"] += 1
-        elif taken[problem] >= options.rows_per_problem:
+        elif taken[problem] >= job.options.rows_per_problem:
             counts[label]["problem has enough"] += 1
         else:
             taken[problem] += 1
-            kept[row["id"]] = row
+            kept[line["id"]] = line
             counts[label]["kept"] += 1
     return list(kept.values()), {"sources": {label: dict(count) for label, count in counts.items()}}
 
 
-def record(row: Row, problem: Row, options: ColdStartOptions) -> Row:
-    """A sample as the line of a data file."""
+def record(row: Row, problem: Problem, options: ColdStartOptions) -> Row:
+    """A kept sample, as its shard has it, as the line of a data file."""
     origin = {key: row[key] for key in ("source", "model", "model_hash", "prompt_hash", "seed", "index")}
+    rewritten = {"rewritten_by": row["rewritten_by"]} if row.get("rewritten_by") else {}
     return {
-        "id": sample_id(problem["prompt"], row["completion"]),
-        "prompt": problem["prompt"],
+        "id": sample_id(problem.prompt, row["completion"]),
+        "prompt": problem.prompt,
         "completion": row["completion"],
-        "question": problem["question"],
-        "solution": problem["solution"],
-        "language": problem["language"],
-        "domain": problem["domain"],
+        "question": problem.question,
+        "solution": problem.solution,
+        "language": problem.language,
+        "domain": problem.domain,
         "score": {"right": True} if "right" in options._filters else {},
-        "provenance": {
-            "stage": "cold_start", **origin, "filters": options._filters,
-            **({"rewritten_by": row["rewritten_by"]} if row.get("rewritten_by") else {}),
-        },
-    }  # fmt: skip
+        "provenance": {"stage": STAGE, **origin, "filters": options._filters, **rewritten},
+    }
 
 
 def nothing_left(counts: dict[str, Any]) -> str:
@@ -272,25 +266,25 @@ def nothing_left(counts: dict[str, Any]) -> str:
     )
 
 
-def after_review(maker: Maker, candidates: list[Row]) -> list[Row]:
+def after_review(job: ColdStartJob, candidates: list[Row]) -> list[Row]:
     """The candidates that a person let pass (all of them, where no review is asked for), in their order.
 
     Raises:
         ReviewWaits: some are still undecided.
         ValueError: the file says something that cannot be taken; see `ReviewQueue.consume`.
     """
-    if maker.options.review is None:
+    if job.options.review is None:
         return candidates
-    path = Path(maker.options.review).expanduser()
-    path = path if path.parent != Path(".") or path.is_absolute() else maker.folder / path
-    shown = [row for row in candidates if int(row["id"], 16) < maker.options.review_share * 16.0**16]
+    path = Path(job.options.review).expanduser()
+    path = path if path.parent != Path(".") or path.is_absolute() else job.folder / path
+    shown = [row for row in candidates if int(row["id"], 16) < job.options.review_share * 16.0**16]
 
     def objection(row: Row, text: str) -> str | None:
-        sample = {**row, "text": text, "clipped": False, "refused": ""}
-        verdict = maker.screen([sample])[0]
-        if verdict.completion is None:
-            return verdict.why
-        return None if verdict.completion == text else f"not in the layout {maker.options.layout!r}"
+        problem = Problem(row["prompt"], row["question"], row["solution"], row["language"])
+        screened = job.screen([Sample(problem, Completion(text))])[0]
+        if screened.text is None:
+            return screened.verdict.reason
+        return None if screened.text == text else f"not in the layout {job.options.layout!r}"
 
     queue = ReviewQueue(path, shown, objection)
     waiting = queue.consume()

@@ -6,74 +6,69 @@ count neither as words of a language nor as part of an answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import FilterLimits, decide_right, first_objection
 from trl_r1.stages.cold_start.sources import in_layout, lay_out, summarised, take_apart
 from trl_r1.text.completions import ANSWER
+from trl_r1.text.records import Sample, Verdict
 
 
 COARSE = ("answered", "truncated", "right", "layout")  # what no rewriting can mend
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Screened:
     """What became of a reply."""
 
-    completion: str | None  # in the wanted layout; None when it was dropped
-    dropped: str = ""  # the filter that objected
-    why: str = ""
+    verdict: Verdict
+    text: str | None = None  # the reply in the wanted layout; None when it was dropped
 
 
 def screen(
-    samples: Sequence[Mapping[str, Any]],
+    samples: Sequence[Sample],
     layout: str,
     filters: Sequence[str],
     limits: FilterLimits,
     answer_sources: Sequence[str],
-) -> list[Verdict]:
-    """A verdict on each sample.
+) -> list[Screened]:
+    """What becomes of each sample.
 
     Args:
-        samples: with `text` (the reply), `clipped`, `refused`, `question`, `solution` and `language`.
-        layout: that a kept completion has; a reply that can be brought into none of them is dropped.
+        layout: that a kept text has; a reply that can be brought into none of them is dropped.
         filters: names of `FILTERS`, in their order.
         limits: of what is readable; their layout does not matter here.
         answer_sources: where a final answer may stand (`trl_r1.answers.extract`).
     """
     limits = replace(limits, layout="summary", prefilled_think=False)
-    parts = [take_apart(sample["text"]) for sample in samples]
-    texts = [
-        sample["text"] if part is None else lay_out(part[0], summarised(part[1], layout), "summary")
-        for sample, part in zip(samples, parts, strict=True)
-    ]
-    rights: dict[int, tuple[bool | None, str, str]] = {}
+    parts = [take_apart(sample.completion.text) for sample in samples]
+    verdicts = [Verdict(reason=NO_LAYOUT) for _ in samples]
     if "right" in filters:
-        judged = [place for place, part in enumerate(parts) if part is not None]
-        decided = decide_right(
-            [answer_text(parts[place], layout) for place in judged],
-            [samples[place]["question"] for place in judged],
-            [samples[place]["solution"] for place in judged],
-            sources=answer_sources,
-            types=[declared_type(samples[place]) for place in judged],
-            truncated=[bool(samples[place].get("clipped")) for place in judged],
-        )
-        rights = dict(zip(judged, decided, strict=True))
-    verdicts = []
-    for place, (sample, text) in enumerate(zip(samples, texts, strict=True)):
-        right, _, why = rights.get(place, (None, "", "the reply is in no layout"))
-        seen = {**sample, "completion": text, "right": right, "verdict": why}
-        objection = first_objection(seen, limits, filters)
-        made = in_layout(sample["text"], layout)
-        if objection is None and made is None:
-            objection = ("layout", "the reply is in no layout")
-        if objection is not None and parts[place] is None and objection[0] == "right":
-            objection = ("layout", "the reply is in no layout")
-        verdicts.append(Verdict(None, *objection) if objection else Verdict(made))
-    return verdicts
+        places = [place for place, part in enumerate(parts) if part is not None]
+        asked = [with_text(samples[place], answer_text(parts[place], layout)) for place in places]
+        for place, verdict in zip(places, decide_right(asked, sources=answer_sources), strict=True):
+            verdicts[place] = verdict
+    screened = []
+    for sample, part, verdict in zip(samples, parts, verdicts, strict=True):
+        shown = sample.completion.text
+        if part is not None:
+            shown = lay_out(part[0], summarised(part[1], layout), "summary")
+        verdict = first_objection(with_text(sample, shown), verdict, limits, filters)
+        text = in_layout(sample.completion.text, layout)
+        without_layout = (part is None and verdict.dropped_by == "right") or (text is None and not verdict.dropped_by)
+        if without_layout:
+            verdict = replace(verdict, dropped_by="layout", reason=NO_LAYOUT)
+        screened.append(Screened(verdict, None if verdict.dropped_by else text))
+    return screened
+
+
+NO_LAYOUT = "the reply is in no layout"
+
+
+def with_text(sample: Sample, text: str) -> Sample:
+    """The sample with another text."""
+    return replace(sample, completion=replace(sample.completion, text=text))
 
 
 def answer_text(part: tuple[str, str] | None, layout: str) -> str:

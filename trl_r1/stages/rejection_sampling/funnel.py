@@ -10,6 +10,7 @@ from typing import Any
 
 from trl_r1.evaluation.markdown import environment_section, fenced, inline, settings_section
 from trl_r1.evaluation.pictures import COLOURS
+from trl_r1.stages.rejection_sampling.job import Entry
 from trl_r1.storage.shards import write_or_tell
 
 
@@ -93,25 +94,26 @@ def write_report(
     title: str,
     funnel: Funnel,
     notes: Sequence[str],
-    examples: Mapping[str, Sequence[Mapping[str, Any]]],
+    examples: Mapping[str, Sequence[Entry]],
     settings: Mapping[str, Any],
 ) -> None:
     """report.md and its picture.
 
     Args:
         notes: sentences of ours for the top.
-        examples: heading -> samples with prompt, completion, and why where one was dropped; the model's text is fenced.
+        examples: heading -> entries; what a model wrote is fenced.
 
     Raises:
         ShardError: the folder cannot be written.
     """
     funnel.draw(folder / PICTURE)
     parts = [f"# {inline(title)}", *notes, f"## What was kept\n\n{funnel.markdown()}\n\n![funnel]({PICTURE})"]
-    for heading, samples in examples.items():
-        if samples:
+    for heading, entries in examples.items():
+        if entries:
             parts.append(f"## {inline(heading)}")
-        for sample in samples:
-            why = f"**{inline(sample['filter'])}**: {inline(sample['why'])}\n\n" if sample.get("why") else ""
-            parts.append(f"{why}{fenced(str(sample['question']), 600)}\n\n{fenced(sample['completion'], 1200)}")
+        for entry in entries:
+            why = f"**{inline(entry.dropped_by)}**: {inline(entry.reason)}\n\n" if entry.reason else ""
+            sample = entry.sample
+            parts.append(f"{why}{fenced(sample.problem.question, 600)}\n\n{fenced(sample.completion.text, 1200)}")
     parts += [settings_section(settings), environment_section()]
     write_or_tell(folder / "report.md", "\n\n".join(part for part in parts if part) + "\n")

@@ -23,35 +23,33 @@ import torch
 from tqdm.auto import tqdm
 from trl import ModelConfig
 
-from trl_r1.answers.types import declared_type
-from trl_r1.data.filters import FILTERS, FilterLimits, decide_right, first_objection, language_share
+from trl_r1.data.filters import FILTERS, FilterLimits
 from trl_r1.evaluation.benchmark import Problem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
 from trl_r1.models.load import base_of, find_policy, load_policy
 from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.models.sampling import Prompt
-from trl_r1.rewards.format import well_formed
 from trl_r1.runs.folder import SUMMARY, RunFolder, finished
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
 from trl_r1.stages.cold_start.draw import model_digest
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
-from trl_r1.stages.rejection_sampling.job import STAGE, PreparedRejection, Row, write_lines
+from trl_r1.stages.rejection_sampling.job import STAGE, Entry, Judged, PreparedRejection, Row, write_lines
+from trl_r1.stages.rejection_sampling.judging import judge_unit, samples_of
 from trl_r1.stages.rejection_sampling.mix import mix
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
 from trl_r1.stages.rejection_sampling.pools import contamination, load_pool
 from trl_r1.stages.rejection_sampling.select import (
     add_sample,
-    answer_of,
-    as_dropped,
+    entry_of,
     numbers,
-    record,
     select,
     warnings_of,
 )
 from trl_r1.storage import manifest
 from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of, write_or_tell
+from trl_r1.text.records import Completion, Sample
 
 
 logger = logging.getLogger(__name__)
@@ -74,7 +72,7 @@ def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: Mo
     check_cluster(options, options.distributed_state)
     pools = {pool.name: pool for pool in options._pools}
     problems = {name: load_pool(pool, options.seed, options.drop_empty) for name, pool in pools.items()}
-    kinds = {type(row["prompt"]) for rows in problems.values() for row in rows}
+    kinds = {type(problem.prompt) for rows in problems.values() for problem in rows}
     if len(kinds) > 1:
         raise ValueError(
             "Some pools have prompts that are text, others conversations; one data set takes one kind. Give all pools a "
@@ -83,7 +81,7 @@ def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: Mo
     known = contamination(options._evaluation_sets, options.seed)
     contaminated = {}
     for name, rows in problems.items():
-        clean = [row for row in rows if known.shared(row["question"]) is None]
+        clean = [problem for problem in rows if known.shared(problem.question) is None]
         contaminated[name] = len(rows) - len(clean)
         if not clean:
             raise ValueError(
@@ -141,9 +139,8 @@ def run_rejection(
                      "load_in_4bit", "load_in_8bit")
     }  # fmt: skip
     counts = {name: pool.draws for name, pool in prepared.pools.items()}
-    samples = Shards(
-        folder / "samples", units, digest_of(STAGE, prepared.problems, counts, drawing, prepared.model_hash)
-    )
+    rows = {name: [problem.to_row() for problem in problems] for name, problems in prepared.problems.items()}
+    samples = Shards(folder / "samples", units, digest_of(STAGE, rows, counts, drawing, prepared.model_hash))
     judging = {name: prepared.settings[name] for name in ("judge_model", "answer_sources")}
     filters = {name: pool.filters for name, pool in prepared.pools.items()}
     judged = Shards(folder / "judged", units, digest_of(samples.digest, judging, filters, asdict(limits)))
@@ -159,7 +156,10 @@ def run_rejection(
         [u for u in judged.missing() if u.number in mine], desc="judging", disable=options.disable_tqdm, leave=False
     ):
         began = time.time()
-        judged.write(unit, judge_unit(unit, samples.read(unit), options, limits, prepared), time.time() - began)
+        drawn = samples_of(unit, samples.read(unit), prepared)
+        found = judge_unit(drawn, options, limits, prepared.pools[unit.pool])
+        lines = [one.to_row(sample) for one, sample in zip(found, drawn, strict=True)]
+        judged.write(unit, lines, time.time() - began)
     if not state.is_main_process:
         return None
     while not all(judged.path(unit).is_file() for unit in units):  # other processes have the rest; a launcher ends all
@@ -179,10 +179,10 @@ def draw_all(
     with tqdm(total=total, desc="sampling", unit="text", disable=options.disable_tqdm, leave=False) as bar:
         for unit in todo:
             if prepared.pools[unit.pool].answer_column:
-                began, rows = time.time(), prepared.problems[unit.pool][unit.first : unit.last]
-                drawn = [[{"text": row["answer"], "tokens": None, "clipped": False, "refused": ""}] for row in rows]
-                samples.write(unit, placed(unit, drawn), time.time() - began)
-                bar.update(len(rows))
+                began, problems = time.time(), prepared.problems[unit.pool][unit.first : unit.last]
+                reused = [[Completion(problem.reference or "").to_row()] for problem in problems]
+                samples.write(unit, placed(unit, reused), time.time() - began)
+                bar.update(len(problems))
         cluster = options.cluster()
         draw = drawn_here if cluster is None else partial(drawn_on_cluster, cluster)
         for unit, drawn, seconds in draw(asked, options, model, prepared, bar):
@@ -237,8 +237,8 @@ def start_drawing(options: RejectionOptions, model: ModelConfig, name: str) -> W
 
 def request(unit: Unit, prepared: PreparedRejection) -> tuple[list[Prompt], int, int]:
     """What is drawn for a unit: prompts, samples of each, seed."""
-    rows = prepared.problems[unit.pool][unit.first : unit.last]
-    return [row["prompt"] for row in rows], prepared.pools[unit.pool].draws, unit.seed
+    problems = prepared.problems[unit.pool][unit.first : unit.last]
+    return [problem.prompt for problem in problems], prepared.pools[unit.pool].draws, unit.seed
 
 
 def placed(unit: Unit, drawn: list[list[Row]]) -> list[Row]:
@@ -260,56 +260,18 @@ def make_engine(options: RejectionOptions, model: ModelConfig, name: str) -> Eng
     )
 
 
-def judge_unit(
-    unit: Unit, rows: list[Row], options: RejectionOptions, limits: FilterLimits, prepared: PreparedRejection
-) -> list[Row]:
-    """For each drawn text which filter objects and why, and what the report needs to know about it.
-
-    Raises:
-        JudgeError: the judge cannot be asked.
-    """
-    pool, problems = prepared.pools[unit.pool], prepared.problems[unit.pool]
-    verdicts: dict[int, tuple[bool | None, str, str]] = {}
-    if "right" in pool.filters:
-        worth = [n for n, row in enumerate(rows) if row["text"].strip() and not row["refused"]]
-        found = decide_right(
-            [rows[n]["text"] for n in worth], [problems[rows[n]["place"]]["question"] for n in worth],
-            [problems[rows[n]["place"]]["solution"] for n in worth], sources=options._sources,
-            prefilled_think=limits.prefilled_think, referee=options.referee(),
-            types=[declared_type(problems[rows[n]["place"]]) for n in worth],
-            truncated=[rows[n]["clipped"] for n in worth],
-        )  # fmt: skip
-        verdicts = dict(zip(worth, found, strict=True))
-    judged = []
-    for number, row in enumerate(rows):
-        problem = problems[row["place"]]
-        right, by, why = verdicts.get(number, (None, "", ""))
-        sample = {
-            "completion": row["text"], "language": problem["language"], "clipped": row["clipped"],
-            "refused": row["refused"], "right": right, "verdict": why,
-        }  # fmt: skip
-        objection = first_objection(sample, limits, pool.filters) or ("", "")
-        judged.append({
-            "place": row["place"], "index": row["index"], "filter": objection[0], "why": objection[1], "right": right,
-            "by": by, "answer": answer_of(row, problem, options._sources, limits) if by else None,
-            "language": language_share(sample),
-            "layout": well_formed(row["text"], layout=limits.layout, prefilled_think=limits.prefilled_think),
-        })  # fmt: skip
-    return judged
-
-
 # --- selecting, over all units
 
 
-def candidates(samples: Shards, judged: Shards, prepared: PreparedRejection) -> Iterator[tuple[Unit, Row, Row, Row]]:
-    """Every drawn text with its unit, its problem and its verdict, in order."""
+def candidates(samples: Shards, judged: Shards, prepared: PreparedRejection) -> Iterator[tuple[Unit, Sample, Judged]]:
+    """Every drawn text with its unit and its verdict, in order."""
     for (unit, drawn), (_, verdicts) in zip(samples.rows(), judged.rows(), strict=True):
-        for row, verdict in zip(drawn, verdicts, strict=True):
-            if (row["place"], row["index"]) != (verdict["place"], verdict["index"]):
+        for sample, row in zip(samples_of(unit, drawn, prepared), verdicts, strict=True):
+            if (sample.origin.place, sample.origin.index) != (row["place"], row["index"]):
                 raise ShardError(
                     f"{judged.path(unit)} does not belong to {samples.path(unit)}; remove it and start again."
                 )
-            yield unit, prepared.problems[unit.pool][row["place"]], row, verdict
+            yield unit, sample, Judged.of_row(row)
 
 
 def conclude(
@@ -319,38 +281,38 @@ def conclude(
     began, folder = time.time(), Path(options.output_dir)
     funnel = Funnel(list(prepared.pools))
     used = [name for name in FILTERS if any(name in pool.filters for pool in prepared.pools.values())]
-    passed: list[Row] = []
-    dropped: list[Row] = []
+    passed: list[Entry] = []
+    dropped: list[Entry] = []
     problems: dict[tuple[str, int], Problem] = {}
-    same: dict[tuple[str, int], set[str]] = {}
-    for unit, problem, row, verdict in candidates(samples, judged, prepared):
-        count = used.index(verdict["filter"]) if verdict["filter"] else len(used)
-        for step in [DRAWN, *used[:count]]:
+    texts_of: dict[tuple[str, int], set[str]] = {}
+    for unit, sample, one in candidates(samples, judged, prepared):
+        dropped_by = one.verdict.dropped_by
+        for step in [DRAWN, *used[: used.index(dropped_by) if dropped_by else len(used)]]:
             funnel.count(step, unit.pool, 1)
-        same.setdefault((unit.pool, row["place"]), set()).add(row["text"])
-        add_sample(problems, unit, problem, row, verdict, "right" in prepared.pools[unit.pool].filters)
-        entry = record(unit, problem, row, verdict, limits, prepared)
-        if verdict["filter"]:
-            dropped.append(as_dropped(entry, verdict["filter"], verdict["why"]))
-        else:
-            passed.append(entry)
+        texts_of.setdefault((unit.pool, sample.origin.place), set()).add(sample.completion.text)
+        add_sample(problems, sample, one, "right" in prepared.pools[unit.pool].filters)
+        entry = entry_of(unit, sample, one, limits, prepared.pools[unit.pool])
+        (dropped if dropped_by else passed).append(entry)
     for name in used:
         funnel.count(name, next(iter(prepared.pools)), 0)  # a step that lets nothing through is a row too
     passed = select(passed, funnel, dropped, options, prepared)
-    pools = {name: [row for row in passed if row["provenance"]["pool"] == name] for name in prepared.pools}
+    pools = {name: [entry for entry in passed if entry.sample.origin.source == name] for name in prepared.pools}
     chosen, shares = mix(pools, options._targets, options.mix_total, options.seed)
     if options._targets:
         for share in shares:
             funnel.count("mix", share.pool, share.taken)
     steps = [step for step in funnel.left if step not in (DRAWN, *FILTERS)]
-    for entry in chosen:
-        entry["provenance"]["filters"] = [*prepared.pools[entry["provenance"]["pool"]].filters, *steps]
-    write_lines(folder / KEPT, chosen)
+    lines = [entry.to_row([*prepared.pools[entry.sample.origin.source].filters, *steps]) for entry in chosen]
+    write_lines(folder / KEPT, lines)
     write_lines(
-        folder / DROPPED, [{key: row[key] for key in ("id", "filter", "why", "provenance")} for row in dropped]
+        folder / DROPPED,
+        [
+            {"id": one.id, "filter": one.dropped_by, "why": one.reason, "provenance": one.provenance()}
+            for one in dropped
+        ],
     )
 
-    kept = {tuple(row["provenance"][key] for key in ("pool", "place", "index")) for row in chosen}
+    kept = {entry.place for entry in chosen}
     before, after = numbers(problems, kept, options)
     texts, name = funnel.total(DRAWN), prepared.settings["model_name_or_path"] or prepared.model
     notes = [
@@ -358,7 +320,7 @@ def conclude(
         *(f"{n} prompts of the pool {pool} share their words with an evaluation set and were not sampled."
           for pool, n in prepared.contaminated.items() if n),
         *(f"Mix: {share}." for share in shares if options._targets),
-        *warnings_of(same, shares, chosen, options, prepared),
+        *warnings_of(texts_of, shares, bool(chosen), options, prepared),
     ]  # fmt: skip
     summary = {
         "stage": STAGE,
@@ -371,7 +333,7 @@ def conclude(
         "funnel": funnel.to_list(),
         "mix": [asdict(share) for share in shares],
     }
-    first = {row["filter"]: row for row in reversed(dropped)}
+    first = {entry.dropped_by: entry for entry in reversed(dropped)}
     examples = {"Kept, for example": chosen[:3], "Dropped, one for each reason": list(reversed(first.values()))}
     write_report(folder, f"{STAGE}: {name}", funnel, notes, examples, prepared.settings)
     write_or_tell(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

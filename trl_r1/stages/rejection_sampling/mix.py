@@ -14,11 +14,21 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, TypeVar
 
 from trl_r1.data.near_duplicates import words
 from trl_r1.rewards.format import SPECIAL_TOKEN
 from trl_r1.text.completions import ANSWER, thought_bounds
+
+
+class Named(Protocol):
+    """Anything with an id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
 
 
 DOMAINS = ("reasoning", "writing", "factual", "self", "translation", "unsafe")
@@ -95,11 +105,11 @@ def quotas(
 
 
 def mix(
-    pools: Mapping[str, Sequence[Mapping[str, Any]]],
+    pools: Mapping[str, Sequence[T]],
     targets: Mapping[str, int | float] | None = None,
     total: int | None = None,
     seed: int = 0,
-) -> tuple[list[dict[str, Any]], list[Share]]:
+) -> tuple[list[T], list[Share]]:
     """The mixed samples in random order, and what became of each pool.
 
     Which samples of a pool are taken depends on the seed and on their ids alone, not on the order they come in: another
@@ -107,21 +117,21 @@ def mix(
     in, as that would change the proportions silently.
 
     Args:
-        pools: samples by pool, each with an ``id``.
+        pools: entries by pool, each with an ``id``.
         targets, total: see `quotas`.
         seed: of the choice and of the order.
     """
     wanted = quotas({pool: len(rows) for pool, rows in pools.items()}, targets or {}, total)
 
-    def rank(row: Mapping[str, Any]) -> bytes:
-        return hashlib.sha256(f"{seed}\0{row['id']}".encode()).digest()
+    def rank(entry: Named) -> bytes:
+        return hashlib.sha256(f"{seed}\0{entry.id}".encode()).digest()
 
-    taken: list[dict[str, Any]] = []
+    taken: list[T] = []
     shares = []
     for pool, rows in pools.items():
         chosen = sorted(rows, key=rank)[: wanted[pool]]
         shares.append(Share(pool, len(rows), wanted[pool], len(chosen)))
-        taken += [dict(row) for row in chosen]
+        taken += chosen
     return sorted(taken, key=rank), shares
 
 

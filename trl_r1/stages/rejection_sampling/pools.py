@@ -27,6 +27,7 @@ from trl_r1.rewards.language import prompt_language
 from trl_r1.stages.rejection_sampling.mix import DOMAINS
 from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.completions import reply
+from trl_r1.text.records import Problem
 
 
 CHAINS = {
@@ -95,8 +96,8 @@ def read_pools(given: Any, template: str) -> list[Pool]:
     return pools
 
 
-def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Row]:
-    """The prompts of a pool: rows with prompt, question, solution, language, domain, and answer where one is reused.
+def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Problem]:
+    """The problems of a pool; with a `reference` where an answer is reused.
 
     Of a question that is a conversation, see `exchange`.
 
@@ -110,9 +111,9 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Row]:
     }  # fmt: skip
     require_columns(table, asked, f"The dataset of the pool {pool.name!r}")
     template = find_template(pool.template)
-    rows: list[Row] = []
+    problems: list[Problem] = []
     for number, row in enumerate(table):
-        if pool.max_prompts is not None and len(rows) >= pool.max_prompts:
+        if pool.max_prompts is not None and len(problems) >= pool.max_prompts:
             break
         question, answer = row[pool.question_column], row[pool.answer_column] if pool.answer_column else None
         if isinstance(question, list):
@@ -131,15 +132,20 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Row]:
             continue
         prompt, text = to_prompt(template, question)
         language = row[pool.language_column] if pool.language_column else prompt_language(text)
-        rows.append({
-            "prompt": prompt, "question": text, "solution": None if gold is None else str(gold),
-            "language": language, "domain": pool.domain,
-            **({"answer_type": row["answer_type"]} if row.get("answer_type") else {}),
-            **({"answer": reply(answer)} if pool.answer_column else {}),
-        })  # fmt: skip
-    if not rows:
+        problems.append(
+            Problem(
+                prompt,
+                text,
+                solution=None if gold is None else str(gold),
+                language=language,
+                domain=pool.domain,
+                answer_type=row.get("answer_type") or "",
+                reference=reply(answer) if pool.answer_column else None,
+            )
+        )
+    if not problems:
         raise ValueError(f"The pool {pool.name!r} has no prompts; nothing can be sampled for it.")
-    return rows
+    return problems
 
 
 def exchange(messages: list[Row], answer: Any, text: bool) -> tuple[list[Row] | None, Any]:

@@ -1,6 +1,6 @@
 """Selection: what of the judged samples becomes training data, as lines with their provenance; and what it is worth.
 
-record     a sample as a line of kept.jsonl
+entry_of   a judged sample on its way to kept.jsonl
 select     the steps that look across samples: decontamination, near-duplicates, cap per prompt
 numbers    the numbers of an evaluation, for what was drawn and for what was kept
 """
@@ -8,82 +8,70 @@ numbers    the numbers of an evaluation, for what was drawn and for what was kep
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import NOT_BY_RULE, FilterLimits
 from trl_r1.data.near_duplicates import near_duplicates, over_cap
-from trl_r1.data.review import sample_id
 from trl_r1.evaluation.benchmark import Evaluation, Problem, plain
 from trl_r1.evaluation.metrics import consensus
-from trl_r1.rewards.accuracy import extract, same_answer
+from trl_r1.rewards.accuracy import same_answer
 from trl_r1.stages.rejection_sampling.funnel import Funnel
-from trl_r1.stages.rejection_sampling.job import STAGE, PreparedRejection, Row
+from trl_r1.stages.rejection_sampling.job import Entry, Judged, PreparedRejection, Row
 from trl_r1.stages.rejection_sampling.mix import Share, is_simple, no_chain
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
-from trl_r1.storage.shards import Unit, digest_of
+from trl_r1.stages.rejection_sampling.pools import Pool
+from trl_r1.storage.shards import Unit
+from trl_r1.text.records import Sample
 
 
 logger = logging.getLogger(__name__)
 
 
-def record(unit: Unit, problem: Row, row: Row, verdict: Row, limits: FilterLimits, prepared: PreparedRejection) -> Row:
-    """A sample as a line of kept.jsonl (see docs/rejection_sampling.md)."""
-    pool = prepared.pools[unit.pool]
-    model = prepared.settings["model_name_or_path"] or prepared.model
-    chainless = pool.chain == "drop" or (pool.chain == "auto" and is_simple(problem["question"]))
-    completion = no_chain(row["text"], limits.layout) if chainless else row["text"]
-    return {
-        "id": sample_id(problem["prompt"], completion), "prompt": problem["prompt"], "completion": completion,
-        "question": problem["question"], "solution": problem["solution"], "language": problem["language"],
-        "domain": problem["domain"],
-        "score": {
-            "right": verdict["right"], "by": verdict["by"] or None, "language": verdict["language"],
-            "tokens": row["tokens"],
-        },
-        "provenance": {
-            "stage": STAGE, "model": pool.dataset_name if pool.answer_column else model,
-            "model_hash": None if pool.answer_column else prepared.model_hash,
-            "prompt_hash": digest_of(problem["prompt"])[:16], "seed": unit.seed, "index": row["index"],
-            "pool": unit.pool, "place": row["place"], "unit": unit.number, "filters": [],
-        },
-    }  # fmt: skip
-
-
-def as_dropped(entry: Row, name: str, why: str) -> Row:
-    """A sample that goes, with the reason."""
-    return {**entry, "filter": name, "why": why}
+def entry_of(unit: Unit, sample: Sample, judged: Judged, limits: FilterLimits, pool: Pool) -> Entry:
+    """A judged sample, its thought cut off where the pool wants none."""
+    chainless = pool.chain == "drop" or (pool.chain == "auto" and is_simple(sample.problem.question))
+    if chainless:
+        text = no_chain(sample.completion.text, limits.layout)
+        sample = replace(sample, completion=replace(sample.completion, text=text))
+    verdict = judged.verdict
+    return Entry(sample, judged, unit.number, verdict.dropped_by, verdict.reason if verdict.dropped_by else "")
 
 
 def select(
-    passed: list[Row], funnel: Funnel, dropped: list[Row], options: RejectionOptions, prepared: PreparedRejection
-) -> list[Row]:
+    passed: list[Entry],
+    funnel: Funnel,
+    dropped: list[Entry],
+    options: RejectionOptions,
+    prepared: PreparedRejection,
+) -> list[Entry]:
     """The steps that look across samples: duplicates, decontamination, near-duplicates, the cap per prompt."""
 
     def leave(name: str, reasons: Mapping[int, str]) -> None:
         nonlocal passed
-        dropped.extend(as_dropped(passed[i], name, why) for i, why in sorted(reasons.items()))
-        passed = [row for i, row in enumerate(passed) if i not in reasons]
+        dropped.extend(replace(passed[i], dropped_by=name, reason=why) for i, why in sorted(reasons.items()))
+        passed = [entry for i, entry in enumerate(passed) if i not in reasons]
         for pool in prepared.pools:
-            funnel.count(name, pool, sum(row["provenance"]["pool"] == pool for row in passed))
+            funnel.count(name, pool, sum(entry.sample.origin.source == pool for entry in passed))
 
     twice: dict[int, str] = {}
     seen: set[str] = set()
-    for i, row in enumerate(passed):
-        if row["id"] in seen:
+    for i, entry in enumerate(passed):
+        if entry.id in seen:
             twice[i] = "the same as an earlier one"
-        seen.add(row["id"])
+        seen.add(entry.id)
     leave("duplicates", twice)
     if options._evaluation_sets:
-        grams = ((i, prepared.known.shared(row["completion"])) for i, row in enumerate(passed))
+        grams = ((i, prepared.known.shared(entry.sample.completion.text)) for i, entry in enumerate(passed))
         leave("decontamination", {i: f"shares with an evaluation set: {gram}" for i, gram in grams if gram})
     if options.near_duplicate_similarity:
-        texts = [f"{row['question']}\n{row['completion']}" for row in passed]
+        texts = [f"{entry.sample.problem.question}\n{entry.sample.completion.text}" for entry in passed]
         alike = near_duplicates(texts, options.near_duplicate_similarity)
-        leave("near_duplicates", {i: f"{s:.0%} like {passed[other]['id']}" for i, (other, s) in alike.items()})
+        leave("near_duplicates", {i: f"{s:.0%} like {passed[other].id}" for i, (other, s) in alike.items()})
     if options.per_prompt is not None:
-        beyond = over_cap([row["provenance"]["prompt_hash"] for row in passed], options.per_prompt)
+        beyond = over_cap([entry.sample.origin.prompt_hash for entry in passed], options.per_prompt)
         leave("per_prompt", dict.fromkeys(beyond, f"its prompt has {options.per_prompt} already"))
     return passed
 
@@ -91,45 +79,38 @@ def select(
 UNREADABLE = tuple(f"{NOT_BY_RULE}: {outcome}" for outcome in ("unreadable gold", "no gold"))
 
 
-def answer_of(row: Row, problem: Row, sources: Sequence[str], limits: FilterLimits) -> str | None:
-    """The final answer of a drawn text; of one that was cut off, only a closed one."""
-    kind = declared_type(problem)
-    return extract(row["text"], tuple(sources), limits.prefilled_think, truncated=row["clipped"], kind=kind)
-
-
-def add_sample(
-    problems: dict[tuple[str, int], Problem], unit: Unit, problem: Row, row: Row, verdict: Row, asked: bool
-) -> None:
+def add_sample(problems: dict[tuple[str, int], Problem], sample: Sample, judged: Judged, asked: bool) -> None:
     """Notes a sample of a problem with a gold answer, for `numbers`.
 
     Args:
         asked: whether anybody was asked if it is right (the filter `right`). Where nobody was, or nobody can read the gold
             answer, the problem is not judged, and has no part in pass@1 and the others.
     """
-    if problem["solution"] is None:
+    problem, verdict = sample.problem, judged.verdict
+    if problem.solution is None:
         return
     entry = problems.setdefault(
-        (unit.pool, row["place"]),
+        (sample.origin.source, sample.origin.place),
         Problem(
-            problem["prompt"],
-            problem["solution"],
-            problem["language"],
+            problem.prompt,
+            problem.solution,
+            problem.language,
             [],
             [],
             [],
-            answer_type=declared_type(problem),
+            answer_type=declared_type({"answer_type": problem.answer_type}),
             judged=asked,
         ),
     )
-    if verdict["filter"] == "right" and verdict["why"].startswith(UNREADABLE):
+    if verdict.dropped_by == "right" and verdict.reason.startswith(UNREADABLE):
         entry.judged = False
-    entry.texts.append(row["text"])
-    entry.lengths.append(row["tokens"] or 0)
-    entry.clipped.append(row["clipped"])
-    entry.answers.append(verdict["answer"])
-    entry.verdicts.append(verdict["right"] is True)
-    entry.well_formed.append(float(verdict["layout"]))
-    entry.consistency.append(verdict["language"])
+    entry.texts.append(sample.completion.text)
+    entry.lengths.append(sample.completion.token_count or 0)
+    entry.clipped.append(sample.completion.truncated)
+    entry.answers.append(judged.answer)
+    entry.verdicts.append(verdict.correct is True)
+    entry.well_formed.append(float(judged.well_formed))
+    entry.consistency.append(judged.language_share)
 
 
 def numbers(
@@ -170,21 +151,21 @@ def numbers(
 
 
 def warnings_of(
-    same: Mapping[tuple[str, int], set[str]],
+    texts_of: Mapping[tuple[str, int], set[str]],
     shares: list[Share],
-    chosen: list[Row],
+    any_kept: bool,
     options: RejectionOptions,
     prepared: PreparedRejection,
 ) -> list[str]:
     """What a user should know before training on this; said on the screen too."""
     found = []
-    if not chosen:
+    if not any_kept:
         found.append("Nothing was kept: the table says which step dropped it all.")
     for share in shares:
         if share.short:
             found.append(f"The pool {share.pool} is {share.short} samples short of what the mix wants.")
     for name, pool in prepared.pools.items():
-        texts = [len(group) for (of, _), group in same.items() if of == name]
+        texts = [len(group) for (of, _), group in texts_of.items() if of == name]
         if pool.draws > 1 and options.temperature > 0 and len(texts) >= 8 and max(texts) == 1:
             found.append(
                 f"All {pool.draws} samples of every prompt of the pool {name} are the same text: whoever samples decodes "
