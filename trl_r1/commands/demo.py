@@ -68,7 +68,7 @@ def run(folder: Path, seed: int, scale: str) -> int:
     try:
         plan = read(PIPELINE, str(folder), seed, None if scale == "demo" else scale)
         work = Run(
-            plan, command=command, told=lambda name, summary: story.zero_table(summary) if name == "zero" else ""
+            plan, command=command, describe=lambda name, summary: story.zero_table(summary) if name == "zero" else ""
         )
         work.prepare()
     except (ValueError, OSError) as error:

@@ -46,14 +46,14 @@ class Run:
         plan: Pipeline,
         console: Console | None = None,
         command: str = "trl-r1 run",
-        told: Callable[[str, dict[str, Any]], str] = lambda name, summary: "",
+        describe: Callable[[str, dict[str, Any]], str] = lambda name, summary: "",
     ):
         self.plan, self.console, self.command = plan, console or Console(), command
-        self.told = told  # what else is said of a finished stage, from its summary
+        self.describe = describe  # what else is said of a finished stage, from its summary
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.running: dict[str, float] = {}  # stage -> since when its seconds are not yet noted
         self.failed: dict[str, str] = {}
-        self.asked: dict[str, str] = {}  # stages that wait for a person
+        self.awaiting_person: dict[str, str] = {}  # stages that wait for a person
         self.pulse = time.monotonic()
 
     # --- before anything starts
@@ -79,11 +79,11 @@ class Run:
             self.console.event(
                 f"Run again: {', '.join(again)}; what they left is under {self.plan.folder / 'previous'}."
             )
-        repair = record.repair(self.plan)
-        if repair:
-            record.redo(self.plan, repair)
+        restarted = record.repair(self.plan)
+        if restarted:
+            record.redo(self.plan, restarted)
             self.console.event(
-                f"{', '.join(repair)} had failed and is asked for otherwise now, so it starts anew; what it had left is "
+                f"{', '.join(restarted)} had failed and is asked for otherwise now, so it starts anew; what it had left is "
                 f"under {self.plan.folder / 'previous'}."
             )
         changes = record.changes(self.plan)
@@ -153,8 +153,10 @@ class Run:
                 + " The same command tries again and keeps what is finished."
             )
             return 1
-        if self.asked:
-            self.console.event(f"{' and '.join(self.asked)} waits for a person; afterwards the same command goes on.")
+        if self.awaiting_person:
+            self.console.event(
+                f"{' and '.join(self.awaiting_person)} waits for a person; afterwards the same command goes on."
+            )
             return WAITS_FOR_A_PERSON
         seconds = self.record.content["seconds"]
         self.console.event(f"All {len(self.plan.steps)} stages are finished, {clock(seconds)} of work. "
@@ -201,7 +203,7 @@ class Run:
             for step in self.plan.steps
             if step.name not in self.running
             and step.name not in self.failed
-            and step.name not in self.asked
+            and step.name not in self.awaiting_person
             and not self.is_finished(step)
             and all(self.is_finished(self.plan[name]) for name in step.after)
         ]
@@ -233,7 +235,7 @@ class Run:
             summary = json.loads((step.folder / SUMMARY).read_text(encoding="utf-8"))
             result = report.result_line(step, summary)
             self.console.event(f"{name} finished in {clock(entry['seconds'])}{': ' + result if result else ''}")
-            more = self.told(name, summary)
+            more = self.describe(name, summary)
             if more:
                 self.console.event(f"\n{more}\n")
             report.write(self.plan, self.record)
@@ -241,9 +243,9 @@ class Run:
             return
         lines = [line for line in log_lines(log) if not line.startswith("=== start")]
         if code == WAITS_FOR_A_PERSON and step.module.startswith(MODULES + "."):
-            self.asked[name] = lines[-1] if lines else f"see {log}"
-            self.record.pause(step, self.asked[name])
-            self.console.event(f"{name} waits for a person: {self.asked[name]}")
+            self.awaiting_person[name] = lines[-1] if lines else f"see {log}"
+            self.record.pause(step, self.awaiting_person[name])
+            self.console.event(f"{name} waits for a person: {self.awaiting_person[name]}")
             return
         if code is None:
             reason = "the process that watches the stages was stopped from outside"

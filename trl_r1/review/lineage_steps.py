@@ -36,18 +36,18 @@ def step_of(run: Run, links: Iterable[Edge], answer: Answer, rows: int) -> dict[
 
 def own_rows(run: Run, answer: Answer, count: int) -> list[dict[str, Any]]:
     """The rows a stage has made itself, those like the answer."""
-    found = []
+    files = []
     for name in ROWS:
         rows = read_json_lines(run.folder / name)
         if rows:
-            found.append(
+            files.append(
                 {
                     "file": str(run.folder / name),
                     "rows": len(rows),
                     "nearest": rows_to_show(nearest(answer, rows, count)),
                 }
             )
-    return found
+    return files
 
 
 def learnt_from(run: Run, links: Iterable[Edge], answer: Answer, count: int) -> list[dict[str, Any]]:

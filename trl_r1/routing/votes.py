@@ -26,22 +26,22 @@ class Tally:
 
     same: Same
     classes: list[list[int]] = field(default_factory=list)  # indices of the answers, in order of first appearance
-    given: list[str | None] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)  # of the given answers, where the choice is by weight
+    answers: list[str | None] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)  # of the answers, where the choice is by weight
     _by_text: dict[str, int] = field(default_factory=dict)
 
     def add(self, answer: str | None, weight: float = 1.0) -> None:
         """One more answer; None (there was none to be found) does not vote."""
-        self.given.append(answer)
+        self.answers.append(answer)
         self.weights.append(weight)
         if answer is None:
             return
         if answer not in self._by_text:
-            matches = (n for n, members in enumerate(self.classes) if self.same(str(self.given[members[0]]), answer))
+            matches = (n for n, members in enumerate(self.classes) if self.same(str(self.answers[members[0]]), answer))
             self._by_text[answer] = next(matches, len(self.classes))
             if self._by_text[answer] == len(self.classes):
                 self.classes.append([])
-        self.classes[self._by_text[answer]].append(len(self.given) - 1)
+        self.classes[self._by_text[answer]].append(len(self.answers) - 1)
 
     def standing(self) -> tuple[int, int]:
         """Votes of the strongest and of the second strongest answer."""
@@ -59,7 +59,7 @@ class Tally:
 
     def agreement(self) -> float:
         """Share of all paths (those without an answer too) that gave the leading answer; 0 without paths."""
-        return self.standing()[0] / len(self.given) if self.given else 0.0
+        return self.standing()[0] / len(self.answers) if self.answers else 0.0
 
 
 def is_decided(first: float, second: float, remaining: float) -> bool:

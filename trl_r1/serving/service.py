@@ -151,7 +151,7 @@ class Pieces:
     tokenizer: Any
     tell: OnText
     ids: dict[int, list[int]] = field(default_factory=dict)
-    told: dict[int, str] = field(default_factory=dict)
+    sent: dict[int, str] = field(default_factory=dict)
     marks: dict[int, tuple[int, int]] = field(default_factory=dict)  # tokens before, and told of
 
     def add(self, number: int, token: int) -> None:
@@ -166,10 +166,10 @@ class Pieces:
 
     def finish(self, number: int, text: str) -> None:
         """The rest, once the whole text is known."""
-        sent = self.told.get(number, "")
+        sent = self.sent.get(number, "")
         if text.startswith(sent) and len(text) > len(sent):
             self._tell(number, text[len(sent) :])
 
     def _tell(self, number: int, piece: str) -> None:
-        self.told[number] = self.told.get(number, "") + piece
+        self.sent[number] = self.sent.get(number, "") + piece
         self.tell(number, piece)
