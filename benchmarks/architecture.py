@@ -54,7 +54,7 @@ FLOORS = (
     ("claims", "models"),
     ("answers", "mini"),
     ("sandbox", "text", "storage", "recipes", "gate", "compat"),
-    ("version", "network"),
+    ("version", "errors", "network"),
 )
 LAYOUT_TOKENS = {
     tokenize.COMMENT,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import tempfile
+
+from trl_r1 import errors
 
 
 STAGES = {  # started under `accelerate launch`
@@ -18,46 +22,22 @@ STAGES = {  # started under `accelerate launch`
     "evaluate": "pass@1, pass@k, cons@k, format and language on any problems",
 }
 COMMANDS = {  # run in this process
-    "run": ("trl_r1.commands.run", "run all stages of a pipeline file, resumable: trl-r1 run mini/pipeline"),
-    "why": ("trl_r1.commands.why", "walk from a model's answer back to rows, checkpoints and rewards"),
-    "preset": (
-        "trl_r1.commands.preset",
-        "a stage's published numbers as a recipe for a card: trl-r1 preset zero --gpu 24GB",
-    ),
-    "ablate": (
-        "trl_r1.commands.ablate",
-        "a recipe trained whole and without its parts: trl-r1 ablate mini/ablation --drop gate",
-    ),
-    "watch": (
-        "trl_r1.commands.watch",
-        "a run's numbers and alarms in the terminal while it trains: trl-r1 watch runs/zero",
-    ),
-    "answer": (
-        "trl_r1.commands.answer",
-        "ask a trained model, with more thought where it pays: trl-r1 answer --model RUN ...",
-    ),
-    "serve": (
-        "trl_r1.commands.serve",
-        "the same behind the OpenAI protocol: trl-r1 serve --model RUN ...",
-    ),
-    "review": (
-        "trl_r1.commands.review",
-        "answers worth a person's look, as a file and a page: trl-r1 review make RUN ...",
-    ),
-    "bias": ("trl_r1.commands.bias", "gaps between languages, topics and groups: trl-r1 bias slices RUN"),
-    "demo": ("trl_r1.commands.demo", "train a small model on this machine's CPU and show what it learnt"),
-    "doctor": ("trl_r1.commands.doctor", "check versions, devices and that training equals stock TRL"),
-    "recipes": ("trl_r1.commands.recipes", "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]"),
-    "rewards": ("trl_r1.commands.rewards", "list rewards, try one on a completion, audit one, train the semantic one"),
-    "agser": ("trl_r1.commands.agser", "hallucination score: score one answer, or evaluate it beside its rivals"),
-    "traces": (
-        "trl_r1.commands.traces",
-        "verified reasoning traces, aimed at the levels with the fewest; replay them",
-    ),
-    "data": (
-        "trl_r1.commands.data",
-        "examine a dataset's gold answers, grade its problems: trl-r1 data check rows.jsonl",
-    ),
+    "run": "run all stages of a pipeline file, resumable: trl-r1 run mini/pipeline",
+    "why": "walk from a model's answer back to rows, checkpoints and rewards",
+    "preset": "a stage's published numbers as a recipe for a card: trl-r1 preset zero --gpu 24GB",
+    "ablate": "a recipe trained whole and without its parts: trl-r1 ablate mini/ablation --drop gate",
+    "watch": "a run's numbers and alarms in the terminal while it trains: trl-r1 watch runs/zero",
+    "answer": "ask a trained model, with more thought where it pays: trl-r1 answer --model RUN ...",
+    "serve": "the same behind the OpenAI protocol: trl-r1 serve --model RUN ...",
+    "review": "answers worth a person's look, as a file and a page: trl-r1 review make RUN ...",
+    "bias": "gaps between languages, topics and groups: trl-r1 bias slices RUN",
+    "demo": "train a small model on this machine's CPU and show what it learnt",
+    "doctor": "check versions, devices and that training equals stock TRL",
+    "recipes": "list the recipes, or copy them: trl-r1 recipes copy FOLDER [NAME ...]",
+    "rewards": "list rewards, try one on a completion, audit one, train the semantic one",
+    "agser": "hallucination score: score one answer, or evaluate it beside its rivals",
+    "traces": "verified reasoning traces, aimed at the levels with the fewest; replay them",
+    "data": "examine a dataset's gold answers, grade its problems: trl-r1 data check rows.jsonl",
 }
 
 
@@ -65,7 +45,7 @@ def usage() -> str:
     """The help text: one line per command."""
     from trl_r1.version import __version__
 
-    rows = {**{name: text for name, (_, text) in COMMANDS.items()}, **STAGES}
+    rows = {**COMMANDS, **STAGES}
     width = max(map(len, rows))
     lines = [f"  {name:<{width}} {text}" for name, text in rows.items()]
     return "\n".join(
@@ -94,7 +74,7 @@ def split_at_double_dash(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:position], arguments[position + 1 :]
 
 
-def shipped_config_file(chosen: list[str]) -> list[str]:
+def shipped_config_file(given: list[str]) -> list[str]:
     """`--config_file accelerate/ddp` names a file that came with the package, as `--config zero` names a recipe.
 
     Raises:
@@ -105,11 +85,11 @@ def shipped_config_file(chosen: list[str]) -> list[str]:
     """
     from trl_r1 import recipes
 
-    chosen = [part for option in chosen for part in (option.split("=", 1) if "config_file=" in option else [option])]
-    if "--config_file" in chosen[:-1]:
-        place = chosen.index("--config_file") + 1
-        chosen[place] = str(recipes.find(chosen[place]))
-    return chosen
+    given = [part for option in given for part in (option.split("=", 1) if "config_file=" in option else [option])]
+    if "--config_file" in given[:-1]:
+        place = given.index("--config_file") + 1
+        given[place] = str(recipes.find(given[place]))
+    return given
 
 
 def launch_defaults() -> list[str]:
@@ -117,39 +97,54 @@ def launch_defaults() -> list[str]:
     import torch
 
     processes = max(1, torch.cuda.device_count())
-    return ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
-            "--dynamo_backend", "no", *(["--multi_gpu"] if processes > 1 else [])]  # fmt: skip
+    options = ["--num_processes", str(processes), "--num_machines", "1"]
+    options += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    return [*options, "--multi_gpu"] if processes > 1 else options
 
 
 def launch(stage: str, arguments: list[str], modules: str = "trl_r1.stages") -> int:
-    """Hands `<modules>.<stage>` to `accelerate launch` and returns its exit code."""
+    """Hands `<modules>.<stage>` to `accelerate launch`; returns the stage's own exit code.
+
+    accelerate turns every failure into 1 and torchrun into a traceback; so the stage leaves its code in a file.
+    """
     from accelerate.commands.launch import launch_command, launch_command_parser
 
-    chosen, options = split_at_double_dash(arguments)
+    given, options = split_at_double_dash(arguments)
     module = f"{modules}.{stage.replace('-', '_')}"
     if "--help" in options or "-h" in options:
         sys.argv = [f"trl-r1 {stage}", "--help"]
         importlib.import_module(module).main(["--help"])
         return 0
-    try:
-        chosen = shipped_config_file(chosen)
-    except ValueError as error:
-        print(f"trl-r1 {stage}: {error}", file=sys.stderr)
-        return 2
-    command = ["--quiet", *(chosen or launch_defaults()), "-m", module, *options]
-    try:
-        launch_command(launch_command_parser().parse_args(command))
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
+    given = errors.tell(stage, lambda: shipped_config_file(given))
+    command = ["--quiet", *(given or launch_defaults()), "-m", module, *options]
+    with tempfile.TemporaryDirectory(prefix="trl-r1-") as folder:
+        place = os.environ[errors.EXIT_CODE] = os.path.join(folder, "exit_code")
+        try:
+            launch_command(launch_command_parser().parse_args(command))
+        except SystemExit as end:
+            return errors.noted(place) or (end.code if isinstance(end.code, int) else 1)
+        except Exception:
+            if not errors.noted(place):
+                raise
+            return errors.noted(place)
+        finally:
+            del os.environ[errors.EXIT_CODE]
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in COMMANDS:
-        return importlib.import_module(COMMANDS[name][0]).main(rest) or 0
+        from trl_r1.commands import call
+
+        return call(name, rest)
     if name in STAGES:
-        return launch(name, rest)
+        try:
+            return launch(name, rest)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        except KeyboardInterrupt:
+            return errors.INTERRUPTED
     if name in ("--help", "-h", "help"):
         print(usage())
         return 0

@@ -9,7 +9,7 @@ import pytest
 from trl_r1.audit.audit import EXAMPLES, audit, rows_of
 from trl_r1.audit.exploits import FAMILIES, KINDS, LAYOUTS, Family
 from trl_r1.audit.isolated import IsolatedReward
-from trl_r1.commands.rewards import main
+from trl_r1.commands import call
 
 
 REWARDS = '''
@@ -340,7 +340,7 @@ def test_layouts_put_thought_and_answer_where_they_say():
 def test_the_command_names_the_exploit_and_exits_with_1(tmp_path, capsys):
     data = tmp_path / "rows.jsonl"
     data.write_text('{"question": "3 + 4?", "solution": "7"}\n{"question": "2 * 6?", "solution": "12"}\n')
-    assert main(["audit", "cheatable:substring", "--data", str(data), "--families", "hidden_text"]) == 1
+    assert call("rewards", ["audit", "cheatable:substring", "--data", str(data), "--families", "hidden_text"]) == 1
     printed = capsys.readouterr().out
     assert (
         "PAID  hidden_text: after the answer, in an HTML comment scores 1 (honest 1, undeserved 0) in row 0" in printed
@@ -350,11 +350,11 @@ def test_the_command_names_the_exploit_and_exits_with_1(tmp_path, capsys):
 def test_the_command_passes_ours_with_0_and_refuses_with_2(tmp_path, capsys):
     data = tmp_path / "rows.jsonl"
     data.write_text('{"question": "3 + 4?", "answer": "#### 7"}\n{"question": "2 * 6?", "answer": "#### 12"}\n')
-    assert main(["audit", "accuracy", "--data", str(data), "--families", "empty", "hidden_text"]) == 0
+    assert call("rewards", ["audit", "accuracy", "--data", str(data), "--families", "empty", "hidden_text"]) == 0
     assert "accuracy passes: 48 exploits, none paid." in capsys.readouterr().out
-    assert main(["audit", "accuracy", "--families", "hiden_text"]) == 2
+    assert call("rewards", ["audit", "accuracy", "--families", "hiden_text"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("trl-r1 rewards: No family is called 'hiden_text'. Choose from: empty, echo")
-    assert main(["audit", "accuracy", "--data", str(tmp_path / "none.jsonl")]) == 2
+    assert call("rewards", ["audit", "accuracy", "--data", str(tmp_path / "none.jsonl")]) == 2
     assert "There is no file" in capsys.readouterr().err
     assert os.getcwd() == str(tmp_path)

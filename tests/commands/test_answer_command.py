@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trl_r1.commands.answer import main
+from trl_r1.commands import call
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def options(folder, *more):
 
 
 def test_a_question_is_answered_and_told(folder, capsys):
-    assert main(options(folder, "Compute ①2 ②9 ③4.", "--json", "--route", "complex")) == 0
+    assert call("answer", options(folder, "Compute ①2 ②9 ③4.", "--json", "--route", "complex")) == 0
     out = capsys.readouterr()
     told = json.loads(out.out)
     assert (told["route"], len(told["texts"])) == ("complex", told["paths"])
@@ -32,10 +32,10 @@ def test_a_question_is_answered_and_told(folder, capsys):
 
 def test_calibrating_and_answering_many(folder, capsys):
     save, out = folder / "router.json", folder / "answers.jsonl"
-    assert main(options(folder, "--calibrate", "mini:dev-tiny", "--problems", "6", "--save", str(save))) == 0
+    assert call("answer", options(folder, "--calibrate", "mini:dev-tiny", "--problems", "6", "--save", str(save))) == 0
     assert json.loads(save.read_text())["facts"]["problems"] == 6
     many = ["--questions", "mini:test-tiny", "--problems", "5", "--output", str(out), "--router", str(save)]
-    assert main(options(folder, *many)) == 0
+    assert call("answer", options(folder, *many)) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == 5
     assert all(row["right"] in (True, False) and row["language"] in ("en", "zh") and row["tokens"] > 0 for row in rows)
@@ -55,7 +55,5 @@ def test_calibrating_and_answering_many(folder, capsys):
     ],
 )
 def test_a_mistake_is_one_sentence(folder, capsys, more, told):
-    with pytest.raises(SystemExit) as stopped:
-        main(options(folder, *more))
-    assert stopped.value.code == 2
+    assert call("answer", options(folder, *more)) == 2
     assert told in capsys.readouterr().err

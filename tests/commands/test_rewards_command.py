@@ -8,8 +8,9 @@ import types
 import pytest
 
 from trl_r1.audit.explain import explain
+from trl_r1.commands import call
 from trl_r1.commands import rewards as rewards_command
-from trl_r1.commands.rewards import headline, main
+from trl_r1.commands.rewards import headline
 from trl_r1.rewards import catalogue
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.format import Format
@@ -18,7 +19,7 @@ from trl_r1.rewards.language import LanguageConsistency
 
 
 def test_list_names_every_reward_with_one_line(capsys):
-    assert main([]) == 0
+    assert call("rewards", []) == 0
     printed = capsys.readouterr().out.splitlines()
     listed = {line.split()[0]: line.split(maxsplit=1)[1] for line in printed if line and not line.startswith("Try")}
     assert set(listed) == set(catalogue.installed())
@@ -63,21 +64,23 @@ def test_spans_are_shown_and_sum_to_the_score():
 
 def test_train_hands_over_to_the_reward_that_is_trained(tmp_path, monkeypatch, capsys):
     given = []
-    module = types.SimpleNamespace(main=lambda arguments: given.append(arguments) or 3)
+    module = types.SimpleNamespace(
+        __doc__="Trains.",
+        add_arguments=lambda parser: parser.add_argument("--data"),
+        run=lambda args: given.append(args.data) or 3,
+    )
     monkeypatch.setitem(sys.modules, "a_training", module)
     monkeypatch.setitem(rewards_command.TRAINERS, "semantic", "a_training")
-    assert main(["train", "semantic", "--data", "x", "--help"]) == 3
-    assert given == [["--data", "x", "--help"]]
-    with pytest.raises(SystemExit):
-        main(["train", "accuracy"])
+    assert call("rewards", ["train", "semantic", "--data", "x"]) == 3
+    assert given == ["x"]
+    assert call("rewards", ["train", "accuracy"]) == 2
     assert "choose from" in capsys.readouterr().err
 
 
 def test_train_semantic_is_that_command(tmp_path, capsys):
-    assert main(["train", "semantic", "--data", "/nowhere", "--model", "x", "--output", str(tmp_path)]) == 2
+    assert call("rewards", ["train", "semantic", "--data", "/nowhere", "--model", "x", "--output", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("trl-r1 rewards train semantic: [Errno 2] No such file")
-    with pytest.raises(SystemExit):
-        main(["--help"])
+    assert call("rewards", ["--help"]) == 0
     assert "train the model of a reward (semantic)" in " ".join(capsys.readouterr().out.split())
 
 
@@ -94,25 +97,30 @@ def test_try_reads_an_argument_a_file_messages_or_standard_input(tmp_path, monke
     messages.write_text(json.dumps([{"role": "assistant", "content": r"\boxed{4}"}]))
     monkeypatch.setattr("sys.stdin", io.StringIO(r"\boxed{4}"))
     for source in (["--completion", r"\boxed{4}"], ["--file", str(text)], ["--file", str(messages)], []):
-        assert main(["try", "accuracy", "--gold", "4", *source]) == 0
+        assert call("rewards", ["try", "accuracy", "--gold", "4", *source]) == 0
         printed = capsys.readouterr().out
         assert printed.startswith("score     1\n")
         assert "gold      integer, read as '4': usable" in printed
 
 
 def test_an_audit_takes_as_many_of_our_rows_as_it_is_told(capsys):
-    assert main(["audit", "format", "--rows", "2", "--families", "outside_text"]) == 0
+    assert call("rewards", ["audit", "format", "--rows", "2", "--families", "outside_text"]) == 0
     assert capsys.readouterr().out.splitlines()[0].endswith(", 2 rows")
 
 
 def test_try_takes_options_and_columns(capsys):
-    assert main(["try", "format", "--completion", "<think>a</think>", "--options", '{"graded": true}']) == 0
+    assert call("rewards", ["try", "format", "--completion", "<think>a</think>", "--options", '{"graded": true}']) == 0
     printed = capsys.readouterr().out
     assert "score     0.5" in printed
     assert "graded=True  Pay each right tag its share" in printed
     assert "with False the score is 0" in printed
     columns = '{"language": "zh"}'
-    assert main(["try", "language_consistency", "--completion", "<think>one two</think>", "--columns", columns]) == 0
+    assert (
+        call(
+            "rewards", ["try", "language_consistency", "--completion", "<think>one two</think>", "--columns", columns]
+        )
+        == 0
+    )
     assert "language_consistency_target  'zh'" in capsys.readouterr().out
 
 
@@ -130,7 +138,7 @@ def test_try_takes_options_and_columns(capsys):
 )
 def test_mistakes_are_one_sentence_and_exit_code_2(arguments, message, capsys):
     source = [] if "--file" in arguments else ["--completion", "x"]
-    assert main(["try", *arguments, *source]) == 2
+    assert call("rewards", ["try", *arguments, *source]) == 2
     error = capsys.readouterr().err
     assert error.startswith("trl-r1 rewards: ")
     assert message in error

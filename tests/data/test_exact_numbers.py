@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trl_r1.answers.moved import moved_factor
-from trl_r1.commands.data import main
+from trl_r1.commands import call
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.data.exact_numbers import notes
 from trl_r1.data.goldcheck import check_golds, order_of
@@ -80,14 +80,14 @@ def test_a_whole_number_of_a_column_of_doubles_is_one():
 
 
 def test_data_check_says_so(tmp_path, capsys):
-    assert main(["check", str(written(tmp_path / "a.jsonl", [BIG, "1.5"]))]) == 0
+    assert call("data", ["check", str(written(tmp_path / "a.jsonl", [BIG, "1.5"]))]) == 0
     assert "is read as text" in capsys.readouterr().out
 
 
 def test_a_double_beyond_2_to_53_is_not_to_be_trusted(tmp_path, capsys):
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_dict({"question": ["a", "b"], "answer": [2.0**60, 1.5]}).to_parquet(tmp_path / "a.parquet")
-    assert main(["check", str(tmp_path / "a.parquet")]) == 1
+    assert call("data", ["check", str(tmp_path / "a.parquet")]) == 1
     said = capsys.readouterr().out
     assert "holds doubles" in said
     assert "row 0" in said
@@ -169,7 +169,7 @@ def test_data_check_tells_sorting_from_solving(tmp_path, capsys):
     ]
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert main(["check", str(path)]) == 0
+    assert call("data", ["check", str(path)]) == 0
     said = capsys.readouterr().out
     assert "order seems to count: rows 1 (0)" in said
     assert "sets of solutions, right in any order: rows 1 (1)" in said

@@ -7,7 +7,7 @@ import pytest
 from places import shared_file
 
 from trl_r1.answers.forms import TYPES, answer_type, equal_form, wrong_form
-from trl_r1.commands.data import main
+from trl_r1.commands import call
 from trl_r1.data import goldcheck
 from trl_r1.data.goldcheck import check_golds, coverage, find_column, repair
 from trl_r1.rewards.accuracy import verify
@@ -154,7 +154,7 @@ def lines_of(path) -> list[dict]:
 def test_the_command_writes_table_quarantine_and_repaired_copy(source, tmp_path, capsys):
     before = source.read_bytes()
     bad, good = tmp_path / "bad.jsonl", tmp_path / "new" / "good.jsonl"
-    assert main(["check", str(source), "--quarantine", str(bad), "--repaired", str(good)]) == 1
+    assert call("data", ["check", str(source), "--quarantine", str(bad), "--repaired", str(good)]) == 1
     printed = capsys.readouterr().out
     assert "column 'answer': 4 rows" in printed
     assert "row 1: 'x +' cannot be parsed" in printed
@@ -166,13 +166,13 @@ def test_the_command_writes_table_quarantine_and_repaired_copy(source, tmp_path,
 
 def test_the_repaired_copy_passes(source, tmp_path):
     good = tmp_path / "good.jsonl"
-    main(["check", str(source), "--repaired", str(good)])
-    assert main(["check", str(good)]) == 0
+    call("data", ["check", str(source), "--repaired", str(good)])
+    assert call("data", ["check", str(good)]) == 0
 
 
 def test_allowed_rows_do_not_fail(source):
-    assert main(["check", str(source), "--allow", "1"]) == 0
-    assert main(["check", str(source), "--split", "train[:1]"]) == 0
+    assert call("data", ["check", str(source), "--allow", "1"]) == 0
+    assert call("data", ["check", str(source), "--split", "train[:1]"]) == 0
 
 
 def test_the_source_is_never_overwritten(source, tmp_path, capsys):
@@ -183,13 +183,13 @@ def test_the_source_is_never_overwritten(source, tmp_path, capsys):
         ["--repaired", str(tmp_path / "x.csv")],
     ):
         before = source.read_bytes()
-        assert main(["check", str(source), *arguments]) == 2
+        assert call("data", ["check", str(source), *arguments]) == 2
         error = capsys.readouterr().err
         assert error.startswith("trl-r1 data: --")
         assert error.count("\n") == 1
         assert source.read_bytes() == before
     (tmp_path / "link.jsonl").symlink_to(source)
-    assert main(["check", str(source), "--repaired", str(tmp_path / "link.jsonl")]) == 2
+    assert call("data", ["check", str(source), "--repaired", str(tmp_path / "link.jsonl")]) == 2
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_the_source_is_never_overwritten(source, tmp_path, capsys):
     ],
 )
 def test_mistakes_are_one_sentence_and_exit_code_2(source, capsys, arguments, message):
-    assert main(["check", str(source), *arguments]) == 2
+    assert call("data", ["check", str(source), *arguments]) == 2
     assert message in capsys.readouterr().err
 
 

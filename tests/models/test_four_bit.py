@@ -4,6 +4,7 @@ No test asks anything of the processor: where bitsandbytes repacks layers (AVX51
 the flag that forbids it is.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -67,12 +68,12 @@ def test_without_the_guard_a_processor_that_repacks_is_found_out(monkeypatch):
 
 def test_doctor_refuses_a_machine_where_the_guard_does_nothing(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "identity_problems", list)
-    assert doctor.main([]) == 0
+    assert doctor.run(argparse.Namespace()) == 0
     said = capsys.readouterr().out
     assert f"CPU's features: {processor()}" in said
     assert "4-bit training on the CPU: " in said
     monkeypatch.setattr(four_bit, "keep_layout", lambda model: None)
-    assert doctor.main([]) == int(four_bit.repacks())
+    assert doctor.run(argparse.Namespace()) == int(four_bit.repacks())
     said = capsys.readouterr().out
     assert ("learns from wrong gradients on this processor" in said) is four_bit.repacks()
     assert "pip install 'trl==" not in said  # it is not TRL's fault

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.commands.bias import main
+from trl_r1.commands import call
 from trl_r1.review.counterfactual import Pair, ask, gaps, pairs_of, sign_test, swap
 from trl_r1.review.items import Item
 from trl_r1.review.slices import alarms, difference, mentions, read_groups, slices
@@ -164,15 +164,17 @@ def test_the_command_s_report(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "g.json").write_text(json.dumps(GROUPS))
     out = tmp_path / "bias.md"
-    assert main(["slices", str(tmp_path / "a.jsonl"), "--groups", str(tmp_path / "g.json"), "--output", str(out)]) == 0
+    assert (
+        call("bias", ["slices", str(tmp_path / "a.jsonl"), "--groups", str(tmp_path / "g.json"), "--output", str(out)])
+        == 0
+    )
     text = out.read_text()
     assert "language zh: accuracy" in text
     content = json.loads(out.with_suffix(".json").read_text())
     assert next(s for s in content if s["name"] == "zh")["gaps"]["accuracy"][2] < 0
     assert "**" in text
     assert "bias.md: " in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["slices", str(tmp_path / "a.jsonl"), "--least", "1000"])
+    assert call("bias", ["slices", str(tmp_path / "a.jsonl"), "--least", "1000"]) == 2
     assert "No slice of" in capsys.readouterr().err
 
 
@@ -180,6 +182,6 @@ def test_the_pairs_command_asks_a_model(tmp_path, mini_folder, capsys):
     (tmp_path / "q.jsonl").write_text(json.dumps({"question": "Compute {name}.", "solution": "11"}) + "\n")
     (tmp_path / "g.yaml").write_text('order: {first: [" ①2 ②9", " ①1 ②1"], second: [" ①9 ②2", " ①1 ②1"]}\n')
     options = ["--model", str(mini_folder), "--cpu", "--template", "mini", "--max-new-tokens", "8", "--samples", "2"]
-    assert main(["pairs", str(tmp_path / "q.jsonl"), "--groups", str(tmp_path / "g.yaml"), *options]) == 0
+    assert call("bias", ["pairs", str(tmp_path / "q.jsonl"), "--groups", str(tmp_path / "g.yaml"), *options]) == 0
     out = capsys.readouterr().out
     assert "| order: first, second | accuracy | 2 (" in out

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from trl_r1.commands.review import main
+from trl_r1.commands import call
 from trl_r1.review.items import Item
 from trl_r1.review.page import page
 from trl_r1.review.queue import RESULT, Desk, Rules, choose, reasons
@@ -143,11 +143,11 @@ def test_the_command_and_the_next_cold_start(tmp_path, tiny, capsys):
                 "right": True, "paths": 4, "agreement": 0.25} for row in problems]  # fmt: skip
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
     folder = tmp_path / "review"
-    assert main(["make", str(tmp_path / "answers.jsonl"), "--output", str(folder)]) == 0
+    assert call("review", ["make", str(tmp_path / "answers.jsonl"), "--output", str(folder)]) == 0
     desk = Desk.open(folder)
     edited = "<think>One more than the number is what I want.</think> <answer>2</answer>"
     fill(desk, row0="keep", row1=f"keep:{edited}", row2="drop")
-    assert main(["take", str(folder)]) == 0
+    assert call("review", ["take", str(folder)]) == 0
     assert "2 rows in" in capsys.readouterr().err
 
     rows = {"name": "rows", "dataset_name": str(folder / RESULT), "language_column": "language"}

@@ -11,10 +11,11 @@ import pytest
 import torch
 from tiny_classifier import save
 
+from trl_r1.commands import call
 from trl_r1.mini import world
 from trl_r1.models import chain_classifier as semantic_training
 from trl_r1.models import load_classifier as loading
-from trl_r1.models.chain_classifier import auroc, main, pairs_of, resolve_mini, split_by_question
+from trl_r1.models.chain_classifier import auroc, pairs_of, resolve_mini, split_by_question
 from trl_r1.models.classifier import GAP
 from trl_r1.models.damage import DAMAGES, Example, damaged, steps
 from trl_r1.models.load_classifier import load_classifier
@@ -268,8 +269,8 @@ def test_the_command_trains_any_checkpoint_and_reports_per_damage(tmp_path, caps
     data.write_text("\n".join(map(json.dumps, rows)) + "\n")
     base = save(tmp_path / "base", headless=True)
     before = torch.get_rng_state()
-    options = ["--data", str(data), "--model", base, "--output", str(tmp_path / "out")]
-    assert main([*options, "--epochs", "0.5", "--held_out", "0.2", "--max_length", "128"]) == 0
+    options = ["train", "semantic", "--data", str(data), "--model", base, "--output", str(tmp_path / "out")]
+    assert call("rewards", [*options, "--epochs", "0.5", "--held_out", "0.2", "--max_length", "128"]) == 0
     assert torch.equal(torch.get_rng_state(), before)
     report = json.loads((tmp_path / "out" / "semantic.json").read_text())
     assert set(report["auroc"]) == {*DAMAGES, "all"}
@@ -277,7 +278,7 @@ def test_the_command_trains_any_checkpoint_and_reports_per_damage(tmp_path, caps
     told = capsys.readouterr().out
     assert all(f"{kind} " in told for kind in DAMAGES)
     assert 0.0 < Semantic(str(tmp_path / "out"))(replies("Take 1.\nAdd 2.\nThat is 3."), prompts=["1 + 2?"])[0] < 1.0
-    assert main(options) == 2
+    assert call("rewards", options) == 2
     assert "holds a checkpoint already" in capsys.readouterr().err
 
 
@@ -292,7 +293,8 @@ def test_the_command_trains_any_checkpoint_and_reports_per_damage(tmp_path, caps
 def test_wrong_data_is_named_by_its_line(tmp_path, capsys, line, message):
     data = tmp_path / "rows.jsonl"
     data.write_text(f'{{"question": "q", "chain": "a"}}\n{line}\n')
-    assert main(["--data", str(data), "--model", "x", "--output", str(tmp_path / "out")]) == 2
+    options = ["--data", str(data), "--model", "x", "--output", str(tmp_path / "out")]
+    assert call("rewards", ["train", "semantic", *options]) == 2
     assert message in capsys.readouterr().err
 
 

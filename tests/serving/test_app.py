@@ -262,7 +262,7 @@ def test_the_command_serves_on_loopback_and_ends_cleanly(mini, tmp_path):
 
 
 def test_mistakes_of_the_command(capsys, tmp_path, monkeypatch):
-    from trl_r1.commands.serve import main
+    from trl_r1.commands import call
 
     monkeypatch.delenv("TRL_R1_SERVE_TOKEN", raising=False)
     (tmp_path / "empty").write_text("")
@@ -272,8 +272,7 @@ def test_mistakes_of_the_command(capsys, tmp_path, monkeypatch):
         (["--token-file", str(tmp_path / "none")], "cannot be read"),
         (["--port", "99999"], "--port 99999 is none"),
     ):
-        with pytest.raises(SystemExit):
-            main(["--model", "mini:base-tiny", *options])
+        assert call("serve", ["--model", "mini:base-tiny", *options]) == 2
         assert told in capsys.readouterr().err
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 import time
@@ -38,10 +37,7 @@ MEASURED = (  # runs a stage and leaves its peak memory, which Linux counts in K
 )
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 ablate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a shipped recipe's name, or a path")
     parser.add_argument("--drop", action="append", default=[], metavar="PART", help=f"one of: {', '.join(PARTS)}")
     parser.add_argument("--also", action="append", default=[], metavar="YAML",
@@ -54,56 +50,54 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (1)")
     parser.add_argument("--output", type=Path, help="folder (runs/ablate-RECIPE)")
-    chosen = parser.parse_args(argv)
-    try:
-        return run(chosen, shlex.join(["trl-r1", "ablate", *(sys.argv[2:] if argv is None else argv)]))
-    except (ValueError, OSError) as error:
-        print(f"trl-r1 ablate: {error}", file=sys.stderr)
-        return 2
 
 
-def run(chosen: argparse.Namespace, command: str) -> int:
-    """Raises ValueError: in one sentence."""
-    arms = arms_of(chosen)
-    folder = chosen.output or Path("runs") / f"ablate-{Path(chosen.recipe).stem}"
+def run(args: argparse.Namespace) -> int:
+    """Trains what is missing and compares.
+
+    Raises:
+        ValueError: nothing to compare with, or a run failed.
+    """
+    arms = arms_of(args)
+    folder = args.output or Path("runs") / f"ablate-{Path(args.recipe).stem}"
     folder.mkdir(parents=True, exist_ok=True)
-    if chosen.jobs < 1:
-        raise ValueError(f"--jobs {chosen.jobs}: give 1 or more.")
-    work = [(arm, seed) for seed in chosen.seeds for arm in arms]
+    if args.jobs < 1:
+        raise ValueError(f"--jobs {args.jobs}: give 1 or more.")
+    work = [(arm, seed) for seed in args.seeds for arm in arms]
     lock = manifest.hold(folder)
     try:
-        with ThreadPoolExecutor(chosen.jobs) as pool:
-            told = list(pool.map(lambda task: train(task[0], task[1], chosen.stage, folder), work))
+        with ThreadPoolExecutor(args.jobs) as pool:
+            told = list(pool.map(lambda task: train(task[0], task[1], args.stage, folder), work))
     finally:
         lock.release()
     failed = [said for said in told if said]
     if failed:
         raise ValueError(" ".join(failed))
-    folders = {arm.name: [place(folder, arm, seed) for seed in chosen.seeds] for arm in arms}
+    folders = {arm.name: [place(folder, arm, seed) for seed in args.seeds] for arm in arms}
     whole = folders[WHOLE]
     outcomes = [outcome(name, runs, None if name == WHOLE else whole) for name, runs in folders.items()]
-    report = write(folder, chosen.recipe, outcomes, command)
+    report = write(folder, args.recipe, outcomes, args.typed)
     print(table(outcomes))
     print(f"\nReport with curves: {report}")
     return 0
 
 
-def arms_of(chosen: argparse.Namespace) -> list[Arm]:
+def arms_of(args: argparse.Namespace) -> list[Arm]:
     """The whole recipe, one arm for each part dropped, and those of --also.
 
     Raises:
         ValueError: a part the recipe does not have, or an arm that is no mapping.
     """
-    whole = load(chosen.recipe)
+    whole = load(args.recipe)
     more: dict[str, Any] = {}
-    for text in chosen.set:
+    for text in args.set:
         key, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set {text!r} is no KEY=VALUE.")
         more[key.strip()] = number(yaml.safe_load(value))
     arms = [Arm(WHOLE, whole | more)]
-    arms += [Arm(f"without {part}", drop(whole, part) | more) for part in dict.fromkeys(chosen.drop)]
-    for text in chosen.also:
+    arms += [Arm(f"without {part}", drop(whole, part) | more) for part in dict.fromkeys(args.drop)]
+    for text in args.also:
         said = yaml.safe_load(text)
         if not isinstance(said, dict) or not all(isinstance(keys, dict) for keys in said.values()):
             raise ValueError(f"--also {text!r} is no arm. Write: --also 'NAME: {{key: value}}'.")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="trl-r1 agser", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     scoring = commands.add_parser("score", help="one question: score, sub-queries, contributions")
     scoring.add_argument("--prompt", required=True, help="the question; a chat model gets it as the user's message")
@@ -51,15 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         )
         command.add_argument("--endpoint-model", help="the model's name there (default: --model)")
     hacking.set_defaults(rows="last", endpoint=None)  # the reward's
-    chosen = parser.parse_args(argv)
-    try:
-        return {"score": score, "evaluate": evaluate, "hacks": hacks}[chosen.command](chosen)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"trl-r1 agser: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
 
 
-def build(chosen: argparse.Namespace, cut: Any = None):
+def run(args: argparse.Namespace) -> int:
+    return {"score": score, "evaluate": evaluate, "hacks": hacks}[args.command](args)
+
+
+def build(args: argparse.Namespace, cut: Any = None):
     """The scorer of the options."""
     from trl import ModelConfig
 
@@ -70,30 +67,30 @@ def build(chosen: argparse.Namespace, cut: Any = None):
 
     quiet_libraries()
     engine = None
-    if chosen.endpoint:
-        name = chosen.endpoint_model or chosen.model
-        engine = SamplingServer(chosen.endpoint, name, temperature=0.0, max_new_tokens=chosen.max_new_tokens)
+    if args.endpoint:
+        name = args.endpoint_model or args.model
+        engine = SamplingServer(args.endpoint, name, temperature=0.0, max_new_tokens=args.max_new_tokens)
         engine.check()
-    path = find_policy(chosen.model, chosen.seed)
-    model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=chosen.dtype))
+    path = find_policy(args.model, args.seed)
+    model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=args.dtype))
     return AGSERScorer(
-        model, tokenizer, chosen.k, chosen.lam, chosen.layers, chosen.rows, chosen.measure, chosen.consistency, engine,
-        chosen.max_new_tokens, chosen.batch_size, cut,
+        model, tokenizer, args.k, args.lam, args.layers, args.rows, args.measure, args.consistency, engine,
+        args.max_new_tokens, args.batch_size, cut,
     )  # fmt: skip
 
 
-def score(chosen: argparse.Namespace) -> int:
+def score(args: argparse.Namespace) -> int:
     """Scores one answer and prints what led to it."""
     from trl_r1.agser.pictures import heat_html
     from trl_r1.storage.files import replace_file
 
-    scorer = build(chosen)
+    scorer = build(args)
     chat = bool(getattr(scorer.tokenizer, "chat_template", None))
-    prompt = [{"role": "user", "content": chosen.prompt}] if chat else chosen.prompt
-    found = scorer.score([prompt], None if chosen.answer is None else [chosen.answer])[0]
-    if chosen.html:
-        replace_file(Path(chosen.html), heat_html([found]))
-    if chosen.json:
+    prompt = [{"role": "user", "content": args.prompt}] if chat else args.prompt
+    found = scorer.score([prompt], None if args.answer is None else [args.answer])[0]
+    if args.html:
+        replace_file(Path(args.html), heat_html([found]))
+    if args.json:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
         return 0
     if found.refused:
@@ -108,7 +105,7 @@ def score(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(chosen: argparse.Namespace) -> int:
+def evaluate(args: argparse.Namespace) -> int:
     """Runs the evaluation, writes its folder and prints its table."""
     from trl_r1.agser import first_line
     from trl_r1.agser.datasets import read
@@ -116,22 +113,22 @@ def evaluate(chosen: argparse.Namespace) -> int:
     from trl_r1.agser.report import groups_table, table, write_report
 
     started = time.process_time()
-    source = read(chosen.data, chosen.reader, chosen.split, chosen.seed)
-    asked = [row for row in source.asked if row.group not in chosen.without_group][: chosen.limit]
+    source = read(args.data, args.reader, args.split, args.seed)
+    asked = [row for row in source.asked if row.group not in args.without_group][: args.limit]
     source = type(source)(asked, source.examples, source.right, source.cut)
-    scorer = build(chosen, first_line if source.cut else None)
+    scorer = build(args, first_line if source.cut else None)
     prompts = source.prompts()
     questions = [row.question for row in asked]
     if not getattr(scorer.tokenizer, "chat_template", None) and not source.examples:
         prompts = list(questions)
     detection = run(
         scorer, prompts, source.made_up, questions if source.examples else None, [row.group for row in asked],
-        chosen.samples, chosen.draws, not chosen.no_sweep, chosen.seed,
+        args.samples, args.draws, not args.no_sweep, args.seed,
         progress=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
     )  # fmt: skip
-    detection.settings |= {"model": chosen.model, "data": chosen.data, "max_new_tokens": chosen.max_new_tokens}
+    detection.settings |= {"model": args.model, "data": args.data, "max_new_tokens": args.max_new_tokens}
     numbers = detection.numbers()
-    report = write_report(detection, Path(chosen.output), f"AGSER: {chosen.model} on {chosen.data}", numbers)
+    report = write_report(detection, Path(args.output), f"AGSER: {args.model} on {args.data}", numbers)
     print(table(numbers, detection))
     print(detection.inversion)
     if groups := groups_table(detection):
@@ -140,7 +137,7 @@ def evaluate(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def hacks(chosen: argparse.Namespace) -> int:
+def hacks(args: argparse.Namespace) -> int:
     """Prints what each family of hacks earns."""
     from trl_r1.agser.hacks import pay
     from trl_r1.agser.reward import AGSERReward
@@ -148,18 +145,14 @@ def hacks(chosen: argparse.Namespace) -> int:
     from trl_r1.data.goldcheck import PROMPT_COLUMNS, find_column
     from trl_r1.models.templates import find_template, render
 
-    rows = load_rows(chosen.data, chosen.split)
+    rows = load_rows(args.data, args.split)
     column = find_column(rows.column_names, None, PROMPT_COLUMNS, "question")
-    questions = [str(question) for question in rows[column][: chosen.limit]]
-    template = find_template(chosen.template)
-    scorer = build(chosen)
+    questions = [str(question) for question in rows[column][: args.limit]]
+    template = find_template(args.template)
+    scorer = build(args)
     reward = AGSERReward(
-        scorer.greedy.model, scorer.tokenizer, k=chosen.k, lam=chosen.lam, layers=chosen.layers, measure=chosen.measure,
-        consistency=chosen.consistency, max_new_tokens=chosen.max_new_tokens, batch_size=chosen.batch_size,
+        scorer.greedy.model, scorer.tokenizer, k=args.k, lam=args.lam, layers=args.layers, measure=args.measure,
+        consistency=args.consistency, max_new_tokens=args.max_new_tokens, batch_size=args.batch_size,
     )  # fmt: skip
     print("\n".join(pay(reward, [render(template, question) for question in questions], questions).lines()))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,13 +17,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_r1.routing.router import ROUTES, Routed, Router
-from trl_r1.runs.options import tell_mistakes
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 answer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     from trl_r1.routing.setup import add_options
 
     parser.add_argument("question", nargs="*", help="the question; several words need no quotes")
@@ -44,37 +40,40 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="everything about the answer as JSON, all paths included")
     add_options(parser)
-    chosen = parser.parse_args(argv)
-    return int(tell_mistakes("answer", lambda: run(chosen)))
 
 
-def run(chosen: argparse.Namespace) -> int:
-    """Raises ValueError, ImportError, EngineError: in one sentence."""
-    tasks = [bool(chosen.question), bool(chosen.questions), bool(chosen.calibrate)]
+def run(args: argparse.Namespace) -> int:
+    """Answers, or calibrates.
+
+    Raises:
+        ValueError: not one task, or one of its options cannot be.
+        EngineError: the server does not answer.
+    """
+    tasks = [bool(args.question), bool(args.questions), bool(args.calibrate)]
     if sum(tasks) != 1:
         raise ValueError("Give a question, or --questions DATA, or --calibrate DATA: one of the three.")
-    if chosen.questions and not chosen.output:
+    if args.questions and not args.output:
         raise ValueError("--questions needs --output FILE for the answers.")
     from trl_r1.routing.setup import asker, router_of, sampler_of
 
-    if not chosen.endpoint:
+    if not args.endpoint:
         from trl_r1.runs.processor import tell_before_answering
 
-        tell_before_answering("answer", chosen.model, chosen.dtype, chosen.cpu)
-    sampler = sampler_of(chosen)
-    router = router_of(chosen, sampler, sampler if hasattr(sampler, "tokenizer") else None)  # type: ignore[arg-type]
-    ask = asker(chosen, sampler)
-    if chosen.question:
-        found = router.answer(ask(" ".join(chosen.question)), chosen.route, chosen.seed)
+        tell_before_answering("answer", args.model, args.dtype, args.cpu)
+    sampler = sampler_of(args)
+    router = router_of(args, sampler, sampler if hasattr(sampler, "tokenizer") else None)  # type: ignore[arg-type]
+    ask = asker(args, sampler)
+    if args.question:
+        found = router.answer(ask(" ".join(args.question)), args.route, args.seed)
         print(json.dumps({"text": found.text, **found.to_dict(texts=True)}, ensure_ascii=False, indent=1)
-              if chosen.json else found.text)  # fmt: skip
+              if args.json else found.text)  # fmt: skip
         print(found.line(), file=sys.stderr)
         return 0
-    rows = read_rows(chosen, chosen.questions or chosen.calibrate, ask)
-    return answer_rows(chosen, router, rows) if chosen.questions else calibrate_on(chosen, router, rows)
+    rows = read_rows(args, args.questions or args.calibrate, ask)
+    return answer_rows(args, router, rows) if args.questions else calibrate_on(args, router, rows)
 
 
-def read_rows(chosen: argparse.Namespace, name: str, ask: Any) -> list[dict[str, Any]]:
+def read_rows(args: argparse.Namespace, name: str, ask: Any) -> list[dict[str, Any]]:
     """Rows with ``question``, ``prompt`` and, where there is one, ``solution``.
 
     Raises:
@@ -82,37 +81,35 @@ def read_rows(chosen: argparse.Namespace, name: str, ask: Any) -> list[dict[str,
     """
     from trl_r1.data.columns import load_rows
 
-    data = load_rows(name, chosen.split)
-    if chosen.question_column not in data.column_names:
+    data = load_rows(name, args.split)
+    if args.question_column not in data.column_names:
         raise ValueError(
-            f"{name!r} has no column {chosen.question_column!r}; it has: {', '.join(data.column_names)}. "
+            f"{name!r} has no column {args.question_column!r}; it has: {', '.join(data.column_names)}. "
             "Name it with --question-column."
         )
-    count = len(data) if chosen.problems is None else min(len(data), chosen.problems)
+    count = len(data) if args.problems is None else min(len(data), args.problems)
     rows = []
     for row in data.select(range(count)):
-        question = str(row[chosen.question_column])
-        rows.append(
-            {**row, "question": question, "prompt": ask(question), "solution": row.get(chosen.solution_column)}
-        )
+        question = str(row[args.question_column])
+        rows.append({**row, "question": question, "prompt": ask(question), "solution": row.get(args.solution_column)})
     if not rows:
         raise ValueError(f"{name!r} has no rows.")
     return rows
 
 
-def answer_rows(chosen: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
+def answer_rows(args: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
     from trl_r1.storage.files import replace_file
 
-    named = getattr(chosen, "answer_from", None)
+    named = getattr(args, "answer_from", None)
     sources = [part.strip() for part in named.split(",") if part.strip()] if named else None
-    found = router.answer_all([row["prompt"] for row in rows], chosen.route, chosen.seed)
-    lines = [record(row, routed, chosen.model, sources) for row, routed in zip(rows, found, strict=True)]
-    replace_file(chosen.output, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    found = router.answer_all([row["prompt"] for row in rows], args.route, args.seed)
+    lines = [record(row, routed, args.model, sources) for row, routed in zip(rows, found, strict=True)]
+    replace_file(args.output, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     judged = [line["right"] for line in lines if line["right"] is not None]
     right = f", {sum(judged) / len(judged):.1%} of {len(judged)} judged ones right" if judged else ""
     simple = sum(line["route"] == "simple" for line in lines)
     print(
-        f"{len(lines)} answers in {chosen.output}: {simple} simple, {len(lines) - simple} complex, "
+        f"{len(lines)} answers in {args.output}: {simple} simple, {len(lines) - simple} complex, "
         f"{sum(line['tokens'] for line in lines) / len(lines):.0f} tokens each{right}.",
         file=sys.stderr,
     )
@@ -141,15 +138,15 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
     }  # fmt: skip
 
 
-def calibrate_on(chosen: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
+def calibrate_on(args: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
     from trl_r1.rewards.accuracy import verify
     from trl_r1.routing.calibrate import calibrate, draw_pools
 
     if any(row["solution"] is None for row in rows):
         raise ValueError("Calibration needs a gold answer in every row; name its column with --solution-column.")
-    pools = draw_pools(router.sampler, rows, router, verify, router.limits.most_paths, chosen.seed)
-    made = calibrate(pools, router, chosen.tolerance, chosen.budget)
-    made.save(chosen.save)
+    pools = draw_pools(router.sampler, rows, router, verify, router.limits.most_paths, args.seed)
+    made = calibrate(pools, router, args.tolerance, args.budget)
+    made.save(args.save)
     facts = made.facts
     ends = (
         f"a weighted vote that ends when its leader is right with a chance of {made.limits.sure:g}"
@@ -157,7 +154,7 @@ def calibrate_on(chosen: argparse.Namespace, router: Router, rows: list[dict[str
         else f"a vote, confident at {made.limits.confident:g}, of at least {made.limits.least_paths} paths"
     )
     print(
-        f"{chosen.save}: simple below {made.limits.simple_below:g}, else {ends}. On these {facts['problems']} problems "
+        f"{args.save}: simple below {made.limits.simple_below:g}, else {ends}. On these {facts['problems']} problems "
         f"{facts['accuracy']:.1%} right with {facts['tokens']:.0f} tokens; a vote over all {made.limits.most_paths} paths: "
         f"{facts['all_paths_accuracy']:.1%} with {facts['all_paths_tokens']:.0f}; one: {facts['one_path_accuracy']:.1%}."
         + ("" if facts["within_tolerance"] else " No thresholds kept to that; these came closest."),

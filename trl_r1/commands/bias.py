@@ -14,15 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trl_r1.runs.options import tell_mistakes
 
-
-def main(argv: list[str] | None = None) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     from trl_r1.routing.setup import add_options
 
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 bias", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     actions = parser.add_subparsers(dest="action", required=True)
     cut = actions.add_parser("slices", help="accuracy, length, refusal by language, topic and named group")
     cut.add_argument("source", help="an answers file, an evaluation, a run's or a pipeline's folder")
@@ -43,59 +38,55 @@ def main(argv: list[str] | None = None) -> int:
         action.add_argument(
             "--output", metavar="FILE", help="Markdown; a .json beside it (default: Markdown to stdout)"
         )
-    chosen = parser.parse_args(argv)
-    return int(tell_mistakes("bias", lambda: (of_slices if chosen.action == "slices" else of_pairs)(chosen)))
 
 
-def of_slices(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    return (of_slices if args.action == "slices" else of_pairs)(args)
+
+
+def of_slices(args: argparse.Namespace) -> int:
     from trl_r1.review.bias_report import markdown
     from trl_r1.review.items import read_items
     from trl_r1.review.slices import as_json, read_groups, slices
 
-    items = read_items(chosen.source)
-    found = slices(items, read_groups(chosen.groups) if chosen.groups else {}, chosen.level, chosen.least)
+    items = read_items(args.source)
+    found = slices(items, read_groups(args.groups) if args.groups else {}, args.level, args.least)
     if not found:
-        raise ValueError(
-            f"No slice of {chosen.source} has {chosen.least} problems on either side; give more, or --least."
-        )
-    leave(
-        chosen, markdown(f"Slices of {chosen.source}", found, chosen.level, [f"{len(items)} answers."]), as_json(found)
-    )
+        raise ValueError(f"No slice of {args.source} has {args.least} problems on either side; give more, or --least.")
+    leave(args, markdown(f"Slices of {args.source}", found, args.level, [f"{len(items)} answers."]), as_json(found))
     return 0
 
 
-def of_pairs(chosen: argparse.Namespace) -> int:
+def of_pairs(args: argparse.Namespace) -> int:
     from trl_r1.commands.answer import read_rows
     from trl_r1.review.bias_report import gaps_as_json, markdown
     from trl_r1.review.counterfactual import ask, gaps, pairs_of
     from trl_r1.review.slices import read_groups
     from trl_r1.routing.setup import asker, sampler_of, settings_of
 
-    if chosen.samples < 1:
-        raise ValueError(f"--samples {chosen.samples} asks for nothing; give 1 or more.")
-    groups = read_groups(chosen.groups)
-    settings = settings_of(chosen)
-    sampler = sampler_of(chosen)
-    rows = read_rows(chosen, chosen.questions, asker(chosen, sampler))
+    if args.samples < 1:
+        raise ValueError(f"--samples {args.samples} asks for nothing; give 1 or more.")
+    groups = read_groups(args.groups)
+    settings = settings_of(args)
+    sampler = sampler_of(args)
+    rows = read_rows(args, args.questions, asker(args, sampler))
     made = pairs_of(rows, groups)
     if not made:
-        raise ValueError(
-            f"No question of {chosen.questions} has a word of one group, or {{name}}; see docs/review.md."
-        )
-    found = gaps(made, ask(made, sampler, asker(chosen, sampler), settings, chosen.samples, chosen.seed), chosen.level)
-    notes = [f"{len(made)} pairs, {chosen.samples} answers to each side, temperature {settings.temperature:g}."]
-    leave(chosen, markdown(f"Pairs asked of {chosen.model}", found, chosen.level, notes), gaps_as_json(found))
+        raise ValueError(f"No question of {args.questions} has a word of one group, or {{name}}; see docs/review.md.")
+    found = gaps(made, ask(made, sampler, asker(args, sampler), settings, args.samples, args.seed), args.level)
+    notes = [f"{len(made)} pairs, {args.samples} answers to each side, temperature {settings.temperature:g}."]
+    leave(args, markdown(f"Pairs asked of {args.model}", found, args.level, notes), gaps_as_json(found))
     return 0
 
 
-def leave(chosen: argparse.Namespace, text: str, content: Any) -> None:
+def leave(args: argparse.Namespace, text: str, content: Any) -> None:
     """The report, into a file or onto the terminal."""
     from trl_r1.storage.files import replace_file
 
-    if not chosen.output:
+    if not args.output:
         print(text)
         return
-    path = Path(chosen.output)
+    path = Path(args.output)
     replace_file(path, text)
     replace_file(path.with_suffix(".json"), json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     print(f"{path}: {text.splitlines()[2]}", file=sys.stderr)

@@ -13,8 +13,7 @@ from typing import Any
 SHOWN = 5  # unusable rows that are printed
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="trl-r1 data", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     checking = commands.add_parser("check", help="examine the gold answers; exit code 1 when some are unusable")
     checking.add_argument("rows", help="a data file or folder, a saved dataset, a hub id, or mini:<name>")
@@ -31,12 +30,10 @@ def main(argv: list[str] | None = None) -> int:
     checking.add_argument("--seconds", type=float, default=2.0, help="time math-verify may take for one comparison")
     grading = commands.add_parser("grade", help="a level of difficulty from 1 to 6 for every row")
     add_grade_arguments(grading)
-    chosen = parser.parse_args(argv)
-    try:
-        return grade(chosen) if chosen.command == "grade" else check(chosen)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"trl-r1 data: {error}", file=sys.stderr)
-        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    return grade(args) if args.command == "grade" else check(args)
 
 
 def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,30 +65,28 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step-range", type=float, nargs=2, metavar=("FEW", "MANY"), help="default: 5 20")
 
 
-def check(chosen: argparse.Namespace) -> int:
+def check(args: argparse.Namespace) -> int:
     """Runs the check; returns the exit code."""
     from trl_r1.data.columns import load_rows
     from trl_r1.data.goldcheck import GOLD_COLUMNS, check_golds, coverage, find_column
     from trl_r1.storage.files import replace_file
 
-    targets = {option: Path(path) for option in ("quarantine", "repaired") if (path := getattr(chosen, option))}
+    targets = {option: Path(path) for option in ("quarantine", "repaired") if (path := getattr(args, option))}
     for option, path in targets.items():
-        _refuse(option, path, chosen.rows)
+        _refuse(option, path, args.rows)
     if len({path.resolve() for path in targets.values()}) < len(targets):
         raise ValueError(f"--quarantine and --repaired are the same file {str(targets['repaired'])!r}; name two.")
-    if chosen.allow < 0 or chosen.seconds <= 0:
-        raise ValueError(
-            f"--allow {chosen.allow} --seconds {chosen.seconds:g}: neither may be negative, nor the time 0."
-        )
-    rows = load_rows(chosen.rows, chosen.split, chosen.config)
-    column = find_column(rows.column_names, chosen.gold_column, GOLD_COLUMNS, "gold answer")
+    if args.allow < 0 or args.seconds <= 0:
+        raise ValueError(f"--allow {args.allow} --seconds {args.seconds:g}: neither may be negative, nor the time 0.")
+    rows = load_rows(args.rows, args.split, args.config)
+    column = find_column(rows.column_names, args.gold_column, GOLD_COLUMNS, "gold answer")
     started = time.monotonic()
-    checks = check_golds(rows[column], chosen.seconds, progress=Progress(len(rows)))
+    checks = check_golds(rows[column], args.seconds, progress=Progress(len(rows)))
     took = time.monotonic() - started
 
-    print(f"{chosen.rows}, column {column!r}: {len(rows)} rows in {took:.1f} s")
+    print(f"{args.rows}, column {column!r}: {len(rows)} rows in {took:.1f} s")
     print("\n".join(coverage(checks)))
-    for note in _notes(chosen.rows, rows, column, checks):
+    for note in _notes(args.rows, rows, column, checks):
         print(note)
     bad = [found for found in checks if not found.usable]
     for found in bad[:SHOWN]:
@@ -110,7 +105,7 @@ def check(chosen: argparse.Namespace) -> int:
         replace_file(targets["repaired"], "".join(_line({**rows[c.row], column: c.repaired}) for c in good))
         changed = sum(str(rows[c.row][column]) != c.repaired for c in good)
         print(f"{len(good)} usable rows, {changed} of them repaired: {targets['repaired']}")
-    return int(len(bad) > chosen.allow)
+    return int(len(bad) > args.allow)
 
 
 def _notes(name: str, rows: Any, column: str, checks: Any) -> list[str]:
@@ -167,7 +162,7 @@ def _short(value: Any, most: int = 80) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
-def grade(chosen: argparse.Namespace) -> int:
+def grade(args: argparse.Namespace) -> int:
     """Grades every problem with a level from 1 to 6 and writes them; returns the exit code.
 
     Raises:
@@ -177,24 +172,24 @@ def grade(chosen: argparse.Namespace) -> int:
     from trl_r1.data.difficulty import histogram
     from trl_r1.evaluation.grading import Columns, grade_rows
 
-    output = Path(chosen.output)
+    output = Path(args.output)
     if output.suffix not in (".jsonl", ".parquet"):
         raise ValueError(f"{str(output)!r}: the graded rows are written as .jsonl or .parquet; choose such a name.")
-    if output.exists() and Path(chosen.rows).expanduser().exists() and output.samefile(Path(chosen.rows).expanduser()):
+    if output.exists() and Path(args.rows).expanduser().exists() and output.samefile(Path(args.rows).expanduser()):
         raise ValueError(f"{str(output)!r} would overwrite the source; name another file.")
-    if chosen.samples is not None and chosen.samples < 1:
-        raise ValueError(f"--samples {chosen.samples}: give 1 or more.")
-    rows = load_rows(chosen.rows, chosen.split, chosen.config, chosen.seed)
+    if args.samples is not None and args.samples < 1:
+        raise ValueError(f"--samples {args.samples}: give 1 or more.")
+    rows = load_rows(args.rows, args.split, args.config, args.seed)
     named = {
-        name: getattr(chosen, f"{name}_column")
+        name: getattr(args, f"{name}_column")
         for name in ("right", "tried", "pass_rate", "steps", "reasoning", "domain")
     }
-    require_columns(rows, named, chosen.rows)
+    require_columns(rows, named, args.rows)
     started = time.monotonic()
-    problems = _sampled(rows, chosen) if chosen.model else None
-    step_range = tuple(chosen.step_range) if chosen.step_range else None
-    columns = Columns(**named, samples=chosen.samples)
-    graded = grade_rows(rows, columns, problems, chosen.domain, chosen.chance, step_range)
+    problems = _sampled(rows, args) if args.model else None
+    step_range = tuple(args.step_range) if args.step_range else None
+    columns = Columns(**named, samples=args.samples)
+    graded = grade_rows(rows, columns, problems, args.domain, args.chance, step_range)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.suffix == ".parquet":
         graded.to_parquet(str(output))
@@ -213,18 +208,18 @@ def grade(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _sampled(rows: Any, chosen: argparse.Namespace) -> list[Any]:
+def _sampled(rows: Any, args: argparse.Namespace) -> list[Any]:
     from trl import ModelConfig
 
     from trl_r1.data.columns import to_prompts
     from trl_r1.evaluation.benchmark import evaluate
     from trl_r1.models.load import find_policy, load_policy
 
-    prompts = to_prompts(rows, chosen.question_column, chosen.solution_column, chosen.template)
-    path = find_policy(chosen.model, chosen.seed)
+    prompts = to_prompts(rows, args.question_column, args.solution_column, args.template)
+    path = find_policy(args.model, args.seed)
     policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
     found = evaluate(
-        policy, tokenizer, prompts, language_column=None, samples=chosen.samples or 16, temperature=chosen.temperature,
-        top_p=1.0, max_new_tokens=chosen.max_tokens, batch_size=chosen.batch_size, seed=chosen.seed, progress=False,
+        policy, tokenizer, prompts, language_column=None, samples=args.samples or 16, temperature=args.temperature,
+        top_p=1.0, max_new_tokens=args.max_tokens, batch_size=args.batch_size, seed=args.seed, progress=False,
     )  # fmt: skip
     return found.problems

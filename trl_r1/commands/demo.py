@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from trl_r1 import errors
 from trl_r1.mini import story
 from trl_r1.storage.files import replace_file
 
@@ -29,21 +29,24 @@ def folder_of(seed: int, scale: str) -> Path:
     return Path("runs") / name
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seeds everything: the base model too")
     parser.add_argument("--scale", choices=("demo", "tiny"), default="demo")
     parser.add_argument("--output", type=Path, help="folder instead of runs/demo")
-    chosen = parser.parse_args(argv)
-    if chosen.seed < 0:
-        print(f"trl-r1 demo: --seed {chosen.seed} must be 0 or more.", file=sys.stderr)
-        return 2
-    folder = chosen.output or folder_of(chosen.seed, chosen.scale)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes the demo, unless it is made, and shows what came out.
+
+    Raises:
+        ValueError: the seed is negative, or the folder is not the demo's.
+    """
+    if args.seed < 0:
+        raise ValueError(f"--seed {args.seed} must be 0 or more.")
+    folder = args.output or folder_of(args.seed, args.scale)
     told = finished(folder)
     if told is None:
-        code = run(folder, chosen.seed, chosen.scale)
+        code = make(folder, args.seed, args.scale)
         told = finished(folder)
         if code or told is None:
             return code or 1
@@ -58,23 +61,19 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return content if "distill" in content else None  # the pipeline's own summary comes first, without these entries
 
 
-def run(folder: Path, seed: int, scale: str) -> int:
+def make(folder: Path, seed: int, scale: str) -> int:
     """Everything up to `summary.json`; returns the pipeline's exit code."""
     from trl_r1.pipeline.plan import read
     from trl_r1.pipeline.run import Run
 
     print(f"DeepSeek-R1 in miniature: everything is made here, in {folder}. R1-Zero comes first.", flush=True)
     command = "trl-r1 demo" + (f" --seed {seed}" if seed else "") + (f" --scale {scale}" if scale != "demo" else "")
-    try:
-        plan = read(PIPELINE, str(folder), seed, None if scale == "demo" else scale)
-        work = Run(
-            plan, command=command, describe=lambda name, summary: story.zero_table(summary) if name == "zero" else ""
-        )
-        work.prepare()
-    except (ValueError, OSError) as error:
-        print(f"trl-r1 demo: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    code = work.go()
+    plan = read(PIPELINE, str(folder), seed, None if scale == "demo" else scale)
+    work = Run(
+        plan, command=command, describe=lambda name, summary: story.zero_table(summary) if name == "zero" else ""
+    )
+    work.prepare()
+    code = errors.tell("demo", work.go, errors.AT_WORK)
     if code == 0:
         path = folder / "summary.json"
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -84,7 +83,3 @@ def run(folder: Path, seed: int, scale: str) -> int:
         replace_file(folder / "report.md", f"{text}\n\n#{report}")
         replace_file(path, json.dumps({**content, **told}, indent=1, ensure_ascii=False))
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import sys
 import tempfile
 import warnings
 
@@ -93,7 +92,7 @@ def identity_problems() -> list[str]:
             problems += [f"With default options {phrase}." for phrase in differences(ours, stock)]
             steered = run(R1GRPOTrainer, R1GRPOConfig, model, f"{folder}/steered", {**options, **own})
             if not differences(steered, stock):
-                problems.append("kl_estimator='k2' trains like 'k3': the chosen KL does not reach the loss.")
+                problems.append("kl_estimator='k2' trains like 'k3': the args KL does not reach the loss.")
     finally:
         torch.set_num_threads(threads)
     return problems
@@ -112,8 +111,11 @@ def four_bit_problems() -> list[str]:
     return [] if problem is None else [problem]
 
 
-def main(argv: list[str] | None = None) -> int:
-    argparse.ArgumentParser(prog="trl-r1 doctor", description=__doc__).parse_args(argv)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     print("Versions")
     for name, version in versions().items():
@@ -154,7 +156,3 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print("\nTraining can be trusted here.")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

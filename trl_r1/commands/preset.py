@@ -8,7 +8,6 @@ trl-r1 preset distill --gpu none --model Qwen/Qwen2.5-32B
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 from pathlib import Path
 
@@ -52,25 +51,25 @@ def render(result: Preset) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 preset", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", help=", ".join(PAPER))
     parser.add_argument("--gpu", default="none", help=f"{', '.join(CARDS)} (default: none, the paper unscaled)")
     parser.add_argument("--model", help="instead of the preset's; a student of the paper brings its own rate")
     parser.add_argument("--output", type=Path, help="write the recipe there instead of printing it")
-    chosen = parser.parse_args(argv)
-    try:
-        text = render(preset(chosen.stage, chosen.gpu, chosen.model))
-        if chosen.output is None:
-            print(text, end="")
-        elif chosen.output.exists():
-            raise ValueError(f"{chosen.output} is already there and is not overwritten.")
-        else:
-            replace_file(chosen.output, text)
-            print(chosen.output)
-    except (ValueError, OSError) as error:
-        print(f"trl-r1 preset: {error}", file=sys.stderr)
-        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints or writes the recipe.
+
+    Raises:
+        ValueError: no such stage or card, or the file is there already.
+    """
+    text = render(preset(args.stage, args.gpu, args.model))
+    if args.output is None:
+        print(text, end="")
+        return 0
+    if args.output.exists():
+        raise ValueError(f"{args.output} is already there and is not overwritten.")
+    replace_file(args.output, text)
+    print(args.output)
     return 0

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from trl_r1 import recipes
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="trl-r1 recipes", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="the default")
     copying = commands.add_parser("copy", help="copy recipes into a folder")
@@ -18,18 +16,16 @@ def main(argv: list[str] | None = None) -> int:
     copying.add_argument("names", nargs="*", help="which; all without")
     finding = commands.add_parser("path", help="where a recipe lies, for `accelerate launch --config_file`")
     finding.add_argument("name", help="such as accelerate/ddp")
-    chosen = parser.parse_args(argv)
-    try:
-        if chosen.command == "copy":
-            for path in recipes.copy(chosen.folder, chosen.names):
-                print(path)
-        elif chosen.command == "path":
-            print(recipes.find(chosen.name))
-        else:
-            for name in recipes.names():
-                print(f"{name:<16} {recipes.headline(name)}")
-            print("\nUse one by name (--config mini/zero), or copy it out: trl-r1 recipes copy my_recipes mini/zero")
-    except ValueError as error:
-        print(f"trl-r1 recipes: {error}", file=sys.stderr)
-        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.command == "copy":
+        for path in recipes.copy(args.folder, args.names):
+            print(path)
+    elif args.command == "path":
+        print(recipes.find(args.name))
+    else:
+        for name in recipes.names():
+            print(f"{name:<16} {recipes.headline(name)}")
+        print("\nUse one by name (--config mini/zero), or copy it out: trl-r1 recipes copy my_recipes mini/zero")
     return 0

@@ -12,13 +12,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trl_r1.runs.options import tell_mistakes
 
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 review", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     make = actions.add_parser("make", help="choose answers and write the queue")
     make.add_argument("source", help="an answers file, an evaluation, a run's or a pipeline's folder")
@@ -34,20 +29,22 @@ def main(argv: list[str] | None = None) -> int:
     take.add_argument("folder")
     take.add_argument("--file", help="a filled-in copy from elsewhere, such as the one the page saved")
     take.add_argument("--held-out", action="store_true", help="keep answers to an evaluation's problems too")
-    chosen = parser.parse_args(argv)
-    return int(tell_mistakes("review", lambda: (make_queue if chosen.action == "make" else take_in)(chosen)))
 
 
-def make_queue(chosen: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    return (make_queue if args.action == "make" else take_in)(args)
+
+
+def make_queue(args: argparse.Namespace) -> int:
     from trl_r1.review.items import read_items
     from trl_r1.review.queue import Desk, Rules, choose
     from trl_r1.review.slices import alarms, read_groups, slices
 
-    items = read_items(chosen.source)
-    groups = read_groups(chosen.groups) if chosen.groups else {}
-    rules = Rules(low_agreement=chosen.low_agreement, most=chosen.most, per_problem=chosen.per_problem)
+    items = read_items(args.source)
+    groups = read_groups(args.groups) if args.groups else {}
+    rules = Rules(low_agreement=args.low_agreement, most=args.most, per_problem=args.per_problem)
     looks = choose(items, rules, alarms(slices(items, groups)))
-    desk = Desk.make(chosen.output, looks, chosen.csv)
+    desk = Desk.make(args.output, looks, args.csv)
     counts: dict[str, int] = {}
     for look in looks:
         for name, _ in look.reasons:
@@ -58,15 +55,15 @@ def make_queue(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def take_in(chosen: argparse.Namespace) -> int:
+def take_in(args: argparse.Namespace) -> int:
     from trl_r1.review.queue import RESULT, Desk
 
-    desk = Desk.open(chosen.folder)
-    kept, waiting = desk.take(chosen.file, chosen.held_out)
+    desk = Desk.open(args.folder)
+    kept, waiting = desk.take(args.file, args.held_out)
     out = sum(bool(row.get("held_out")) for row in desk.rows)
     note = (
         f" Of the {len(desk.rows)} answers {out} are to held-out problems and stay out."
-        if out and not chosen.held_out
+        if out and not args.held_out
         else ""
     )
     print(f"{kept} rows in {desk.folder / RESULT}, {waiting} still wait.{note}", file=sys.stderr)

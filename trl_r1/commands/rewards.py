@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from trl_r1.commands import call
 
-TRAINERS = {"semantic": "trl_r1.models.chain_classifier"}  # reward -> module whose main trains its model
+
+TRAINERS = {"semantic": "trl_r1.models.chain_classifier"}  # reward -> a command that trains its model
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="trl-r1 rewards", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="all rewards that can be loaded by name; the default")
 
@@ -47,18 +48,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     training.add_argument("reward", choices=TRAINERS, help="whose model")
     training.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="options of that training")
-    chosen = parser.parse_args(argv)
-    if chosen.command == "train":
-        return int(importlib.import_module(TRAINERS[chosen.reward]).main(chosen.arguments))
-    try:
-        if chosen.command == "try":
-            return try_reward(chosen)
-        if chosen.command == "audit":
-            return audit_reward(chosen)
-        return list_rewards()
-    except (ValueError, OSError, ImportError) as error:
-        print(f"trl-r1 rewards: {error}", file=sys.stderr)
-        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.command == "train":
+        trainer = importlib.import_module(TRAINERS[args.reward])
+        return call(f"rewards train {args.reward}", args.arguments, trainer)  # type: ignore[arg-type]
+    if args.command == "try":
+        return try_reward(args)
+    return audit_reward(args) if args.command == "audit" else list_rewards()
 
 
 def _reward_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,57 +101,57 @@ def _said_of(name: str, body: list[ast.stmt]) -> str | None:
     return None
 
 
-def try_reward(chosen: argparse.Namespace) -> int:
+def try_reward(args: argparse.Namespace) -> int:
     """Scores one completion and prints the explanation."""
     from trl_r1.audit.explain import explain
     from trl_r1.rewards.catalogue import load_reward
 
-    completion: Any = chosen.completion
-    if chosen.file is not None:
-        completion = Path(chosen.file).read_text(encoding="utf-8")
-        if chosen.file.endswith(".json"):
-            completion = _json(completion, chosen.file, (list, dict, str))
+    completion: Any = args.completion
+    if args.file is not None:
+        completion = Path(args.file).read_text(encoding="utf-8")
+        if args.file.endswith(".json"):
+            completion = _json(completion, args.file, (list, dict, str))
     elif completion is None:
         completion = sys.stdin.read()
-    columns = _json(chosen.columns, "--columns", (dict,))
+    columns = _json(args.columns, "--columns", (dict,))
     _importable_from_here()
-    reward = load_reward(chosen.reward, **_json(chosen.options, "--options", (dict,)))
-    for line in explain(reward, completion, chosen.prompt, chosen.gold, columns).lines():
+    reward = load_reward(args.reward, **_json(args.options, "--options", (dict,)))
+    for line in explain(reward, completion, args.prompt, args.gold, columns).lines():
         print(line)
-    if chosen.gold is not None:
+    if args.gold is not None:
         from trl_r1.data.goldcheck import check_golds
 
-        gold = check_golds([chosen.gold])[0]
+        gold = check_golds([args.gold])[0]
         print(f"gold      {gold.type}, read as {gold.answer!r}: {gold.why or 'usable'}")
     return 0
 
 
-def audit_reward(chosen: argparse.Namespace) -> int:
+def audit_reward(args: argparse.Namespace) -> int:
     """Runs the audit and prints its report."""
     from trl_r1.audit.audit import EXAMPLES, audit, rows_of
     from trl_r1.audit.exploits import FAMILIES
 
-    unknown = [name for name in chosen.families or () if name not in FAMILIES]
+    unknown = [name for name in args.families or () if name not in FAMILIES]
     if unknown:
         raise ValueError(f"No family is called {unknown[0]!r}. Choose from: {', '.join(FAMILIES)}.")
-    if chosen.rows < 1:
-        raise ValueError(f"--rows {chosen.rows}: an audit needs one or more.")
-    if chosen.data is None:
-        rows = rows_of(EXAMPLES, most=chosen.rows)
+    if args.rows < 1:
+        raise ValueError(f"--rows {args.rows}: an audit needs one or more.")
+    if args.data is None:
+        rows = rows_of(EXAMPLES, most=args.rows)
     else:
         from trl_r1.data.columns import load_rows
 
-        dataset = load_rows(chosen.data, chosen.split)
-        rows = rows_of(dataset, chosen.gold_column, chosen.prompt_column, chosen.rows)
+        dataset = load_rows(args.data, args.split)
+        rows = rows_of(dataset, args.gold_column, args.prompt_column, args.rows)
     report = audit(
-        chosen.reward,
+        args.reward,
         rows,
-        _json(chosen.options, "--options", (dict,)),
-        chosen.kind,
-        {name: FAMILIES[name] for name in chosen.families} if chosen.families else None,
-        chosen.seconds,
-        chosen.margin,
-        chosen.worker_thread,
+        _json(args.options, "--options", (dict,)),
+        args.kind,
+        {name: FAMILIES[name] for name in args.families} if args.families else None,
+        args.seconds,
+        args.margin,
+        args.worker_thread,
         progress=lambda family: print(f"{family} ...", file=sys.stderr, flush=True),
     )
     print("\n".join(report.lines()))

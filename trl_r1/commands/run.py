@@ -22,11 +22,9 @@ from trl_r1.pipeline.record import Record, refuse
 WORDS = ("status", "resume", "plan")  # may stand before the file: trl-r1 run status mini/pipeline
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    word = arguments.pop(0) if len(arguments) > 1 and arguments[0] in WORDS else "resume"
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "word", nargs="?", choices=WORDS, help="status and plan look only; resume is what it does anyway"
     )
     parser.add_argument("pipeline", help="a pipeline file, or a recipe's name such as mini/pipeline")
     parser.add_argument("--output_dir", "--output-dir", help="folder instead of the file's")
@@ -38,26 +36,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--redo", metavar="STAGE[,STAGE]", help="run these and what rests on them again")
     parser.add_argument("--dry-run", "--dry_run", action="store_true", help="print the plan, run nothing")
     parser.add_argument("--status", action="store_true", help="print how far it is, run nothing")
-    chosen = parser.parse_args(arguments)
-    try:
-        plan = read(chosen.pipeline, chosen.output_dir, chosen.seed, chosen.scale, chosen.max_parallel, chosen.set)
-        plan = plan.until(chosen.until) if chosen.until else plan
-        command = shlex.join(["trl-r1", "run", *without_redo(arguments)])
-        if chosen.dry_run or word == "plan":
-            print(plan_text(plan, command))
-            return 0
-        if chosen.status or word == "status":
-            print(status_text(plan, command))
-            return 0
-        from trl_r1.pipeline.run import Run
 
-        run = Run(plan, command=command)
-        run.prepare(redo=[name for name in (chosen.redo or "").split(",") if name])
-    except (ValueError, OSError) as error:
-        print(f"trl-r1 run: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+
+def run(args: argparse.Namespace) -> int:
+    """Shows how far the pipeline is, or goes on with it.
+
+    Raises:
+        ValueError: the file or an option cannot be, or the folder holds another pipeline.
+    """
+    plan = read(args.pipeline, args.output_dir, args.seed, args.scale, args.max_parallel, args.set)
+    plan = plan.until(args.until) if args.until else plan
+    typed = shlex.split(args.typed)
+    if args.word:
+        typed.remove(args.word)
+    command = shlex.join(without_redo(typed))
+    if args.dry_run or args.word == "plan":
+        print(plan_text(plan, command))
+        return 0
+    if args.status or args.word == "status":
+        print(status_text(plan, command))
+        return 0
+    from trl_r1.pipeline.run import Run
+
+    work = Run(plan, command=command)
+    work.prepare(redo=[name for name in (args.redo or "").split(",") if name])
     try:
-        return run.go()
+        return work.go()
     except OSError as error:  # a full disk, say
         print(
             f"trl-r1 run: {error}. What is finished is kept; `{command}` goes on when that is mended.", file=sys.stderr

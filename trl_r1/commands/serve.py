@@ -21,16 +21,12 @@ import time
 from pathlib import Path
 
 from trl_r1.routing.setup import add_options, asker, router_of, sampler_of, settings_of
-from trl_r1.runs.options import tell_mistakes
 
 
 TOKEN = "TRL_R1_SERVE_TOKEN"  # environment variable
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one and says which (8000)")
     parser.add_argument("--token-file", metavar="FILE", help=f"file with the token; default: ${TOKEN}, if set")
@@ -42,31 +38,33 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="a request may take (600)")
     parser.add_argument("--grace", type=float, default=10.0, help="seconds for open requests at shutdown (10)")
     add_options(parser)
-    chosen = parser.parse_args(argv)
-    return int(tell_mistakes("serve", lambda: prepare(chosen))())
 
 
-def token_of(chosen: argparse.Namespace) -> str | None:
+def run(args: argparse.Namespace) -> int:
+    return prepare(args)()
+
+
+def token_of(args: argparse.Namespace) -> str | None:
     """The token, from its file or the environment.
 
     Raises:
         ValueError: the file is missing or empty, the token has characters no header can carry, or the server would be
             open to other machines without one.
     """
-    if chosen.token_file:
+    if args.token_file:
         try:
-            token = Path(chosen.token_file).read_text(encoding="utf-8").strip()
+            token = Path(args.token_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"--token-file {chosen.token_file} cannot be read ({error}).") from None
+            raise ValueError(f"--token-file {args.token_file} cannot be read ({error}).") from None
         if not token:
-            raise ValueError(f"--token-file {chosen.token_file} is empty; write the token into it.")
+            raise ValueError(f"--token-file {args.token_file} is empty; write the token into it.")
     else:
         token = os.environ.get(TOKEN, "").strip()
     if token and not (token.isascii() and token.isprintable()):
         raise ValueError("The token has characters that no header can carry; take letters, digits and signs.")
-    if not token and not is_loopback(chosen.host):
+    if not token and not is_loopback(args.host):
         raise ValueError(
-            f"--host {chosen.host} lets other machines in, which needs a token: set {TOKEN} or give --token-file."
+            f"--host {args.host} lets other machines in, which needs a token: set {TOKEN} or give --token-file."
         )
     return token or None
 
@@ -79,7 +77,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def prepare(chosen: argparse.Namespace):
+def prepare(args: argparse.Namespace):
     """Everything up to listening; returns what serves until it is told to stop.
 
     Raises:
@@ -100,32 +98,32 @@ def prepare(chosen: argparse.Namespace):
     from trl_r1.serving.requests import Bounds
     from trl_r1.serving.service import Service
 
-    token = token_of(chosen)
-    if not 0 <= chosen.port <= 65535:
-        raise ValueError(f"--port {chosen.port} is none; ports go from 0 to 65535.")
-    settings = settings_of(chosen)
-    if not chosen.endpoint:
-        tell_before_answering("serve", chosen.model, chosen.dtype, chosen.cpu)
-    sampler = sampler_of(chosen)
-    name = chosen.served_name or chosen.model
+    token = token_of(args)
+    if not 0 <= args.port <= 65535:
+        raise ValueError(f"--port {args.port} is none; ports go from 0 to 65535.")
+    settings = settings_of(args)
+    if not args.endpoint:
+        tell_before_answering("serve", args.model, args.dtype, args.cpu)
+    sampler = sampler_of(args)
+    name = args.served_name or args.model
     in_process = isinstance(sampler, ModelPaths)
     queue = BatchQueue(sampler) if isinstance(sampler, ModelPaths) else sampler
-    router = router_of(chosen, queue, sampler if isinstance(sampler, ModelPaths) else None)
+    router = router_of(args, queue, sampler if isinstance(sampler, ModelPaths) else None)
     if router.limits.choose == "agser":
         raise ValueError("--choose agser asks the model outside the server's queue; it is for `trl-r1 answer`.")
-    template = asker(chosen, sampler) if chosen.template or in_process else None
-    service = Service(router, queue, template if chosen.template else None)
+    template = asker(args, sampler) if args.template or in_process else None
+    service = Service(router, queue, template if args.template else None)
     bounds = Bounds(
-        most_characters=chosen.most_characters, most_bytes=max(100_000, 8 * chosen.most_characters),
-        most_tokens=chosen.max_new_tokens, most_samples=chosen.most_samples, most_paths=max(16, router.limits.most_paths),
+        most_characters=args.most_characters, most_bytes=max(100_000, 8 * args.most_characters),
+        most_tokens=args.max_new_tokens, most_samples=args.most_samples, most_paths=max(16, router.limits.most_paths),
     )  # fmt: skip
-    serving = Serving(service, name, bounds, settings, chosen.at_once, chosen.waiting, chosen.seconds)
-    app = build(serving, token, tuple({*LOOPBACK, chosen.host.lower()}))
+    serving = Serving(service, name, bounds, settings, args.at_once, args.waiting, args.seconds)
+    app = build(serving, token, tuple({*LOOPBACK, args.host.lower()}))
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30, lifespan="on",
-        timeout_graceful_shutdown=max(1, round(chosen.grace)),
+        timeout_graceful_shutdown=max(1, round(args.grace)),
     )  # fmt: skip
-    door = listen(chosen.host, chosen.port)
+    door = listen(args.host, args.port)
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
 
     def run() -> int:
@@ -138,8 +136,8 @@ def prepare(chosen: argparse.Namespace):
         server = uvicorn.Server(config)
         server.run(sockets=[door])
         serving.gone.set()
-        ended = queue.close(chosen.grace) if isinstance(queue, BatchQueue) else True
-        until = time.monotonic() + chosen.grace
+        ended = queue.close(args.grace) if isinstance(queue, BatchQueue) else True
+        until = time.monotonic() + args.grace
         while workers() and time.monotonic() < until:
             time.sleep(0.05)
         if workers() or not ended:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="trl-r1 traces", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("make", help="draw traces from a model, aimed at the levels with the fewest")
     taking = commands.add_parser("annotate", help="traces from texts that exist, such as GSM8K's solutions")
@@ -37,42 +35,40 @@ def main(argv: list[str] | None = None) -> int:
     taking.add_argument("--text-column", required=True, help="column with the reasoning")
     verifying = commands.add_parser("verify", help="replay every formal step; exit code 1 where a verdict differs")
     verifying.add_argument("folder")
-    chosen = parser.parse_args(argv)
-    try:
-        return {"make": make, "annotate": annotate, "verify": verify}[chosen.command](chosen)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"trl-r1 traces: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
 
 
-def problems_of(chosen: argparse.Namespace, *more: str) -> list[dict[str, Any]]:
+def run(args: argparse.Namespace) -> int:
+    return {"make": make, "annotate": annotate, "verify": verify}[args.command](args)
+
+
+def problems_of(args: argparse.Namespace, *more: str) -> list[dict[str, Any]]:
     """Rows as ``data.traces`` takes them."""
     from trl_r1.data.columns import load_rows, require_columns
     from trl_r1.grpo.curriculum import levels_of
 
-    rows = load_rows(chosen.rows, chosen.split)
-    levels = levels_of(rows, chosen.level_column)
-    named = {"question": chosen.question_column, "solution": chosen.solution_column}
-    require_columns(rows, {**named, **{name: getattr(chosen, f"{name}_column") for name in more}}, chosen.rows)
+    rows = load_rows(args.rows, args.split)
+    levels = levels_of(rows, args.level_column)
+    named = {"question": args.question_column, "solution": args.solution_column}
+    require_columns(rows, {**named, **{name: getattr(args, f"{name}_column") for name in more}}, args.rows)
     return [
         {**row, **{name: row[column] for name, column in named.items()}, "level": level}
         for row, level in zip(rows, levels, strict=True)
     ]
 
 
-def make(chosen: argparse.Namespace) -> int:
+def make(args: argparse.Namespace) -> int:
     """Draws traces; returns the exit code."""
     from trl_r1.data import traces
     from trl_r1.models.engines import Engine, InProcess, SamplingServer
     from trl_r1.models.templates import find_template, render
 
-    if not chosen.model:
+    if not args.model:
         raise ValueError("No model was named; give --model, or --endpoint with the --model that the server knows.")
-    folder, problems = Path(chosen.folder), problems_of(chosen)
+    folder, problems = Path(args.folder), problems_of(args)
     engine: Engine
-    if chosen.endpoint:
+    if args.endpoint:
         engine = SamplingServer(
-            chosen.endpoint, chosen.model, temperature=chosen.temperature, max_new_tokens=chosen.max_tokens
+            args.endpoint, args.model, temperature=args.temperature, max_new_tokens=args.max_tokens
         )
         engine.check()
     else:
@@ -80,62 +76,62 @@ def make(chosen: argparse.Namespace) -> int:
 
         from trl_r1.models.load import find_policy, load_policy
 
-        path = find_policy(chosen.model, chosen.seed)
+        path = find_policy(args.model, args.seed)
         policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
-        engine = InProcess(policy, tokenizer, temperature=chosen.temperature, max_new_tokens=chosen.max_tokens)
-    template = find_template(chosen.template)
+        engine = InProcess(policy, tokenizer, temperature=args.temperature, max_new_tokens=args.max_tokens)
+    template = find_template(args.template)
     made = traces.make(
         problems,
         engine,
         lambda problem: render(template, str(problem["question"])),
-        chosen.target,
-        chosen.source or chosen.model,
-        chosen.samples,
-        chosen.batch,
-        chosen.wrong_share,
-        chosen.seed,
+        args.target,
+        args.source or args.model,
+        args.samples,
+        args.batch,
+        args.wrong_share,
+        args.seed,
         traces.load(folder) if (folder / traces.FILE).is_file() else None,
-        lambda so_far: traces.save(folder, so_far, chosen.title),
+        lambda so_far: traces.save(folder, so_far, args.title),
     )
-    return told(made, folder, chosen)
+    return told(made, folder, args)
 
 
-def annotate(chosen: argparse.Namespace) -> int:
+def annotate(args: argparse.Namespace) -> int:
     """Takes texts that exist; returns the exit code."""
     from trl_r1.data import traces
 
-    folder, problems = Path(chosen.folder), problems_of(chosen, "text")
+    folder, problems = Path(args.folder), problems_of(args, "text")
     made = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
     taken = {row["question"] for row in made.rows}
     problems = [problem for problem in problems if str(problem["question"]) not in taken]
-    texts = [traces.spoken(str(problem[chosen.text_column])) for problem in problems]
-    rows, counted = traces.judged(problems, texts, chosen.source or Path(chosen.rows).name)
+    texts = [traces.spoken(str(problem[args.text_column])) for problem in problems]
+    rows, counted = traces.judged(problems, texts, args.source or Path(args.rows).name)
     made.funnel["taken"] += len(rows)
     made.funnel.update({why: count for why, count in counted.items() if " " in why})
     waiting = {
         level: [row for row in rows if row["level"] == level and " " not in row["kind"]] for level in traces.LEVELS
     }
-    while len(made.rows) < chosen.target and (level := traces.thinnest(made.levels(), waiting)) is not None:
-        traces.take(made, [waiting[level].pop(0)], chosen.target, wrong_share=1.0)
-    traces.save(folder, made, chosen.title)
-    return told(made, folder, chosen)
+    while len(made.rows) < args.target and (level := traces.thinnest(made.levels(), waiting)) is not None:
+        traces.take(made, [waiting[level].pop(0)], args.target, wrong_share=1.0)
+    traces.save(folder, made, args.title)
+    return told(made, folder, args)
 
 
-def told(made: Any, folder: Path, chosen: argparse.Namespace) -> int:
+def told(made: Any, folder: Path, args: argparse.Namespace) -> int:
     """Says what there is now; exit code 1 when the target was not reached."""
     counts = made.levels()
     print(f"{len(made.rows)} traces in {folder}: " + ", ".join(f"level {n} {counts[n]}" for n in sorted(counts)))
     print("; ".join(f"{name}: {count}" for name, count in made.funnel.most_common()))
-    if len(made.rows) < chosen.target:
-        print(f"That is fewer than {chosen.target}: the problems are used up.")
-    return int(len(made.rows) < chosen.target)
+    if len(made.rows) < args.target:
+        print(f"That is fewer than {args.target}: the problems are used up.")
+    return int(len(made.rows) < args.target)
 
 
-def verify(chosen: argparse.Namespace) -> int:
+def verify(args: argparse.Namespace) -> int:
     """Replays; returns the exit code."""
     from trl_r1.data import traces
 
-    rows = traces.load(Path(chosen.folder)).rows
+    rows = traces.load(Path(args.folder)).rows
     differ = traces.replayed(rows)
     count = sum(len(row["steps"]) for row in rows)
     print(f"{count} formal steps of {len(rows)} traces replayed, {len(differ)} differ.")

@@ -13,17 +13,15 @@ from pathlib import Path
 CLEAR = "\x1b[H\x1b[2J"
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="trl-r1 watch", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="output_dir of a run, or of a pipeline")
     parser.add_argument("--once", action="store_true", help="show it once and end; exit code 1 if an alarm was raised")
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between two looks (default: 2)")
-    chosen = parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
     try:
-        return watch(Path(chosen.run), chosen.once, chosen.every)
-    except (ValueError, OSError) as error:
-        print(f"trl-r1 watch: {error}", file=sys.stderr)
-        return 2
+        return watch(Path(args.run), args.once, args.every)
     except KeyboardInterrupt:
         return 0
 

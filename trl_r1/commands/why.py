@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,27 +25,27 @@ from trl_r1.review.records import Run, as_text
 WIDTH = 110
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 why", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a pipeline's folder or file, or a stage's output_dir")
     parser.add_argument("answer", nargs="?", help="place or id; without it the answers are listed")
     parser.add_argument(
         "--rows", type=int, default=3, help="nearest training rows shown of each data set (default: 3)"
     )
     parser.add_argument("--json", action="store_true", help="everything as JSON")
-    chosen = parser.parse_args(argv)
-    try:
-        runs = open_run(folder_of(chosen.run))
-        if chosen.answer is None:
-            print("\n".join(listing(runs)))
-            return 0
-        told = trace(runs, find(runs, chosen.answer), chosen.rows)
-    except (ValueError, OSError) as error:
-        print(f"trl-r1 why: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(json.dumps(told, indent=1, ensure_ascii=False, default=str) if chosen.json else "\n".join(text_of(told)))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lists the answers, or traces one.
+
+    Raises:
+        ValueError: no such run or answer.
+    """
+    runs = open_run(folder_of(args.run))
+    if args.answer is None:
+        print("\n".join(listing(runs)))
+        return 0
+    told = trace(runs, find(runs, args.answer), args.rows)
+    print(json.dumps(told, indent=1, ensure_ascii=False, default=str) if args.json else "\n".join(text_of(told)))
     return 0
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 
 from trl_r1.answers.forms import answer_type
 from trl_r1.answers.types import declared_type
+from trl_r1.errors import InfrastructureError
 from trl_r1.models.judge import OWN_FAULTS, Failure, Judge
 from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
@@ -194,7 +195,7 @@ NOT_BY_RULE = "the rule cannot judge it"
 NO_VERDICT = "the judge gave no verdict"
 
 
-class JudgeError(RuntimeError):
+class JudgeError(InfrastructureError):
     """The judge cannot be asked, in one sentence; nothing is lost, and the same samples can be judged later."""
 
 

@@ -20,7 +20,6 @@ import argparse
 import hashlib
 import json
 import random
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -323,10 +322,7 @@ def split_by_question(examples: list[Example], share: float) -> tuple[list[Examp
 # ---------------------------------------------------------------- the command
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="trl-r1 rewards train semantic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="JSON lines, or mini:train")
     parser.add_argument("--model", required=True, help=f"an encoder or decoder by id or folder, or {UNTRAINED}")
     parser.add_argument("--output", required=True, type=Path, help="folder for the checkpoint")
@@ -335,42 +331,39 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--held_out", type=float, default=0.1, help="share of the questions the AUROC is measured on")
     for option in fields(Settings):
         parser.add_argument(f"--{option.name}", type=type(option.default), default=None)
-    chosen = parser.parse_args(argv)
-    given = {option.name: value for option in fields(Settings) if (value := getattr(chosen, option.name)) is not None}
-    try:
-        report = _run(chosen, given)
-    except (ValueError, OSError) as error:
-        print(f"trl-r1 rewards train semantic: {error}", file=sys.stderr)
-        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, and prints how well held-out chains are told apart.
+
+    Raises:
+        ValueError: an option cannot be, or the data leave nothing to train on or to measure.
+    """
+    given = {option.name: value for option in fields(Settings) if (value := getattr(args, option.name)) is not None}
+    report = _run(args, given)
     for kind, value in report["auroc"].items():
         print(f"{kind:<16} {value:.3f}")
     print(f"\nAUROC on {report['held_out']} held-out chains; {report['steps']} steps, {report['seconds']:.0f} s.")
-    print(f"Use it: TRL_R1_SEMANTIC_MODEL={chosen.output}")
+    print(f"Use it: TRL_R1_SEMANTIC_MODEL={args.output}")
     return 0
 
 
-def _run(chosen: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
-    if (chosen.output / "config.json").exists():
-        raise ValueError(f"{chosen.output} holds a checkpoint already. Name another --output.")
-    if not 0.0 < chosen.held_out < 1.0:
-        raise ValueError(f"--held_out {chosen.held_out} is no share between 0 and 1.")
-    mini = chosen.model == UNTRAINED
+def _run(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+    if (args.output / "config.json").exists():
+        raise ValueError(f"{args.output} holds a checkpoint already. Name another --output.")
+    if not 0.0 < args.held_out < 1.0:
+        raise ValueError(f"--held_out {args.held_out} is no share between 0 and 1.")
+    mini = args.model == UNTRAINED
     settings = replace(MINI["demo"][2] if mini else Settings(), **given)
     if settings.epochs <= 0 or settings.batch_size < 1 or settings.learning_rate <= 0:
         raise ValueError("--epochs and --learning_rate are above 0, --batch_size is 1 or more.")
-    if chosen.data == "mini:train":
+    if args.data == "mini:train":
         examples = mini_examples("train", MINI["demo"][0], settings.seed)
         held_out = mini_examples("dev", MINI["demo"][1], settings.seed)
     else:
-        read = read_examples(chosen.data, chosen.question_column, chosen.chain_column)
-        examples, held_out = split_by_question(read, chosen.held_out)
+        read = read_examples(args.data, args.question_column, args.chain_column)
+        examples, held_out = split_by_question(read, args.held_out)
         if len(examples) < 2 or not held_out:
-            raise ValueError(
-                f"{chosen.data} leaves {len(examples)} chains to train on and {len(held_out)} to measure."
-            )
-    classifier = untrained(settings.seed) if mini else with_new_head(chosen.model, settings.max_length, settings.seed)
-    return fit(classifier, examples, held_out, settings, chosen.output)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            raise ValueError(f"{args.data} leaves {len(examples)} chains to train on and {len(held_out)} to measure.")
+    classifier = untrained(settings.seed) if mini else with_new_head(args.model, settings.max_length, settings.seed)
+    return fit(classifier, examples, held_out, settings, args.output)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trl_r1.errors import InfrastructureError
 from trl_r1.models.sampling import Prompt, sample
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable, UnusableKey
 from trl_r1.storage.shards import seed_of
@@ -39,7 +40,7 @@ REFUSED = (400, 413, 422)  # this request will never be answered; another one ma
 MOST_BYTES = 16_000_000  # of one response: 65,536 tokens of text are about 400 kB
 
 
-class EngineError(RuntimeError):
+class EngineError(InfrastructureError):
     """Sampling cannot go on, in one sentence; nothing that was finished before is lost."""
 
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from trl_r1 import errors
 from trl_r1.pipeline import report
 from trl_r1.pipeline.console import Console, clock, log_lines
 from trl_r1.pipeline.orders import command_line, config_path, config_text, log_path, order_of, runs_in_fork
@@ -28,7 +29,6 @@ from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
 
 
-WAITS_FOR_A_PERSON = 3  # exit code of a stage that has written a file for review
 HEARTBEAT = 5.0  # seconds between two notes of how long a stage has run
 ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # in a stage's environment: read the options, then stop (trl_r1.runs.options)
 
@@ -115,7 +115,7 @@ class Run:
         """Runs what is not finished.
 
         Returns:
-            0, 1 after a failure, 2 when a recipe is refused, 3 while a stage waits for a person, 130 after an interrupt.
+            0, 1 after a failure, 2 when a recipe is refused, 4 while a stage waits for a person, 130 after an interrupt.
         """
         for warning in self.plan.warnings:
             self.console.event(f"Note: {warning}")
@@ -134,7 +134,7 @@ class Run:
             except KeyboardInterrupt:
                 self.stop_all()
                 self.console.event("Stopped. The same command goes on from here.")
-                return 130
+                return errors.INTERRUPTED
             finally:
                 signal.signal(signal.SIGTERM, earlier)
                 self.close_supervisor()
@@ -157,7 +157,7 @@ class Run:
             self.console.event(
                 f"{' and '.join(self.awaiting_person)} waits for a person; afterwards the same command goes on."
             )
-            return WAITS_FOR_A_PERSON
+            return errors.PERSON
         seconds = self.record.content["seconds"]
         self.console.event(f"All {len(self.plan.steps)} stages are finished, {clock(seconds)} of work. "
                           f"Report: {self.plan.folder / 'report.md'}")  # fmt: skip
@@ -242,7 +242,7 @@ class Run:
             self.compare_followers(name)
             return
         lines = [line for line in log_lines(log) if not line.startswith("=== start")]
-        if code == WAITS_FOR_A_PERSON and step.module.startswith(MODULES + "."):
+        if code == errors.PERSON and step.module.startswith(MODULES + "."):
             self.awaiting_person[name] = lines[-1] if lines else f"see {log}"
             self.record.pause(step, self.awaiting_person[name])
             self.console.event(f"{name} waits for a person: {self.awaiting_person[name]}")

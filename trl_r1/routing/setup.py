@@ -63,42 +63,42 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     routing.add_argument("--cache", type=int, default=1024, help="questions whose paths are kept for later; 0: none")
 
 
-def settings_of(chosen: argparse.Namespace) -> Settings:
+def settings_of(args: argparse.Namespace) -> Settings:
     """Raises ValueError: a number no text can be drawn with."""
-    return Settings(chosen.temperature, chosen.top_p, chosen.max_new_tokens)
+    return Settings(args.temperature, args.top_p, args.max_new_tokens)
 
 
-def limits_of(chosen: argparse.Namespace, base: RoutingLimits) -> RoutingLimits:
+def limits_of(args: argparse.Namespace, base: RoutingLimits) -> RoutingLimits:
     """The router file's limits, or the defaults, with what the command line says instead."""
-    options = {name: getattr(chosen, name) for name in LIMITS if getattr(chosen, name, None) is not None}
+    options = {name: getattr(args, name) for name in LIMITS if getattr(args, name, None) is not None}
     if "most_paths" in options and "least_paths" not in options:
         options["least_paths"] = min(base.least_paths, options["most_paths"])
     return replace(base, **options)
 
 
-def sampler_of(chosen: argparse.Namespace) -> ModelPaths | EndpointPaths:
+def sampler_of(args: argparse.Namespace) -> ModelPaths | EndpointPaths:
     """Loads the model, or asks the server whether it is there.
 
     Raises:
         ValueError, EngineError: in one sentence.
     """
-    if chosen.endpoint:
+    if args.endpoint:
         from trl_r1.models.engines import SamplingServer
 
-        endpoint = SamplingServer(chosen.endpoint, chosen.model, concurrency=chosen.concurrency)
+        endpoint = SamplingServer(args.endpoint, args.model, concurrency=args.concurrency)
         endpoint.check()
-        return EndpointPaths(endpoint, not chosen.no_logprobs)
+        return EndpointPaths(endpoint, not args.no_logprobs)
     from trl import ModelConfig
 
     from trl_r1.models.load import find_policy, load_policy
 
-    name = find_policy(chosen.model)
-    config = ModelConfig(dtype=None if chosen.dtype == "auto" else chosen.dtype)
-    model, tokenizer = load_policy(name, config, chosen.cpu)
-    return ModelPaths(model, tokenizer, chosen.batch_size, name=chosen.model)
+    name = find_policy(args.model)
+    config = ModelConfig(dtype=None if args.dtype == "auto" else args.dtype)
+    model, tokenizer = load_policy(name, config, args.cpu)
+    return ModelPaths(model, tokenizer, args.batch_size, name=args.model)
 
 
-def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None = None) -> Router:
+def router_of(args: argparse.Namespace, sampler: Any, model: ModelPaths | None = None) -> Router:
     """The router over a sampler.
 
     Args:
@@ -112,36 +112,36 @@ def router_of(chosen: argparse.Namespace, sampler: Any, model: ModelPaths | None
     from trl_r1.rewards import accuracy
 
     limits, complexity, settled = RoutingLimits(), GUESS, None
-    if chosen.router:
-        calibrated = load(chosen.router)
+    if args.router:
+        calibrated = load(args.router)
         limits, complexity, settled = calibrated.limits, calibrated.complexity, calibrated.settled
-    limits = limits_of(chosen, limits)
-    named = chosen.answer_from if chosen.answer_from is not None else ",".join(accuracy.SOURCES)
+    limits = limits_of(args, limits)
+    named = args.answer_from if args.answer_from is not None else ",".join(accuracy.SOURCES)
     sources = tuple(part.strip() for part in named.split(",") if part.strip())
     unknown = [part for part in sources if part not in accuracy.SOURCES]
     if unknown or not sources:
         raise ValueError(f"--answer-from names {unknown or 'nothing'}; choose from {', '.join(accuracy.SOURCES)}.")
     return Router(
         sampler,
-        settings_of(chosen),
+        settings_of(args),
         limits,
         complexity,
         partial(accuracy.extract, sources=sources),
         accuracy.same_answer,
-        score=score_of(chosen, limits, model),
+        score=score_of(args, limits, model),
         settled=settled,
-        cache=PathCache(chosen.cache) if chosen.cache else None,
+        cache=PathCache(args.cache) if args.cache else None,
     )
 
 
-def score_of(chosen: argparse.Namespace, limits: RoutingLimits, model: ModelPaths | None) -> Score | None:
+def score_of(args: argparse.Namespace, limits: RoutingLimits, model: ModelPaths | None) -> Score | None:
     """The scoring function that ``choose`` needs, if it needs one."""
     if limits.choose == "verifier":
-        if not chosen.verifier:
+        if not args.verifier:
             raise ValueError("--choose verifier needs --verifier REWARD; `trl-r1 rewards list` names rewards.")
         from trl_r1.rewards.catalogue import load_reward
 
-        return reward_score(load_reward(chosen.verifier))
+        return reward_score(load_reward(args.verifier))
     if limits.choose == "agser":
         if model is None:
             raise ValueError("--choose agser reads the model's attention, so it needs a model in this process.")
@@ -149,7 +149,7 @@ def score_of(chosen: argparse.Namespace, limits: RoutingLimits, model: ModelPath
     return None
 
 
-def asker(chosen: argparse.Namespace, sampler: Any) -> Callable[[str], Any]:
+def asker(args: argparse.Namespace, sampler: Any) -> Callable[[str], Any]:
     """How a question becomes a prompt.
 
     Raises:
@@ -157,8 +157,8 @@ def asker(chosen: argparse.Namespace, sampler: Any) -> Callable[[str], Any]:
     """
     from trl_r1.models.templates import find_template, render
 
-    if chosen.template:
-        template = find_template(chosen.template)
+    if args.template:
+        template = find_template(args.template)
         return lambda question: render(template, question)
     tokenizer = getattr(sampler, "tokenizer", None)
     if tokenizer is not None and not getattr(tokenizer, "chat_template", None):

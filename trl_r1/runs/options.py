@@ -1,10 +1,9 @@
-"""What a stage reads from its YAML and command line, and how a mistake in it is told."""
+"""What a stage reads from its YAML and command line."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -251,19 +250,3 @@ def _check_keys(path, known: set[str]) -> None:
     for key in content:
         if key not in known and key != "env":
             raise ValueError(f"{path} has the unknown key {key!r}.{did_you_mean(key, known)} `--help` lists all keys.")
-
-
-def tell_mistakes(stage: str, prepare: Callable[[], Any]) -> Any:
-    """Runs `prepare` and turns a user's mistake into one sentence on stderr and exit code 2.
-
-    Only what happens before training goes through here; an error inside training keeps its traceback. The environment
-    variable TRL_R1_TRACEBACK=1 keeps it here too.
-    """
-    try:
-        return prepare()
-    except (ValueError, OSError, ImportError, NotImplementedError, RuntimeError) as error:
-        if os.environ.get("TRL_R1_TRACEBACK") == "1":
-            raise
-        if os.environ.get("RANK", "0") == "0":  # under a launcher every process would say it
-            print(f"trl-r1 {stage}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from trl import SFTConfig
 
+from trl_r1 import errors
 from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import quiet_libraries
-from trl_r1.runs.options import SFTOptions, parse, tell_mistakes
+from trl_r1.runs.options import SFTOptions, parse
 from trl_r1.runs.sft import prepare, run_sft
 
 
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         options, config, model = parse((SFTOptions, SFTConfig, R1ModelConfig), argv)
         return options, config, model, prepare("sft", options, config, model)
 
-    run_sft("sft", *tell_mistakes("sft", ready))
+    run_sft("sft", *errors.tell("sft", ready))
 
 
 if __name__ == "__main__":

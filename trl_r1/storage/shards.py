@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from trl_r1.errors import InfrastructureError
 from trl_r1.storage.files import replace_file
 
 
@@ -40,7 +41,7 @@ def seed_of(*parts: Any) -> int:
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
 
 
-class ShardError(RuntimeError):
+class ShardError(InfrastructureError):
     """Shards cannot be written or read, in one sentence; what was finished before is kept."""
 
 

@@ -14,9 +14,10 @@ Source    DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.4; v2, Sec. 3.2.2, Eq. 8-10.
 
 from __future__ import annotations
 
+from trl_r1 import errors
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.models.options import R1ModelConfig
-from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.options import parse
 from trl_r1.runs.rl import prepare, quiet_libraries, run_rl
 from trl_r1.stages.all_scenario_rl.hooks import ScenarioHooks, ScenarioOptions, scheduled_rows
 
@@ -30,4 +31,4 @@ def main(argv: list[str] | None = None) -> None:
         hooks = ScenarioHooks(options, config, rows)
         return options, config, model, prepare("all_scenario_rl", options, config, model, lambda: rows), hooks
 
-    run_rl("all_scenario_rl", *tell_mistakes("all_scenario_rl", ready))
+    run_rl("all_scenario_rl", *errors.tell("all_scenario_rl", ready))

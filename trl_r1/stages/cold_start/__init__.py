@@ -14,7 +14,6 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.1; v2, supplement B.3.2 (makin
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,19 +21,17 @@ from typing import Any
 
 from trl import SFTConfig
 
-from trl_r1.data.filters import JudgeError
+from trl_r1 import errors
 from trl_r1.evaluation.report import write_report
-from trl_r1.models.engines import EngineError
 from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import SUMMARY, finished, quiet_libraries
-from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.options import parse
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.sft import PreparedTuning, prepare, run_sft, training_rows
 from trl_r1.stages.cold_start import make as cold_data
 from trl_r1.stages.cold_start.job import ColdStartJob
 from trl_r1.stages.cold_start.options import ColdStartOptions
 from trl_r1.storage.files import replace_file
-from trl_r1.storage.shards import ShardError
 
 
 STAGE = "cold_start"
@@ -55,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         prepared.folder.take()
         return options, config, prepared, model, job
 
-    options, config, prepared, model, job = tell_mistakes(STAGE, ready)
+    options, config, prepared, model, job = errors.tell(STAGE, ready)
     if job is None and finished(config) is not None:
         return
     kept, counts = made(job, prepared)
@@ -67,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             summary = {"stage": STAGE, "seconds": counts["seconds"], "before": None, "after": None, **more}
             replace_file(Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
         return
-    rows = tell_mistakes(
+    rows = errors.tell(
         STAGE,
         lambda: training_rows(cold_data.rows_to_imitate(kept), imitating(options), config, prepared, cold_data.DATA),
     )
@@ -86,12 +83,7 @@ def made(job: ColdStartJob, prepared: PreparedTuning) -> tuple[list[dict[str, An
     while not state.is_main_process and not (job.folder / cold_data.DATA).is_file():
         time.sleep(1.0)  # a launcher ends all processes when the first one fails
     try:
-        return cold_data.make(job)
-    except cold_data.ReviewWaits as waits:
+        return errors.tell(STAGE, lambda: cold_data.make(job), errors.AT_WORK)
+    except BaseException:
         prepared.folder.let_go()
-        print(f"trl-r1 {STAGE}: {waits}", flush=True)
-        raise SystemExit(4) from None
-    except (EngineError, JudgeError, ShardError, ValueError) as error:  # one sentence; what was finished is kept
-        prepared.folder.let_go()
-        print(f"trl-r1 {STAGE}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        raise SystemExit(2 if isinstance(error, ValueError) else 3) from error
+        raise

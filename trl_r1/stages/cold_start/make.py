@@ -27,6 +27,7 @@ from trl import ModelConfig, SFTConfig
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
 from trl_r1.data.review import ReviewQueue, sample_id
+from trl_r1.errors import WaitsForPerson
 from trl_r1.models.engines import SamplingServer
 from trl_r1.models.load import find_policy
 from trl_r1.rewards.accuracy import SOURCES as ANSWER_SOURCES
@@ -47,7 +48,7 @@ from trl_r1.text.records import Completion, Problem, Row, Sample
 TEXT = "cold_start_text"  # a column of our own, while existing chains are read
 
 
-class ReviewWaits(Exception):
+class ReviewWaits(WaitsForPerson):
     """A person's turn has come; the message says where the file is and what to do."""
 
 

@@ -22,12 +22,12 @@ from typing import Any
 import yaml
 from trl import DistillationConfig, ModelConfig, SFTConfig
 
-from trl_r1 import recipes
+from trl_r1 import errors, recipes
 from trl_r1.evaluation.benchmark import Evaluation, default_graders
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import find_model, quiet_libraries
-from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.options import parse
 from trl_r1.runs.sft import prepare, run_sft
 from trl_r1.stages.distill.on_policy import (
     DistillOptions,
@@ -82,7 +82,7 @@ def ready(argv: list[str]) -> tuple[Any, ...]:
 def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
     arguments = sys.argv[1:] if argv is None else list(argv)
-    options, config, model, prepared, notes = tell_mistakes("distill", lambda: ready(arguments))
+    options, config, model, prepared, notes = errors.tell("distill", lambda: ready(arguments))
     on_policy = isinstance(config, DistillationConfig)
     if on_policy:
         run_on_policy(options, config, model, prepared)

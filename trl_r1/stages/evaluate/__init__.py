@@ -13,14 +13,13 @@ Source  DeepSeek-R1, arXiv:2501.12948v2, D.1: temperature 0.6, top-p 0.95, pass@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from trl import ModelConfig
 
-from trl_r1.models.engines import EngineError
+from trl_r1 import errors
 from trl_r1.runs.folder import quiet_libraries
-from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.options import parse
 from trl_r1.stages.evaluate.run import EvaluateOptions, follow_run, prepare_evaluation, run_evaluation
 
 
@@ -52,19 +51,6 @@ def main(argv: list[str] | None = None) -> None:
         options, model = parse((EvaluateOptions, ModelConfig), arguments(sys.argv[1:] if argv is None else list(argv)))
         return options, model, prepare_evaluation(options, model)
 
-    options, model, prepared = tell_mistakes("evaluate", ready)
-    try:
-        if options.follow:
-            follow_run(options, model, prepared)
-        else:
-            run_evaluation(options, model, prepared)
-    except (
-        EngineError,
-        ValueError,
-        OSError,
-    ) as error:  # a cluster that is gone, a model that cannot be loaded, a stored piece of other problems, a full disk
-        if os.environ.get("TRL_R1_TRACEBACK") == "1":
-            raise
-        told = " ".join(str(error).split()).rstrip(".")
-        print(f"trl-r1 evaluate: {told}. What is stored stays.", file=sys.stderr, flush=True)
-        raise SystemExit(2 if isinstance(error, ValueError) else 3) from None
+    options, model, prepared = errors.tell("evaluate", ready)
+    act = follow_run if options.follow else run_evaluation
+    errors.tell("evaluate", lambda: act(options, model, prepared), errors.AT_WORK, "What is stored stays.")

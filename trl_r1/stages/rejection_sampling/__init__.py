@@ -12,17 +12,14 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: about 600k reasoning sample
 
 from __future__ import annotations
 
-import sys
-
 from trl import ModelConfig
 
-from trl_r1.data.filters import FilterLimits, JudgeError
-from trl_r1.models.engines import EngineError
+from trl_r1 import errors
+from trl_r1.data.filters import FilterLimits
 from trl_r1.runs.folder import quiet_libraries
-from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.options import parse
 from trl_r1.stages.rejection_sampling.make import prepare_rejection, run_rejection
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
-from trl_r1.storage.shards import ShardError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,13 +29,9 @@ def main(argv: list[str] | None = None) -> None:
         options, limits, model = parse((RejectionOptions, FilterLimits, ModelConfig), argv)
         return options, limits, model, prepare_rejection(options, limits, model)
 
-    prepared = tell_mistakes("rejection_sampling", ready)
+    prepared = errors.tell("rejection_sampling", ready)
     try:
-        run_rejection(*prepared)
-    except (EngineError, JudgeError, ShardError, ValueError) as error:  # one sentence; what was finished is kept
-        print(f"trl-r1 rejection_sampling: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        world = isinstance(error, EngineError | JudgeError | ShardError)  # failed, not the user: resumable as it is
-        raise SystemExit(3 if world else 2) from error
+        errors.tell("rejection_sampling", lambda: run_rejection(*prepared), errors.AT_WORK)
     finally:
         if prepared[-1].folder.lock is not None:
             prepared[-1].folder.lock.release()

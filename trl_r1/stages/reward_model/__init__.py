@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from trl import RewardConfig
 
+from trl_r1 import errors
 from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import quiet_libraries
-from trl_r1.runs.options import parse, tell_mistakes
+from trl_r1.runs.options import parse
 from trl_r1.stages.reward_model.run import RewardModelOptions, prepare, run_reward_models
 
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         options, config, model = parse((RewardModelOptions, RewardConfig, R1ModelConfig), argv)
         return options, config, model, prepare(options, config, model)
 
-    options, config, model, prepared = tell_mistakes("reward_model", ready)
+    options, config, model, prepared = errors.tell("reward_model", ready)
     try:
         run_reward_models(options, config, model, prepared)
     finally:
