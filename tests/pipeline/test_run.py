@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from trl_r1 import errors
+from trl_r1.pipeline.orders import log_path
+from trl_r1.pipeline.plan import read
+from trl_r1.pipeline.run import Run
 from trl_r1.pipeline.supervisor import marked
 
 
@@ -294,3 +298,17 @@ def test_a_full_disk_is_one_sentence_and_what_is_finished_stays(toy, start, tmp_
     (tmp_path / "out/logs").unlink()
     (tmp_path / "out/logs.moved").rename(tmp_path / "out/logs")
     assert "Finished already: a." in finish(start(file))
+
+
+def test_a_stage_that_waits_for_a_person_has_not_failed(tmp_path, capsys):
+    run = Run(read("mini/pipeline", str(tmp_path / "out")), command="trl-r1 run mini/pipeline")
+    run.prepare()
+    log = log_path(run.plan, run.plan["cold_start"])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("trl-r1 cold_start: fill in review.csv\n")
+    run.record.start(run.plan, run.plan["cold_start"])
+    run.running["cold_start"] = time.monotonic()
+    run.end("cold_start", errors.PERSON)
+    assert run.close() == errors.PERSON
+    assert "cold_start waits for a person: trl-r1 cold_start: fill in review.csv" in capsys.readouterr().out
+    run.lock.release()

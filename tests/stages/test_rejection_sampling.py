@@ -221,7 +221,7 @@ def test_changed_data_or_model_is_refused_and_a_changed_port_is_not(recipe, scri
     changed = (tmp_path / "rows.jsonl").read_text().replace("Compute 3", "Compute 33")
     path = recipe()
     (tmp_path / "rows.jsonl").write_text(changed)
-    assert "holds shards of other work" in told(capsys, "--config", path, code=3)
+    assert "holds shards of other work" in told(capsys, "--config", path, code=2)
 
 
 def test_a_damaged_shard_is_done_again_and_the_result_is_the_same(recipe, scripted, tmp_path):
