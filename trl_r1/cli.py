@@ -10,6 +10,7 @@ import tempfile
 from trl_r1 import errors
 
 
+ROOM = "trl_r1.commands"
 STAGES = {  # started under `accelerate launch`
     "zero": "reinforcement learning on a base model (DeepSeek-R1-Zero)",
     "cold-start": "gather readable long reasoning and fine-tune a base on it",
@@ -135,9 +136,7 @@ def launch(stage: str, arguments: list[str], modules: str = "trl_r1.stages") -> 
 def main(argv: list[str] | None = None) -> int:
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in COMMANDS:
-        from trl_r1.commands import call
-
-        return call(name, rest)
+        return importlib.import_module(ROOM).call(name, rest)
     if name in STAGES:
         try:
             return launch(name, rest)
