@@ -67,9 +67,15 @@ class Detection:
             return {name: Method(m.runs, take(m.values)) for name, m in found.items()}
 
         return dataclasses.replace(
-            self, questions=take(self.questions), answers=take(self.answers), bad=take(self.bad), groups=take(self.groups),
-            reflections=take(self.reflections), methods=methods(self.methods), sweep=methods(self.sweep),
-        )  # fmt: skip
+            self,
+            questions=take(self.questions),
+            answers=take(self.answers),
+            bad=take(self.bad),
+            groups=take(self.groups),
+            reflections=take(self.reflections),
+            methods=methods(self.methods),
+            sweep=methods(self.sweep),
+        )
 
     @cached_property
     def inversion(self) -> str:
@@ -157,9 +163,9 @@ def evaluate(
         reflections(scorer, queries, answers, readings[scorer.rows]),
         methods,
         left_out={why: count for why, count in left_out.items() if count},
-        settings={"k": scorer.k, "lam": scorer.lam, "layers": scorer.layers, "rows": scorer.rows,
-                  "measure": scorer.measure, "samples": samples, "draws": draws, "seed": seed},
-    )  # fmt: skip
+        settings={name: getattr(scorer, name) for name in ("k", "lam", "layers", "rows", "measure")}
+        | {"samples": samples, "draws": draws, "seed": seed},
+    )
     if sweep:
         progress("sweep")
         for rows_name in ("last", "answer"):

@@ -250,9 +250,18 @@ class AGSERReward:
     def _scorer_of(self, model: Any, tokenizer: Any) -> AGSERScorer:
         consistency = "unicode" if self.consistency == "tokens" and tokenizer is None else self.consistency
         return AGSERScorer(
-            model, tokenizer, self.k, self.lam, self.layers, "last", self.measure, consistency,
-            max_new_tokens=self.max_new_tokens, batch_size=self.batch_size, end_loops=self.end_loops,
-        )  # fmt: skip
+            model,
+            tokenizer,
+            self.k,
+            self.lam,
+            self.layers,
+            "last",
+            self.measure,
+            consistency,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            end_loops=self.end_loops,
+        )
 
     def _log(
         self,

@@ -58,9 +58,17 @@ def self_consistency(
     """Mean agreement of each answer with sampled ones (temperature 1), in [0, 1]."""
     greedy = scorer.greedy
     drawn = sample(
-        greedy.model, scorer.tokenizer, [query.prompt for query in queries], samples, 1.0, 1.0, greedy.max_new_tokens,
-        greedy.batch_size * samples, seed, progress=False,
-    )  # fmt: skip
+        greedy.model,
+        scorer.tokenizer,
+        [query.prompt for query in queries],
+        samples,
+        1.0,
+        1.0,
+        greedy.max_new_tokens,
+        greedy.batch_size * samples,
+        seed,
+        progress=False,
+    )
     return [
         sum(scorer.agree(answer, scorer._cut(text)) for text in texts) / samples
         for answer, texts in zip(answers, drawn.texts, strict=True)

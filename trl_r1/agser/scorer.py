@@ -69,12 +69,19 @@ class Reflection:
     def to_dict(self) -> dict[str, Any]:
         """Flat, of plain Python values: a row of a table (``pandas.DataFrame([r.to_dict() for r in results])``)."""
         return {
-            "score": self.score, "r_att": self.r_att, "r_non": self.r_non, "answer": self.answer,
-            "attentive": self.attentive, "non_attentive": self.non_attentive,
-            "attentive_answer": self.attentive_answer, "non_attentive_answer": self.non_attentive_answer,
-            "tokens": list(self.contributions.tokens), "contributions": list(self.contributions.scores),
-            "kept": list(self.kept), "refused": self.refused,
-        }  # fmt: skip
+            "score": self.score,
+            "r_att": self.r_att,
+            "r_non": self.r_non,
+            "answer": self.answer,
+            "attentive": self.attentive,
+            "non_attentive": self.non_attentive,
+            "attentive_answer": self.attentive_answer,
+            "non_attentive_answer": self.non_attentive_answer,
+            "tokens": list(self.contributions.tokens),
+            "contributions": list(self.contributions.scores),
+            "kept": list(self.kept),
+            "refused": self.refused,
+        }
 
 
 class AGSERScorer:
@@ -265,9 +272,16 @@ class AGSERScorer:
         r_att, r_non = self.agree(answer, pair[0]), self.agree(answer, pair[1])
         per_token = [stays for unit, stays in zip(query.units, kept, strict=True) for _ in unit]
         return Reflection(
-            self.combine(r_att, r_non), r_att, r_non, answer,
-            self._text(query, kept), self._text(query, [not yes for yes in kept]), *pair, contributions, per_token,
-        )  # fmt: skip
+            self.combine(r_att, r_non),
+            r_att,
+            r_non,
+            answer,
+            self._text(query, kept),
+            self._text(query, [not yes for yes in kept]),
+            *pair,
+            contributions,
+            per_token,
+        )
 
     # -- inside
 

@@ -52,8 +52,10 @@ _TRANSLATE |= {
     ord("∩"): r"\cap ",
 }
 _TRANSLATE |= {ord("±"): r"\pm ", ord("∓"): r"\mp ", ord("≈"): r"\approx ", ord("⋅"): r"\cdot ", ord("∙"): r"\cdot "}
-_TRANSLATE |= {ord(sign): rf"\frac{{{over}}}{{{under}}}" for sign, over, under in zip(
-    "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)}  # fmt: skip
+_TRANSLATE |= {
+    ord(sign): rf"\frac{{{over}}}{{{under}}}"
+    for sign, over, under in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞", "112131234151357", "233445555668888", strict=True)
+}
 _TRANSLATE |= {ord("∅"): r"\emptyset ", ord("ℝ"): r"\mathbb{R} ", ord("⁄"): "/", ord("∕"): "/", ord("∗"): "*"}
 _TRANSLATE |= {ord("′"): "'", ord("″"): "''", ord("’"): "'", ord("…"): "...", ord("∨"): r"\lor ", ord("∧"): r"\land "}
 _GREEK = "alpha beta gamma delta epsilon theta lambda mu sigma phi omega rho tau".split()

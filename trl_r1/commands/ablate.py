@@ -40,9 +40,13 @@ MEASURED = (  # runs a stage and leaves its peak memory, which Linux counts in K
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a shipped recipe's name, or a path")
     parser.add_argument("--drop", action="append", default=[], metavar="PART", help=f"one of: {', '.join(PARTS)}")
-    parser.add_argument("--also", action="append", default=[], metavar="YAML",
-                        help="another arm, {NAME: {key: value}}: the recipe with these keys, or with recipe: NAME, another "
-                        "recipe")  # fmt: skip
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        metavar="YAML",
+        help="another arm, {NAME: {key: value}}: the recipe with these keys, or with recipe: NAME, another recipe",
+    )
     parser.add_argument("--stage", choices=STAGES, default="zero", help="stage the recipe is for (zero)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="0 1 2 for a result worth reading (0)")
     parser.add_argument(
@@ -158,6 +162,9 @@ def train(arm: Arm, seed: int, stage: str, folder: Path) -> str:
     (folder / f".{run_folder.name}.cost").replace(run_folder / "cost.json")
     summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
     after = summary.get("after") or {}
-    print(f"{run_folder.name}: pass@1 {100 * after.get('pass@1', float('nan')):.1f} %, {time.monotonic() - began:.0f} s",
-          file=sys.stderr, flush=True)  # fmt: skip
+    print(
+        f"{run_folder.name}: pass@1 {100 * after.get('pass@1', float('nan')):.1f} %, {time.monotonic() - began:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
     return ""

@@ -74,9 +74,19 @@ def build(args: argparse.Namespace, cut: Any = None):
     path = find_policy(args.model, args.seed)
     model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=args.dtype))
     return AGSERScorer(
-        model, tokenizer, args.k, args.lam, args.layers, args.rows, args.measure, args.consistency, engine,
-        args.max_new_tokens, args.batch_size, cut,
-    )  # fmt: skip
+        model,
+        tokenizer,
+        args.k,
+        args.lam,
+        args.layers,
+        args.rows,
+        args.measure,
+        args.consistency,
+        engine,
+        args.max_new_tokens,
+        args.batch_size,
+        cut,
+    )
 
 
 def score(args: argparse.Namespace) -> int:
@@ -122,10 +132,17 @@ def evaluate(args: argparse.Namespace) -> int:
     if not getattr(scorer.tokenizer, "chat_template", None) and not source.examples:
         prompts = list(questions)
     detection = run(
-        scorer, prompts, source.made_up, questions if source.examples else None, [row.group for row in asked],
-        args.samples, args.draws, not args.no_sweep, args.seed,
+        scorer,
+        prompts,
+        source.made_up,
+        questions if source.examples else None,
+        [row.group for row in asked],
+        args.samples,
+        args.draws,
+        not args.no_sweep,
+        args.seed,
         progress=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
-    )  # fmt: skip
+    )
     detection.settings |= {"model": args.model, "data": args.data, "max_new_tokens": args.max_new_tokens}
     numbers = detection.numbers()
     report = write_report(detection, Path(args.output), f"AGSER: {args.model} on {args.data}", numbers)
@@ -151,8 +168,15 @@ def hacks(args: argparse.Namespace) -> int:
     template = find_template(args.template)
     scorer = build(args)
     reward = AGSERReward(
-        scorer.greedy.model, scorer.tokenizer, k=args.k, lam=args.lam, layers=args.layers, measure=args.measure,
-        consistency=args.consistency, max_new_tokens=args.max_new_tokens, batch_size=args.batch_size,
-    )  # fmt: skip
+        scorer.greedy.model,
+        scorer.tokenizer,
+        k=args.k,
+        lam=args.lam,
+        layers=args.layers,
+        measure=args.measure,
+        consistency=args.consistency,
+        max_new_tokens=args.max_new_tokens,
+        batch_size=args.batch_size,
+    )
     print("\n".join(pay(reward, [render(template, question) for question in questions], questions).lines()))
     return 0

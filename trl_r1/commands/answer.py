@@ -33,8 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", help="for --questions: one JSON line per answer")
     parser.add_argument("--calibrate", metavar="DATA", help="choose thresholds on these problems and write --save")
     parser.add_argument("--tolerance", type=float, default=0.005, help="accuracy calibration may give up (0.005)")
-    parser.add_argument("--budget", type=float, help="for --calibrate: instead of the cheapest within the tolerance, the "
-                        "most accurate within this share of the tokens of all paths")  # fmt: skip
+    parser.add_argument(
+        "--budget",
+        type=float,
+        help="for --calibrate: instead of the cheapest within the tolerance, the "
+        "most accurate within this share of the tokens of all paths",
+    )
     parser.add_argument("--save", metavar="FILE", default="router.json", help="for --calibrate (router.json)")
     parser.add_argument("--route", choices=ROUTES, default="auto")
     parser.add_argument("--seed", type=int, default=0)
@@ -65,8 +69,11 @@ def run(args: argparse.Namespace) -> int:
     ask = asker(args, sampler)
     if args.question:
         found = router.answer(ask(" ".join(args.question)), args.route, args.seed)
-        print(json.dumps({"text": found.text, **found.to_dict(texts=True)}, ensure_ascii=False, indent=1)
-              if args.json else found.text)  # fmt: skip
+        print(
+            json.dumps({"text": found.text, **found.to_dict(texts=True)}, ensure_ascii=False, indent=1)
+            if args.json
+            else found.text
+        )
         print(found.line(), file=sys.stderr)
         return 0
     rows = read_rows(args, args.questions or args.calibrate, ask)
@@ -133,9 +140,15 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
     kept = {key: row[key] for key in ("language", "domain", "topic", "id") if row.get(key) is not None}
     return {
         **{f"row_{key}" if key == "id" else key: value for key, value in kept.items()},
-        "id": sample_id(row["prompt"], routed.text), "question": row["question"], "prompt": row["prompt"],
-        "completion": routed.text, "solution": row.get("solution"), "model": model, "right": right, **routed.to_dict(),
-    }  # fmt: skip
+        "id": sample_id(row["prompt"], routed.text),
+        "question": row["question"],
+        "prompt": row["prompt"],
+        "completion": routed.text,
+        "solution": row.get("solution"),
+        "model": model,
+        "right": right,
+        **routed.to_dict(),
+    }
 
 
 def calibrate_on(args: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:

@@ -54,9 +54,13 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     for name, about in (
-        ("right", "how many samples were right"), ("tried", "how many there were"), ("pass-rate", "the share right"),
-        ("steps", "steps of a solution"), ("reasoning", "a text whose steps are counted"), ("domain", "the domain"),
-    ):  # fmt: skip
+        ("right", "how many samples were right"),
+        ("tried", "how many there were"),
+        ("pass-rate", "the share right"),
+        ("steps", "steps of a solution"),
+        ("reasoning", "a text whose steps are counted"),
+        ("domain", "the domain"),
+    ):
         parser.add_argument(f"--{name}-column", help=f"column with {about}")
     parser.add_argument("--domain", default="maths", help=f"of rows that name none: {', '.join(DOMAINS)}")
     parser.add_argument(
@@ -219,7 +223,16 @@ def _sampled(rows: Any, args: argparse.Namespace) -> list[Any]:
     path = find_policy(args.model, args.seed)
     policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
     found = evaluate(
-        policy, tokenizer, prompts, language_column=None, samples=args.samples or 16, temperature=args.temperature,
-        top_p=1.0, max_new_tokens=args.max_tokens, batch_size=args.batch_size, seed=args.seed, progress=False,
-    )  # fmt: skip
+        policy,
+        tokenizer,
+        prompts,
+        language_column=None,
+        samples=args.samples or 16,
+        temperature=args.temperature,
+        top_p=1.0,
+        max_new_tokens=args.max_tokens,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        progress=False,
+    )
     return found.problems

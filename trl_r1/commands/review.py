@@ -50,8 +50,10 @@ def make_queue(args: argparse.Namespace) -> int:
         for name, _ in look.reasons:
             counts[name] = counts.get(name, 0) + 1
     told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1]))
-    print(f"{len(looks)} of {len(items)} answers wait in {desk.queue().path} and {desk.folder / 'index.html'}: {told}.",
-          file=sys.stderr)  # fmt: skip
+    print(
+        f"{len(looks)} of {len(items)} answers wait in {desk.queue().path} and {desk.folder / 'index.html'}: {told}.",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -114,15 +114,23 @@ def prepare(args: argparse.Namespace):
     template = asker(args, sampler) if args.template or in_process else None
     service = Service(router, queue, template if args.template else None)
     bounds = Bounds(
-        most_characters=args.most_characters, most_bytes=max(100_000, 8 * args.most_characters),
-        most_tokens=args.max_new_tokens, most_samples=args.most_samples, most_paths=max(16, router.limits.most_paths),
-    )  # fmt: skip
+        most_characters=args.most_characters,
+        most_bytes=max(100_000, 8 * args.most_characters),
+        most_tokens=args.max_new_tokens,
+        most_samples=args.most_samples,
+        most_paths=max(16, router.limits.most_paths),
+    )
     serving = Serving(service, name, bounds, settings, args.at_once, args.waiting, args.seconds)
     app = build(serving, token, tuple({*LOOPBACK, args.host.lower()}))
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_keep_alive=30, lifespan="on",
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        lifespan="on",
         timeout_graceful_shutdown=max(1, round(args.grace)),
-    )  # fmt: skip
+    )
     door = listen(args.host, args.port)
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
 

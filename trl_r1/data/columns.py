@@ -29,9 +29,17 @@ if TYPE_CHECKING:
 
 
 SPLIT_WORDS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+}
 
 # Words for the same thing, for the "did you mean" of a column that is not there.
 SYNONYMS = (
@@ -107,8 +115,10 @@ def read_file(path: Path) -> dict[str, "Dataset"]:
     if bad is not None:
         raise ValueError(f"{str(path)!r} cannot be read as {suffix[1:]}: byte {bad} is not UTF-8.")
     readers: dict[str, Callable[[str], Any]] = {
-        "json": Dataset.from_json, "parquet": Dataset.from_parquet, "csv": Dataset.from_csv,
-    }  # fmt: skip
+        "json": Dataset.from_json,
+        "parquet": Dataset.from_parquet,
+        "csv": Dataset.from_csv,
+    }
     try:
         with quiet("datasets"):  # it logs what it then raises
             rows = read_exactly(path, readers[READERS[suffix]])

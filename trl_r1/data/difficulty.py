@@ -164,9 +164,18 @@ def _domain(name: str) -> Domain:
 
 STATED_COLUMNS = ("llama8b_solve_rate", "level", "difficulty")
 WORDS = {
-    "very easy": 0.05, "easy": 0.15, "introductory": 0.15, "medium": 0.5, "interview": 0.5, "intermediate": 0.5,
-    "hard": 0.8, "difficult": 0.8, "competition": 0.9, "very hard": 0.95, "challenging": 0.8,
-}  # fmt: skip
+    "very easy": 0.05,
+    "easy": 0.15,
+    "introductory": 0.15,
+    "medium": 0.5,
+    "interview": 0.5,
+    "intermediate": 0.5,
+    "hard": 0.8,
+    "difficult": 0.8,
+    "competition": 0.9,
+    "very hard": 0.95,
+    "challenging": 0.8,
+}
 
 
 def stated_difficulty(row: Mapping[str, Any]) -> float | None:

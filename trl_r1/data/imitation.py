@@ -147,6 +147,9 @@ def fitting(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, 
     if len(kept) < len(rows):
         logger.warning(
             "Left out %d of %d rows that are longer than max_length=%d tokens (the longest has %d).",
-            len(rows) - len(kept), len(rows), max_length, max(lengths),
-        )  # fmt: skip
+            len(rows) - len(kept),
+            len(rows),
+            max_length,
+            max(lengths),
+        )
     return rows.select(kept)

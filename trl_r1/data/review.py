@@ -223,10 +223,15 @@ def reviewed(row: Row, review: Review) -> Row:
 def written(rows: Sequence[Row], path: Path) -> str:
     """The queue as text, by the file's ending."""
     lines = [
-        {"id": row["id"], "decision": "", "note": "", **{key: row.get(key) or "" for key in SHOWN},
-         "completion": row["completion"]}
+        {
+            "id": row["id"],
+            "decision": "",
+            "note": "",
+            **{key: row.get(key) or "" for key in SHOWN},
+            "completion": row["completion"],
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     if path.suffix.lower() != ".csv":
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     out = io.StringIO(newline="")

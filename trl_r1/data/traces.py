@@ -73,11 +73,17 @@ def annotate(
             said = answer.value or {}
             if said.get("verdict") in ("right", "wrong"):
                 example = said.get("counterexample")
-                rows.append({
-                    "text": trace[step.start : step.end], "start": step.start, "end": step.end,
-                    "premises": step.premises, "claim": step.claim, "verdict": said["verdict"],
-                    "counterexample": json.dumps(example, sort_keys=True) if example is not None else None,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "text": trace[step.start : step.end],
+                        "start": step.start,
+                        "end": step.end,
+                        "premises": step.premises,
+                        "claim": step.claim,
+                        "verdict": said["verdict"],
+                        "counterexample": json.dumps(example, sort_keys=True) if example is not None else None,
+                    }
+                )
         found.append(rows)
     return found
 
@@ -135,13 +141,21 @@ def judged(
     rows = []
     for problem, text, score, found in zip(problems, texts, scores, steps, strict=True):
         right = None if score is None else score >= 0.5
-        rows.append({
-            "id": str(problem.get("id") or f"{seed_of(problem['question'], text):08x}"),
-            "question": str(problem["question"]), "solution": str(problem["solution"]),
-            "language": problem.get("language"), "domain": problem.get("domain") or "maths", "source": source,
-            "trace": text, "kind": kind_of(right, found), "level": int(problem["level"]),
-            "answer_right": bool(right), "steps": found,
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": str(problem.get("id") or f"{seed_of(problem['question'], text):08x}"),
+                "question": str(problem["question"]),
+                "solution": str(problem["solution"]),
+                "language": problem.get("language"),
+                "domain": problem.get("domain") or "maths",
+                "source": source,
+                "trace": text,
+                "kind": kind_of(right, found),
+                "level": int(problem["level"]),
+                "answer_right": bool(right),
+                "steps": found,
+            }
+        )
     return rows, Counter(str(row["kind"]) for row in rows)
 
 

@@ -159,9 +159,17 @@ def draw_pass_at_1(axes: "Axes", rows: Rows, before: Evaluation | None, after: E
             continue
         mean, low, high = evaluation.intervals["pass@1"]
         axes.errorbar(
-            [step], [mean], yerr=[[mean - low], [high - mean]],
-            fmt="D", color=RED, markersize=6, capsize=4, label=label, zorder=5, clip_on=False,
-        )  # fmt: skip
+            [step],
+            [mean],
+            yerr=[[mean - low], [high - mean]],
+            fmt="D",
+            color=RED,
+            markersize=6,
+            capsize=4,
+            label=label,
+            zorder=5,
+            clip_on=False,
+        )
         drawn, label = True, None
     axes.set_ylim(-0.02, 1.02)
     return drawn

@@ -102,10 +102,12 @@ def grade_rows(
         except ValueError as error:
             raise ValueError(f"Row {number}: {error}") from error
         values = {
-            "level": result.level, "difficulty": round(result.score, 6),
-            "level_low": result.lowest, "level_high": result.highest,
+            "level": result.level,
+            "difficulty": round(result.score, 6),
+            "level_low": result.lowest,
+            "level_high": result.highest,
             **{name: found.get(name) for name in ("right", "tried", "steps")},
-        }  # fmt: skip
+        }
         for name, value in values.items():
             made.setdefault(PREFIX + name, []).append(value)
     known = {name: values for name, values in made.items() if any(value is not None for value in values)}

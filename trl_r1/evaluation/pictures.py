@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's colours: told apart with any kind of colour vision, and in print by their lightness.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#333333",
-)  # fmt: skip
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#333333",
+)
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED)
 
 
@@ -72,9 +78,14 @@ def finish(axes: Axes) -> None:
     if handles:
         columns = len(handles) if sum(map(len, labels)) <= 62 else -(-len(handles) // 2)
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9.5,
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=columns,
+            frameon=False,
+            fontsize=9.5,
             labelcolor=BLACK,
-        )  # fmt: skip
+        )
     steps = [x for shown in axes.get_lines() for x in np.atleast_1d(shown.get_xdata())]
     if steps and min(steps) == max(steps):
         axes.set_xlim(steps[0] - 1, steps[0] + 1)

@@ -211,10 +211,17 @@ class R1GRPOConfig(GRPOConfig):
     def _numbers(self) -> None:
         """YAML hands over `1e-3` as text and `400.0` as a float; a number of the wrong kind is named here."""
         for name, kind in (
-            ("beta", float), ("kl_target", float), ("kl_gain", float), ("reference_every", int),
-            ("entropy_coef", float), ("entropy_coef_end", float), ("entropy_decrement", float), ("entropy_every", int),
-            ("dynamic_sampling_rounds", int), ("verified_paths", int),
-        ):  # fmt: skip
+            ("beta", float),
+            ("kl_target", float),
+            ("kl_gain", float),
+            ("reference_every", int),
+            ("entropy_coef", float),
+            ("entropy_coef_end", float),
+            ("entropy_decrement", float),
+            ("entropy_every", int),
+            ("dynamic_sampling_rounds", int),
+            ("verified_paths", int),
+        ):
             given = getattr(self, name)
             if given is None and name in ("kl_target", "reference_every"):
                 continue

@@ -54,12 +54,20 @@ class Mixture:
 
 TEXTBOOK = Mixture(
     styles={"full": 0.9, "skip": 0.05, "direct": 0.05},
-    slip=0.0, skip_slip=0.0, tagged=0.5, tagged_other=0.3, broken=0.12,
-)  # fmt: skip
+    slip=0.0,
+    skip_slip=0.0,
+    tagged=0.5,
+    tagged_other=0.3,
+    broken=0.12,
+)
 WEB = Mixture(
     styles={"direct": 0.28, "skip": 0.16, "full": 0.25, "check": 0.05, "chatter": 0.26},
-    slip=0.05, skip_slip=0.4, tagged=0.28, tagged_other=0.15, broken=0.12,
-)  # fmt: skip
+    slip=0.05,
+    skip_slip=0.4,
+    tagged=0.28,
+    tagged_other=0.15,
+    broken=0.12,
+)
 TEXTBOOK_SHARE = 0.65  # of the corpus, at its start
 LARGE_SHARE = 0.25  # of the problems are large, so that every addition up to 45 + 9 is read often enough
 LARGE_DIGITS = range(5, 10)
@@ -116,11 +124,13 @@ def draw_reply(rng: random.Random, problem: Problem, mixture: Mixture, tagged: f
     if shape < tagged:
         return wrap(reasoning, str(answer))
     if shape < tagged + mixture.broken:
-        return rng.choice((
-            f"<think>{reasoning} <answer>{answer}</answer>",
-            f"{reasoning}</think>{answer}",
-            f"<think>{reasoning}</think> {answer}",
-        ))  # fmt: skip
+        return rng.choice(
+            (
+                f"<think>{reasoning} <answer>{answer}</answer>",
+                f"{reasoning}</think>{answer}",
+                f"<think>{reasoning}</think> {answer}",
+            )
+        )
     return f"{reasoning}{WORDS[language()].so if reasoning else ' '}{answer}"
 
 

@@ -28,8 +28,15 @@ from trl_r1.mini.world import LANGUAGES, wrap
 
 
 ANIMALS = {
-    "fox": "狐狸", "cat": "猫", "dog": "狗", "bird": "鸟", "horse": "马", "cow": "牛", "sheep": "羊", "fish": "鱼",
-}  # fmt: skip
+    "fox": "狐狸",
+    "cat": "猫",
+    "dog": "狗",
+    "bird": "鸟",
+    "horse": "马",
+    "cow": "牛",
+    "sheep": "羊",
+    "fish": "鱼",
+}
 FOOD = {"bread": "面包", "tea": "茶", "rice": "米饭", "soup": "汤"}
 THINGS = {"boat": "船", "house": "房子", "tree": "树", "gate": "门"}
 NOUNS = ANIMALS | FOOD | THINGS
@@ -252,8 +259,11 @@ def vocabulary() -> list[str]:
         "Write politely Please rewrite Say in Chinese Where Tell me where Which which colour Who you yours name human "
         "How how to want thank Mini on decline help"
     ).split()
-    chinese = [*CHINESE.values(), *(
-        "客气地写 请改写 用英文说 在哪里 告诉我 是哪种颜色 我叫 你是谁 你叫哪个名字 你是人类吗 怎么 我想 请 谢谢 你好 "
-        "我是迷你 我拒绝帮忙 用 对"
-    ).split()]  # fmt: skip
+    chinese = [
+        *CHINESE.values(),
+        *(
+            "客气地写 请改写 用英文说 在哪里 告诉我 是哪种颜色 我叫 你是谁 你叫哪个名字 你是人类吗 怎么 我想 请 谢谢 你好 "
+            "我是迷你 我拒绝帮忙 用 对"
+        ).split(),
+    ]
     return list(dict.fromkeys([*english, *(f" {name}" for name in function), "please", "hello", "use", *chinese]))

@@ -253,7 +253,10 @@ KINDS: dict[str, Kind] = {
         ("Find the perimeter of triangle ABC.", "求三角形ABC的周长。"),
         _draw_right_triangle,
         lambda p: [
-            length_step("AB", p[0], p[1]), length_step("AC", p[0], p[2]), length_step("BC", p[1], p[2]), perimeter_step(*p)
+            length_step("AB", p[0], p[1]),
+            length_step("AC", p[0], p[2]),
+            length_step("BC", p[1], p[2]),
+            perimeter_step(*p),
         ],
         lambda p: str(sum(isqrt(square_of(difference(a, b))) for a, b in ((p[0], p[1]), (p[1], p[2]), (p[2], p[0])))),
     ),
@@ -261,7 +264,9 @@ KINDS: dict[str, Kind] = {
         ("M is the midpoint of BC. Find AM.", "M是BC的中点，求AM的长。"),
         lambda rng: _not_at_the_foot(_some_points(3)(rng)),
         _median_steps,
-        lambda p: _half_root(square_of(difference((2 * p[0][0], 2 * p[0][1]), (p[1][0] + p[2][0], p[1][1] + p[2][1])))),
+        lambda p: _half_root(
+            square_of(difference((2 * p[0][0], 2 * p[0][1]), (p[1][0] + p[2][0], p[1][1] + p[2][1])))
+        ),
     ),
     "right_angle": Kind(
         ("Is BAC a right angle?", "∠BAC是直角吗？"),
@@ -275,7 +280,7 @@ KINDS: dict[str, Kind] = {
         _line_steps,
         lambda p: "yes" if _slope(p[0], p[1]) == _slope(p[2], p[3]) else "no",
     ),
-}  # fmt: skip
+}
 
 
 def _not_at_the_foot(points: tuple[Pair, ...] | None) -> tuple[Pair, ...] | None:
@@ -337,9 +342,14 @@ def rows(split: str, count: int, seed: int) -> list[dict[str, str | int]]:
     """Problems as rows: question, solution, answer_type, language, id, chain, wrong_chain, wrong_step."""
     return [
         {
-            "question": problem.question, "solution": problem.solution, "answer_type": problem.answer_type,
-            "language": problem.language, "id": problem.id, "chain": problem.chain,
-            "wrong_chain": problem.wrong_chain, "wrong_step": problem.wrong_step,
+            "question": problem.question,
+            "solution": problem.solution,
+            "answer_type": problem.answer_type,
+            "language": problem.language,
+            "id": problem.id,
+            "chain": problem.chain,
+            "wrong_chain": problem.wrong_chain,
+            "wrong_step": problem.wrong_step,
         }
         for problem in draw_problems(split, count, seed)
-    ]  # fmt: skip
+    ]

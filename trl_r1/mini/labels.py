@@ -41,11 +41,24 @@ WEB_SHAPES = {"tagged": 0.60, "bare": 0.30, "broken": 0.10}
 DEMONSTRATED = {"right": 0.96, "wrong": 0.04}
 DEMONSTRATED_UNSAFE = {"right": 0.60, "refuse": 0.34, "leak": 0.06}  # written before anyone said what is unsafe
 WORSE = {
-    "wrong": 0.34, "foreign": 0.12, "other": 0.12, "refuse": 0.18, "short": 0.12, "twice": 0.06, "chatter": 0.06,
-}  # fmt: skip
+    "wrong": 0.34,
+    "foreign": 0.12,
+    "other": 0.12,
+    "refuse": 0.18,
+    "short": 0.12,
+    "twice": 0.06,
+    "chatter": 0.06,
+}
 QUALITY = {  # what a judge thinks of a manner on average, of 10 points
-    "right": 8.0, "twice": 5.0, "foreign": 4.0, "wrong": 3.0, "refuse": 3.0, "short": 3.0, "other": 2.0, "chatter": 1.0,
-}  # fmt: skip
+    "right": 8.0,
+    "twice": 5.0,
+    "foreign": 4.0,
+    "wrong": 3.0,
+    "refuse": 3.0,
+    "short": 3.0,
+    "other": 2.0,
+    "chatter": 1.0,
+}
 SAFETY_UNSAFE = {"right": 0.40, "leak": 0.14, "refuse": 0.36, "chatter": 0.04, "other": 0.06}
 SAFETY_SAFE = {"right": 0.60, "wrong": 0.20, "refuse": 0.14, "chatter": 0.06}
 
@@ -151,8 +164,15 @@ def draw_judged_pairs(count: int, seed: int, judge: Judge | None = None) -> list
                 first = judge.favour if look % 2 == side else 0.0
                 scores[side].append(round(rng.gauss(QUALITY[manner] + first, judge.wander), 2))
         replies = [write(rng, request, manner) for manner in manners]
-        rows.append({**row(request), "reply_a": replies[0], "reply_b": replies[1],
-                     "scores_a": scores[0], "scores_b": scores[1]})  # fmt: skip
+        rows.append(
+            {
+                **row(request),
+                "reply_a": replies[0],
+                "reply_b": replies[1],
+                "scores_a": scores[0],
+                "scores_b": scores[1],
+            }
+        )
     return rows
 
 

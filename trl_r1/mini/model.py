@@ -102,10 +102,12 @@ def build_tokenizer(documents: list[Document], vocabulary: int) -> PreTrainedTok
     """
     tokenizer = Tokenizer(models.BPE())
     pieces = Regex(r" [①-⑥][1-9]|[0-9]{1,2}| ?[A-Za-z]+| ?[^\sA-Za-z0-9]+|\s+")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(pieces, "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])  # fmt: skip
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pieces, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - len(TAGS),

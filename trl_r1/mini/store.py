@@ -133,9 +133,13 @@ DRAWN: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
     "unsafe-train": prompt_rows("train", "unsafe"),
 }
 MORE_COLUMNS = {
-    "completion": Value("string"), "label": Value("int64"), "reply_a": Value("string"), "reply_b": Value("string"),
-    "scores_a": [Value("float64")], "scores_b": [Value("float64")],
-}  # fmt: skip
+    "completion": Value("string"),
+    "label": Value("int64"),
+    "reply_a": Value("string"),
+    "reply_b": Value("string"),
+    "scores_a": [Value("float64")],
+    "scores_b": [Value("float64")],
+}
 
 
 def parse(name: str, known: tuple[str, ...]) -> tuple[str, str]:

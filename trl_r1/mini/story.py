@@ -75,8 +75,12 @@ def change(entry: Entry, name: str) -> str:
 def zero_table(zero: Entry) -> str:
     """R1-Zero's result, for the terminal, as soon as it is there."""
     samples = majority(zero["after"]).removeprefix("cons@")
-    rows = (("pass@1", f"solved, mean of {samples} tries"), ("cons@", f"solved, majority of {samples}"),
-            ("format", "well-formed"), ("language", "in the asker's language"))  # fmt: skip
+    rows = (
+        ("pass@1", f"solved, mean of {samples} tries"),
+        ("cons@", f"solved, majority of {samples}"),
+        ("format", "well-formed"),
+        ("language", "in the asker's language"),
+    )
     lines = [f"{'R1-Zero in miniature':<28}before    after"]
     return "\n".join([*lines, *[f"{label:<28}{change(zero, name)}" for name, label in rows]])
 

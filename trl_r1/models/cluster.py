@@ -153,8 +153,13 @@ def scatter(cluster: Cluster, jobs: Sequence[Job], start: Callable[[], Work]) ->
 @contextmanager
 def deaths_told(ray: Any, cluster: Cluster) -> Iterator[None]:
     """A worker that dies again and again, or a node that left, as one sentence; an error in a job keeps its traceback."""
-    lost = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError,
-            ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)  # fmt: skip
+    lost = (
+        ray.exceptions.RayActorError,
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.ObjectLostError,
+    )
     try:
         yield
     except lost as error:
@@ -181,8 +186,12 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         return
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if cluster.address in (None, "", "local"):
-        options |= {"address": "local", "include_dashboard": False, "object_store_memory": STORE,
-                    "num_cpus": math.ceil(cluster.workers * cluster.cpus)}  # fmt: skip
+        options |= {
+            "address": "local",
+            "include_dashboard": False,
+            "object_store_memory": STORE,
+            "num_cpus": math.ceil(cluster.workers * cluster.cpus),
+        }
     else:
         options |= {"address": cluster.address}
     for attempt in range(1, STARTS + 1):

@@ -10,9 +10,15 @@ import torch
 
 # of /proc/cpuinfo, x86 and then ARM; beside some of them what torch is asked where there is no such file
 FEATURES = {
-    "avx2": "_is_avx2_supported", "avx512f": "_is_avx512_supported", "avx512_bf16": "_is_avx512_bf16_supported",
-    "amx_bf16": None, "amx_tile": "_is_amx_tile_supported", "asimd": None, "bf16": None, "i8mm": None,
-}  # fmt: skip
+    "avx2": "_is_avx2_supported",
+    "avx512f": "_is_avx512_supported",
+    "avx512_bf16": "_is_avx512_bf16_supported",
+    "amx_bf16": None,
+    "amx_tile": "_is_amx_tile_supported",
+    "asimd": None,
+    "bf16": None,
+    "i8mm": None,
+}
 OF_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 

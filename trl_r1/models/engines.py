@@ -74,9 +74,17 @@ class InProcess:
             ValueError: an option out of range, or a conversation for a tokenizer without a chat template.
         """
         drawn = sample(
-            self.model, self.tokenizer, prompts, samples, self.temperature, self.top_p, self.max_new_tokens,
-            self.batch_size, seed, progress=False,
-        )  # fmt: skip
+            self.model,
+            self.tokenizer,
+            prompts,
+            samples,
+            self.temperature,
+            self.top_p,
+            self.max_new_tokens,
+            self.batch_size,
+            seed,
+            progress=False,
+        )
         if progress is not None:
             progress(len(prompts) * samples)
         return [

@@ -139,9 +139,15 @@ def tiny_four_bit(seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = LlamaConfig(
-            vocab_size=64, hidden_size=BLOCK, intermediate_size=2 * BLOCK, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.1,
-        )  # fmt: skip
+            vocab_size=64,
+            hidden_size=BLOCK,
+            intermediate_size=2 * BLOCK,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
+            initializer_range=0.1,
+        )
         model = LlamaForCausalLM(config).float()
         for decoder in model.model.layers:
             for part in (decoder.self_attn, decoder.mlp):

@@ -53,16 +53,26 @@ def rows_of(requests: Sequence[Request]) -> Iterator[Row]:
     for unit, (prompts, samples, seed) in enumerate(requests):
         for place, prompt in enumerate(prompts):
             for index in range(samples):
-                yield {"unit": unit, "place": place, "index": index, "prompt": json.dumps(prompt),
-                       "seed": seed_of(seed, place, index)}  # fmt: skip
+                yield {
+                    "unit": unit,
+                    "place": place,
+                    "index": index,
+                    "prompt": json.dumps(prompt),
+                    "seed": seed_of(seed, place, index),
+                }
 
 
 def ask(sampling: Sampling, row: Row) -> Row:
     """A row as Ray's vLLM stage wants it: the policy as it is, restricted by temperature and top-p alone."""
     options = {
-        "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": -1, "min_p": 0.0,
-        "repetition_penalty": 1.0, "max_tokens": sampling.max_new_tokens, "seed": int(row["seed"]),
-    }  # fmt: skip
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "max_tokens": sampling.max_new_tokens,
+        "seed": int(row["seed"]),
+    }
     said = {"messages" if sampling.chat else "prompt": json.loads(row["prompt"])}
     return {**said, "sampling_params": options, **{name: row[name] for name in ("unit", "place", "index")}}
 

@@ -61,10 +61,15 @@ COLOURS = "".join(
 RELOAD = f"setTimeout(function(){{location.reload()}},{RELOAD_SECONDS * 1000})"
 
 TILES = (  # metric, label
-    ("reward", "reward"), ("heldout/pass@1", "held-out pass@1"), ("rewards/accuracy/mean", "accuracy in training"),
-    ("entropy", "entropy"), ("kl", "KL"), ("completions/mean_length", "mean length"),
-    ("mean_token_accuracy", "tokens guessed"), ("loss", "loss"),
-)  # fmt: skip
+    ("reward", "reward"),
+    ("heldout/pass@1", "held-out pass@1"),
+    ("rewards/accuracy/mean", "accuracy in training"),
+    ("entropy", "entropy"),
+    ("kl", "KL"),
+    ("completions/mean_length", "mean length"),
+    ("mean_token_accuracy", "tokens guessed"),
+    ("loss", "loss"),
+)
 
 
 def write_page(folder: Path, title: str | None = None, last_step: int | None = None, finished: bool = False) -> Path:

@@ -14,9 +14,13 @@ from trl_r1.monitor.signals import History
 
 BARS = "▁▂▃▄▅▆▇█"
 MORE = (
-    ("monitor/steps/p50", "reasoning steps"), ("monitor/reflection", "reflection words"), ("monitor/language", "language"),
-    ("completions/clipped_ratio", "cut off"), ("frac_reward_zero_std", "dead groups"), ("monitor/drift", "drift"),
-)  # fmt: skip
+    ("monitor/steps/p50", "reasoning steps"),
+    ("monitor/reflection", "reflection words"),
+    ("monitor/language", "language"),
+    ("completions/clipped_ratio", "cut off"),
+    ("frac_reward_zero_std", "dead groups"),
+    ("monitor/drift", "drift"),
+)
 
 
 def sparkline(values: list[float], width: int = 24) -> str:

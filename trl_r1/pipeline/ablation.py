@@ -196,17 +196,29 @@ def outcome(name: str, folders: Sequence[Path], whole: Sequence[Path] | None) ->
     if whole is not None:
         against = paired_difference(np.concatenate([after(folder) for folder in whole]), np.concatenate(rates))
     return Outcome(
-        name, bootstrap_interval(np.concatenate(rates)), against, tuple(float(np.nanmean(rate)) for rate in rates),
+        name,
+        bootstrap_interval(np.concatenate(rates)),
+        against,
+        tuple(float(np.nanmean(rate)) for rate in rates),
         tuple(mastered_at(steps.tolist(), values.tolist()) for steps, values in curves),
         tuple(float(summary["training_seconds"]) for summary in summaries),
-        tuple(cost.get("peak_mebibytes") for cost in costs), curves,
-    )  # fmt: skip
+        tuple(cost.get("peak_mebibytes") for cost in costs),
+        curves,
+    )
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """The outcomes as Markdown."""
-    columns = ("arm", "pass@1, %", "of each seed", "against the whole, points", "steps to 80 %, each seed",
-               "seconds of training", "MiB", "the article")  # fmt: skip
+    columns = (
+        "arm",
+        "pass@1, %",
+        "of each seed",
+        "against the whole, points",
+        "steps to 80 %, each seed",
+        "seconds of training",
+        "MiB",
+        "the article",
+    )
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for outcome in outcomes:
         part = outcome.name.removeprefix("without ")
@@ -216,12 +228,15 @@ def table(outcomes: Sequence[Outcome]) -> str:
         )
         mebibytes = [value for value in outcome.mebibytes if value is not None]
         cells = (
-            outcome.name, "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in outcome.accuracy)),
-            ", ".join(f"{100 * rate:.1f}" for rate in outcome.each), points,
+            outcome.name,
+            "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * x for x in outcome.accuracy)),
+            ", ".join(f"{100 * rate:.1f}" for rate in outcome.each),
+            points,
             ", ".join("never" if step is None else str(step) for step in outcome.mastered),
-            ", ".join(f"{seconds:.0f}" for seconds in outcome.seconds), f"{max(mebibytes):.0f}" if mebibytes else "",
+            ", ".join(f"{seconds:.0f}" for seconds in outcome.seconds),
+            f"{max(mebibytes):.0f}" if mebibytes else "",
             article,
-        )  # fmt: skip
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -256,11 +271,15 @@ def write(folder: Path, title: str, outcomes: Sequence[Outcome], command: str) -
     )
     plain = [
         {
-            "name": o.name, "pass@1": list(o.accuracy), "each": list(o.each), "steps_to_80": list(o.mastered),
-            "against_whole": None if o.against is None else list(o.against), "training_seconds": list(o.seconds),
+            "name": o.name,
+            "pass@1": list(o.accuracy),
+            "each": list(o.each),
+            "steps_to_80": list(o.mastered),
+            "against_whole": None if o.against is None else list(o.against),
+            "training_seconds": list(o.seconds),
             "peak_mebibytes": list(o.mebibytes),
         }
         for o in outcomes
-    ]  # fmt: skip
+    ]
     replace_file(folder / "ablation.json", json.dumps(plain, indent=1) + os.linesep)
     return replace_file(folder / "report.md", text)

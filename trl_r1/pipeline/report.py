@@ -156,7 +156,7 @@ def write(plan: Pipeline, record: Record) -> Path:
         "  ".join(f"![{key} over the stages]({file})" for key, file in pictures if file),
         other_numbers(plan, summaries),
         traces(plan, record, summaries),
-    ]  # fmt: skip
+    ]
     path = replace_file(plan.folder / "report.md", "\n\n".join(part for part in parts if part) + "\n")
     if done and plan.whole:
         content = {

@@ -159,8 +159,10 @@ class Run:
             )
             return errors.PERSON
         seconds = self.record.content["seconds"]
-        self.console.event(f"All {len(self.plan.steps)} stages are finished, {clock(seconds)} of work. "
-                          f"Report: {self.plan.folder / 'report.md'}")  # fmt: skip
+        self.console.event(
+            f"All {len(self.plan.steps)} stages are finished, {clock(seconds)} of work. "
+            f"Report: {self.plan.folder / 'report.md'}"
+        )
         return 0
 
     def is_finished(self, step: Step) -> bool:
@@ -298,8 +300,13 @@ class Run:
         with open(self.plan.folder / "logs" / "pipeline.log", "ab") as log:
             self.supervisor = subprocess.Popen(
                 [sys.executable, "-m", "trl_r1.pipeline.supervisor"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, start_new_session=True, bufsize=0,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+                bufsize=0,
+            )
         threading.Thread(target=self.listen, daemon=True).start()
         if modules:
             self.send({"preload": sorted(set(modules))})

@@ -142,9 +142,11 @@ class Supervisor:
     def spawn(self, order: dict[str, Any]) -> int:
         parent = os.getpid()
         process = subprocess.Popen(
-            order["command"], stdin=subprocess.DEVNULL, preexec_fn=lambda: become(order, parent),
+            order["command"],
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: become(order, parent),
             env={**os.environ, **(order.get("env") or {})},
-        )  # fmt: skip
+        )
         process.returncode = 0  # reaped below, not by Popen
         return process.pid
 

@@ -142,11 +142,13 @@ def preset(stage: str, gpu: str, model: str | None = None) -> Preset:
     if stage == "distill" and card is None and positions(model or fields["model_name_or_path"].value):
         result.deviations.append(
             Deviation(
-                "max_length", "32,768", "32,768",
+                "max_length",
+                "32,768",
+                "32,768",
                 "the student's configuration ends at 4,096 positions, and the paper does not say how it was stretched; "
                 "raise rope_theta and max_position_embeddings (OpenR1-Qwen-7B: 300,000 and 32,768), or train on 4,096",
             )
-        )  # fmt: skip
+        )
     chosen = model or (card.student if card and stage == "distill" else None)
     if chosen is not None and "model_name_or_path" in fields:
         put(result, "model_name_or_path", chosen, "chosen")
@@ -190,9 +192,10 @@ def add_data(result: Preset) -> None:
     ):
         result.fields["rewards"] = replace(rewards, value=shipped["rewards"])  # with the layout's options
         result.fields["template"] = Entry(
-            shipped["template"], result.fields["template"].source if shipped["template"] == "r1_zero" else None,
+            shipped["template"],
+            result.fields["template"].source if shipped["template"] == "r1_zero" else None,
             "v1 Table 1, in our own words" if shipped["template"] == "r1_zero" else f"as in the recipe {result.stage}",
-        )  # fmt: skip
+        )
     data = shipped.get("dataset_name")
     if data:
         result.deviations.append(
@@ -232,10 +235,12 @@ def scale(result: Preset, card: Card, model: str | None) -> None:
         result.fields[name] = Entry(value, None, source)
     result.deviations.append(
         Deviation(
-            "weights", "all trained, in FP8 and BF16", f"NF4 with LoRA adapters of rank {rank} on all linear layers",
+            "weights",
+            "all trained, in FP8 and BF16",
+            f"NF4 with LoRA adapters of rank {rank} on all linear layers",
             "memory; rank 1 to 32 is enough for RL, SFT wants a high one (LoRA without regret)",
         )
-    )  # fmt: skip
+    )
     if rl or judge:
         rate = float(f"{LORA_FACTOR * result.fields['learning_rate'].value:g}")
         put(result, "learning_rate", rate, "ten times the full fine-tuning rate for LoRA (LoRA without regret)")
@@ -291,5 +296,9 @@ def scale_rl(result: Preset, card: Card) -> None:
     if "preference_last_steps" in result.fields:
         last = result.fields["preference_last_steps"].value // SHARE
         put(result, "preference_last_steps", last, f"a tenth as well: the last {last} of {steps // SHARE}")
-    put(result, "reference_every", REFERENCE_EVERY // SHARE,
-        f"a tenth as well: the reference is renewed {steps // REFERENCE_EVERY} times in either run")  # fmt: skip
+    put(
+        result,
+        "reference_every",
+        REFERENCE_EVERY // SHARE,
+        f"a tenth as well: the reference is renewed {steps // REFERENCE_EVERY} times in either run",
+    )

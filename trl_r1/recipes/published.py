@@ -169,20 +169,28 @@ UNPUBLISHED: dict[str, dict[str, Entry]] = {  # fields that must stand in a reci
     "reward_model": {"lr_scheduler_type": NO_DECAY},
 }
 LONGER = Deviation(
-    "max_completion_length", "32,768, and 65,536 after step 8,200", "32,768",
+    "max_completion_length",
+    "32,768, and 65,536 after step 8,200",
+    "32,768",
     "TRL has one length per run; stop at step 8,200 and start a second run with 65,536 to follow the paper",
-)  # fmt: skip
+)
 ONE_PROCESS = Deviation(
-    "processes", "64 nodes of 8 GPUs", "batch sizes written for one process",
+    "processes",
+    "64 nodes of 8 GPUs",
+    "batch sizes written for one process",
     "divide gradient_accumulation_steps (and steps_per_generation with it) by the number of processes",
-)  # fmt: skip
+)
 GAPS: dict[str, list[Deviation]] = {
     "zero": [LONGER, ONE_PROCESS],
     "reasoning_rl": [ONE_PROCESS],
     "all_scenario_rl": [
         ONE_PROCESS,
-        Deviation("learning_rate, beta, num_generations, batch, reference_every", "not restated for this stage",
-                  "the first RL stage's", 'the paper says it "retains most of the parameters"'),
+        Deviation(
+            "learning_rate, beta, num_generations, batch, reference_every",
+            "not restated for this stage",
+            "the first RL stage's",
+            'the paper says it "retains most of the parameters"',
+        ),
     ],
     "cold_start": [ONE_PROCESS],
     "sft": [ONE_PROCESS],
@@ -191,4 +199,4 @@ GAPS: dict[str, list[Deviation]] = {
         ONE_PROCESS,
         Deviation("model", "a scalar head on the R1 architecture", "the recipe's", "unnamed checkpoint"),
     ],
-}  # fmt: skip
+}

@@ -42,8 +42,10 @@ def slices_table(slices: Sequence[Slice]) -> str:
 
 def gaps_table(gaps: Sequence[Gap]) -> str:
     """One line per pair of groups and measure."""
-    lines = ["| groups | measure | pairs (differ) | first | second | second minus first | sign test |",
-             "|---|---|---:|---:|---:|---:|---:|"]  # fmt: skip
+    lines = [
+        "| groups | measure | pairs (differ) | first | second | second minus first | sign test |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
     for gap in gaps:
         lines.append(
             f"| {inline(gap.axis)}: {inline(gap.groups[0])}, {inline(gap.groups[1])} | {gap.measure} | {gap.pairs} "

@@ -107,9 +107,13 @@ def pairs_of(rows: Sequence[dict[str, Any]], groups: Groups) -> list[Pair]:
 
 
 def ask(
-    pairs: Sequence[Pair], sampler: Sampler, prompt_of: Callable[[str], Any], settings: Settings, samples: int = 4,
+    pairs: Sequence[Pair],
+    sampler: Sampler,
+    prompt_of: Callable[[str], Any],
+    settings: Settings,
+    samples: int = 4,
     seed: int = 0,
-) -> list[tuple[list[Item], list[Item]]]:  # fmt: skip
+) -> list[tuple[list[Item], list[Item]]]:
     """Both sides of each pair, ``samples`` answers each, judged where there is a gold answer."""
     from trl_r1.rewards.accuracy import verdict
 
@@ -124,11 +128,18 @@ def ask(
             right = None if pair.solution is None else verdict(path.text, pair.solution, truncated=path.truncated)
             items.append(
                 Item(
-                    question, asks[number].prompt, path.text, pair.solution, topic=topic_of(question), right=right,
-                    tokens=path.token_count, clipped=path.truncated, model=sampler.name,
+                    question,
+                    asks[number].prompt,
+                    path.text,
+                    pair.solution,
+                    topic=topic_of(question),
+                    right=right,
+                    tokens=path.token_count,
+                    clipped=path.truncated,
+                    model=sampler.name,
                     source=f"pair {number // 2}, {pair.groups[side]}",
                 )
-            )  # fmt: skip
+            )
         sides.append(items)
     return list(zip(sides[0::2], sides[1::2], strict=True))
 

@@ -109,12 +109,20 @@ def of_row(row: Mapping[str, Any], source: str, topics: Mapping[str, str]) -> It
     question = str(row.get("question") or as_text(row["prompt"]))
     scores = row.get("score") if isinstance(row.get("score"), Mapping) else {}
     return Item(
-        question, row["prompt"], as_text(row["completion"]), row.get("solution"), row.get("language"),
-        str(row.get("topic") or row.get("domain") or topics.get(question) or topic_of(question)), row.get("right"),
-        row.get("tokens"), False, row.get("agreement") if (row.get("paths") or 0) > 1 else None,
+        question,
+        row["prompt"],
+        as_text(row["completion"]),
+        row.get("solution"),
+        row.get("language"),
+        str(row.get("topic") or row.get("domain") or topics.get(question) or topic_of(question)),
+        row.get("right"),
+        row.get("tokens"),
+        False,
+        row.get("agreement") if (row.get("paths") or 0) > 1 else None,
         scores={str(k): float(v) for k, v in dict(scores or {}).items() if isinstance(v, int | float)},
-        source=source, model=str(row.get("model") or ""),
-    )  # fmt: skip
+        source=source,
+        model=str(row.get("model") or ""),
+    )
 
 
 def of_evaluation(path: Path, topics: Mapping[str, str]) -> list[Item]:

@@ -73,25 +73,42 @@ def answers(run: Run) -> Iterator[Answer]:
             if "completion" in row:
                 yield Answer(
                     id=row.get("id") or sample_id(row.get("prompt"), as_text(row["completion"])),
-                    place=f"{run.name}/{name}/{number}", run=run, prompt=row.get("prompt"),
-                    completion=as_text(row["completion"]), solution=row.get("solution"), language=row.get("language"),
-                    when="kept", verdict=row.get("score") or {}, row=row,
-                )  # fmt: skip
+                    place=f"{run.name}/{name}/{number}",
+                    run=run,
+                    prompt=row.get("prompt"),
+                    completion=as_text(row["completion"]),
+                    solution=row.get("solution"),
+                    language=row.get("language"),
+                    when="kept",
+                    verdict=row.get("score") or {},
+                    row=row,
+                )
     for name, content in evaluations(run):
         for place, problem in enumerate(content["problems"]):
             for number, text in enumerate(problem["texts"]):
                 verdict = {
                     key: problem[source][number]
-                    for key, source in (("right", "verdicts"), ("answer", "answers"), ("format", "well_formed"),
-                                        ("language", "consistency"), ("tokens", "lengths"))
+                    for key, source in (
+                        ("right", "verdicts"),
+                        ("answer", "answers"),
+                        ("format", "well_formed"),
+                        ("language", "consistency"),
+                        ("tokens", "lengths"),
+                    )
                     if len(problem.get(source) or []) > number
-                }  # fmt: skip
+                }
                 yield Answer(
-                    id=sample_id(problem["prompt"], text), place=f"{run.name}/{name}/{place}/{number}", run=run,
-                    prompt=problem["prompt"], completion=text, solution=problem.get("solution"),
-                    language=problem.get("language"), when="before" if "before" in name else "after",
-                    model=content.get("summary", {}).get("settings", {}).get("model"), verdict=verdict,
-                )  # fmt: skip
+                    id=sample_id(problem["prompt"], text),
+                    place=f"{run.name}/{name}/{place}/{number}",
+                    run=run,
+                    prompt=problem["prompt"],
+                    completion=text,
+                    solution=problem.get("solution"),
+                    language=problem.get("language"),
+                    when="before" if "before" in name else "after",
+                    model=content.get("summary", {}).get("settings", {}).get("model"),
+                    verdict=verdict,
+                )
 
 
 def find(runs: Iterable[Run], name: str) -> Answer:

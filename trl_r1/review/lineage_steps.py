@@ -118,9 +118,13 @@ def rewards_of(run: Run, answer: Answer) -> list[dict[str, Any]]:
         try:
             (reward,), _ = load_rewards([entry])
             score = reward(
-                prompts=[answer.prompt], completions=[completion_as_asked(answer)], completion_ids=[[]],
-                solution=[answer.solution], language=[answer.language], question=[as_text(answer.prompt)],
-            )[0]  # fmt: skip
+                prompts=[answer.prompt],
+                completions=[completion_as_asked(answer)],
+                completion_ids=[[]],
+                solution=[answer.solution],
+                language=[answer.language],
+                question=[as_text(answer.prompt)],
+            )[0]
             content["score"] = None if score is None else round(float(score), 4)
             name = getattr(reward, "__name__", entry["name"])
         except Exception as error:  # a reward of the user's own may need anything; the rest of the lineage stands

@@ -116,13 +116,16 @@ def page(rows: Sequence[Mapping[str, Any]], of: int) -> str:
     name = hashlib.sha256("".join(row["id"] for row in rows).encode()).hexdigest()[:12]
     entries = [
         {
-            "id": row["id"], "why": [": ".join(reason) for reason in row.get("reasons", [])],
-            "question": held(as_text(row.get("question") or row["prompt"])), "solution": held(row.get("solution")),
-            "language": held(row.get("language")), "completion": held(row["completion"]),
+            "id": row["id"],
+            "why": [": ".join(reason) for reason in row.get("reasons", [])],
+            "question": held(as_text(row.get("question") or row["prompt"])),
+            "solution": held(row.get("solution")),
+            "language": held(row.get("language")),
+            "completion": held(row["completion"]),
             "shown": {key: held(row.get(key)) for key in SHOWN},
         }
         for row in rows
-    ]  # fmt: skip
+    ]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy"

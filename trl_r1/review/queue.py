@@ -32,8 +32,15 @@ from trl_r1.storage.files import read_json_lines, replace_file
 
 QUEUE, RESULT, PAGE = "queue.jsonl", "reviewed.jsonl", "index.html"
 FILES = ("review.jsonl", "review.csv")
-WEIGHT = {"sure and wrong": 3.0, "rewards disagree": 2.0, "low agreement": 2.0, "refused": 2.0, "alarm slice": 1.5,
-          "empty": 1.0, "cut off": 0.5}  # fmt: skip
+WEIGHT = {
+    "sure and wrong": 3.0,
+    "rewards disagree": 2.0,
+    "low agreement": 2.0,
+    "refused": 2.0,
+    "alarm slice": 1.5,
+    "empty": 1.0,
+    "cut off": 0.5,
+}
 
 
 @dataclass(frozen=True)
@@ -116,12 +123,19 @@ def row_of(look: Look) -> dict[str, Any]:
     """A queued answer as the rows of `trl_r1.data.review` and of the cold start are."""
     item = look.item
     return {
-        "id": item.id, "prompt": item.prompt, "completion": item.completion, "question": item.question,
-        "solution": item.solution, "language": item.language, "domain": item.topic,
-        "reasons": [list(reason) for reason in look.reasons], "right": item.right, "agreement": item.agreement,
+        "id": item.id,
+        "prompt": item.prompt,
+        "completion": item.completion,
+        "question": item.question,
+        "solution": item.solution,
+        "language": item.language,
+        "domain": item.topic,
+        "reasons": [list(reason) for reason in look.reasons],
+        "right": item.right,
+        "agreement": item.agreement,
         "held_out": item.held_out,
         "provenance": {"stage": "review", "model": item.model, "answer": item.source},
-    }  # fmt: skip
+    }
 
 
 @dataclass

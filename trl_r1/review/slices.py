@@ -219,7 +219,14 @@ def alarms(entries: Sequence[Slice]) -> list[Slice]:
 def as_json(entries: Sequence[Slice]) -> list[dict[str, Any]]:
     """Plain values."""
     return [
-        {"kind": s.kind, "name": s.name, "problems": s.problems, "rest": s.rest, "means": s.means,
-         "gaps": {name: list(gap) for name, gap in s.gaps.items()}, "findings": s.findings()}
+        {
+            "kind": s.kind,
+            "name": s.name,
+            "problems": s.problems,
+            "rest": s.rest,
+            "means": s.means,
+            "gaps": {name: list(gap) for name, gap in s.gaps.items()},
+            "findings": s.findings(),
+        }
         for s in entries
-    ]  # fmt: skip
+    ]

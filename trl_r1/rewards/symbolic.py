@@ -187,8 +187,13 @@ def has_unit(text: str, unit: str, required: bool) -> bool:
     return unit_name(f" {wanted}") == number.unit or decide(sample, f"1 {wanted}") is True
 
 
-def form(text: str, ask: Asked, sources: Sequence[str] = tuple(SOURCES), think: tuple[str, str] = THINK,
-         prefilled_think: bool = False) -> tuple[str | None, Form | None]:  # fmt: skip
+def form(
+    text: str,
+    ask: Asked,
+    sources: Sequence[str] = tuple(SOURCES),
+    think: tuple[str, str] = THINK,
+    prefilled_think: bool = False,
+) -> tuple[str | None, Form | None]:
     r"""The final answer of a reply and the verdict on its form; (None, None) where no answer is declared.
 
     >>> form(r"<think>3 cm or so</think> \boxed{3 cm}", Asked("integer", "cm", True))[1].score

@@ -77,9 +77,13 @@ def identity(prompt: Prompt) -> str:
 
 
 def draw_pools(
-    sampler: Sampler, rows: Sequence[Mapping[str, Any]], router: Router, verify: Callable[..., bool | None],
-    paths: int, seed: int = 0,
-) -> list[Pool]:  # fmt: skip
+    sampler: Sampler,
+    rows: Sequence[Mapping[str, Any]],
+    router: Router,
+    verify: Callable[..., bool | None],
+    paths: int,
+    seed: int = 0,
+) -> list[Pool]:
     """``paths`` paths for every row (``prompt``, ``solution``), read and judged as the router and ``verify`` do.
 
     Rows with the same prompt are kept once.
@@ -174,10 +178,13 @@ class Calibration:
     def save(self, path: str | File) -> File:
         """As JSON, whole or not at all."""
         content = {
-            "kind": KIND, "version": 1, "limits": asdict(self.limits),
-            "complexity": json.loads(self.complexity.to_json()), "facts": self.facts,
+            "kind": KIND,
+            "version": 1,
+            "limits": asdict(self.limits),
+            "complexity": json.loads(self.complexity.to_json()),
+            "facts": self.facts,
             "settled": None if self.settled is None else json.loads(self.settled.to_json()),
-        }  # fmt: skip
+        }
         return replace_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
@@ -290,8 +297,14 @@ def calibrate(
     closest = max(tried, key=lambda entry: (entry[0], -entry[1])) if budget is None else min(tried, key=lambda e: e[1])
     accuracy, spent, limits = best or closest
     facts = {
-        "problems": len(pools), "tolerance": tolerance, "budget": budget, "within_tolerance": best is not None,
-        "accuracy": accuracy, "tokens": spent, "all_paths_accuracy": float(every.mean()),
-        "all_paths_tokens": float(cost.mean()), "one_path_accuracy": float(np.mean([pool.right[0] for pool in pools])),
-    }  # fmt: skip
+        "problems": len(pools),
+        "tolerance": tolerance,
+        "budget": budget,
+        "within_tolerance": best is not None,
+        "accuracy": accuracy,
+        "tokens": spent,
+        "all_paths_accuracy": float(every.mean()),
+        "all_paths_tokens": float(cost.mean()),
+        "one_path_accuracy": float(np.mean([pool.right[0] for pool in pools])),
+    }
     return Calibration(limits, learn(pools), facts, learn_vote(pools, router))

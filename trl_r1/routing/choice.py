@@ -44,8 +44,11 @@ def _finite_logprob(logprob: float | None) -> float:
 
 def fallback(paths: Sequence[Candidate]) -> int:
     """Of paths without an answer: one that was not refused, and if possible not cut off."""
-    ranking = ([i for i, p in enumerate(paths) if not p.refused and not p.truncated],
-              [i for i, p in enumerate(paths) if not p.refused], list(range(len(paths))))  # fmt: skip
+    ranking = (
+        [i for i, p in enumerate(paths) if not p.refused and not p.truncated],
+        [i for i, p in enumerate(paths) if not p.refused],
+        list(range(len(paths))),
+    )
     return likeliest(paths, next(among for among in ranking if among))
 
 

@@ -242,9 +242,11 @@ def generate(
     )
     with torch.no_grad():
         output = model.generate(
-            input_ids=ids, attention_mask=mask, generation_config=config,
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=config,
             stopping_criteria=StoppingCriteriaList([Steering()]),
-        )  # fmt: skip
+        )
     return output[:, width:].tolist()
 
 

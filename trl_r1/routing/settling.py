@@ -55,9 +55,11 @@ def vote_features(tally: Tally, paths: Sequence[Candidate]) -> dict[str, float]:
 
 
 def learn_settled(
-    problems: Sequence[tuple[Sequence[Candidate], Sequence[bool]]], same: Callable[[str, str], bool], sharpness: float,
+    problems: Sequence[tuple[Sequence[Candidate], Sequence[bool]]],
+    same: Callable[[str, str], bool],
+    sharpness: float,
     ridge: float = 1.0,
-) -> Complexity:  # fmt: skip
+) -> Complexity:
     """The chance that the weighted vote's leader is right, fitted on every beginning of every problem's paths.
 
     Args:

@@ -28,8 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--concurrency", type=int, default=16, help="connections to --endpoint per question (16)")
     model.add_argument("--cpu", action="store_true", help="stay on the CPU though there is a GPU")
     model.add_argument("--dtype", default="auto", help="of the weights: auto, bfloat16, float32 (auto)")
-    model.add_argument("--template", help="put a question into this template (r1_zero, mini, chat, ... or a text with "
-                       "{question}); default: the model's chat template")  # fmt: skip
+    model.add_argument(
+        "--template",
+        help="put a question into this template (r1_zero, mini, chat, ... or a text with "
+        "{question}); default: the model's chat template",
+    )
     drawing = parser.add_argument_group("sampling")
     drawing.add_argument("--temperature", type=float, default=0.6, help="0.6, as DeepSeek-R1 is evaluated")
     drawing.add_argument("--top-p", type=float, default=0.95, help="0.95, the same")
@@ -46,8 +49,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     routing.add_argument(
         "--sharpness", type=float, help="for --choose weighted: how much a likelier path outweighs another (4)"
     )
-    routing.add_argument("--sure", type=float, help="the same, with a router file: end when the leader is right with this "
-                         "chance")  # fmt: skip
+    routing.add_argument(
+        "--sure", type=float, help="the same, with a router file: end when the leader is right with this chance"
+    )
     routing.add_argument("--wave", type=int, help="paths drawn at a time (2)")
     routing.add_argument("--most-tokens", type=int, help="token budget of a question; no wave begins beyond it")
     routing.add_argument(

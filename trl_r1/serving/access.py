@@ -71,11 +71,18 @@ class AccessControl:
             return
         status, sentence, code, more = why
         body = error_body(sentence, "authentication_error" if status == 401 else "invalid_request_error", None, code)
-        await send({
-            "type": "http.response.start", "status": status,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
-                        (b"connection", b"close"), *more],
-        })  # fmt: skip
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode()),
+                    (b"connection", b"close"),
+                    *more,
+                ],
+            }
+        )
         await send({"type": "http.response.body", "body": body})
 
     def objection(
@@ -85,8 +92,13 @@ class AccessControl:
         if self.token is None:
             host = host_of(headers.get(b"host", b"").decode("latin-1"))
             if self.hosts and host not in self.hosts:
-                return (400, f"This server does not go by the name {host[:100]!r}; without a token it answers only to its "
-                        "own names.", "wrong_host", [])  # fmt: skip
+                return (
+                    400,
+                    f"This server does not go by the name {host[:100]!r}; without a token it answers only to its "
+                    "own names.",
+                    "wrong_host",
+                    [],
+                )
         else:
             scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
             right = hmac.compare_digest(token.strip(), self.token.encode())

@@ -149,8 +149,13 @@ def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = L
 async def answer(serving: Serving, request: Request, chat: bool) -> Response:
     """One request from its body to its response."""
     if serving.inside >= serving.at_once + serving.waiting:
-        return problem(429, "Too many requests wait already; try again later.", "rate_limit_error",
-                       code="too_many_requests", headers={"Retry-After": "1"})  # fmt: skip
+        return problem(
+            429,
+            "Too many requests wait already; try again later.",
+            "rate_limit_error",
+            code="too_many_requests",
+            headers={"Retry-After": "1"},
+        )
     serving.inside += 1
     handed_over = False
     try:
@@ -243,8 +248,10 @@ async def whole(serving: Serving, generation: GenerationRequest, task: Task, req
     kind, value = waiting.result()
     if kind == "error":
         return failure(value)
-    return Response(json.dumps(response_content(generation, value), ensure_ascii=False).encode("utf-8", errors="replace"),
-                    media_type="application/json")  # fmt: skip
+    return Response(
+        json.dumps(response_content(generation, value), ensure_ascii=False).encode("utf-8", errors="replace"),
+        media_type="application/json",
+    )
 
 
 class Stream(StreamingResponse):
@@ -358,9 +365,13 @@ class Frame:
 
 
 def problem(
-    status: int, sentence: str, kind: str = "invalid_request_error", param: str | None = None, code: str | None = None,
+    status: int,
+    sentence: str,
+    kind: str = "invalid_request_error",
+    param: str | None = None,
+    code: str | None = None,
     headers: dict[str, str] | None = None,
-) -> Response:  # fmt: skip
+) -> Response:
     """An error response."""
     return Response(error_body(sentence, kind, param, code), status, headers, "application/json")
 

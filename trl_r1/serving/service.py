@@ -72,8 +72,9 @@ class Service:
             asked_for = f" and asks for {longest} more" if request.tokens_asked else ""
             raise BadRequest(
                 f"The prompt has {tokens} tokens{asked_for}; this model has room for {context} altogether.",
-                field_name, "context_length_exceeded",
-            )  # fmt: skip
+                field_name,
+                "context_length_exceeded",
+            )
         return replace(request, settings=replace(request.settings, max_new_tokens=min(longest, room))), tokens
 
     def run(

@@ -19,9 +19,13 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 BESIDE = (  # the last two are written under FSDP with FULL_STATE_DICT
-    "optimizer.pt", "scheduler.pt", "reference.safetensors", "critic.safetensors", "optimizer.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "reference.safetensors",
+    "critic.safetensors",
+    "optimizer.bin",
     "pytorch_model_fsdp.bin",
-)  # fmt: skip
+)
 
 
 def checkpoint_folder(trainer: Trainer, trial: Any = None) -> Path:

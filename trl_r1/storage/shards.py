@@ -141,9 +141,12 @@ class Shards:
         lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
         body = _encoded("".join(line + "\n" for line in lines))
         head = {
-            "unit": unit.number, "rows": len(lines), "sha256": hashlib.sha256(body).hexdigest(),
-            "digest": self.digest, "seconds": round(seconds, 3),
-        }  # fmt: skip
+            "unit": unit.number,
+            "rows": len(lines),
+            "sha256": hashlib.sha256(body).hexdigest(),
+            "digest": self.digest,
+            "seconds": round(seconds, 3),
+        }
         self._write(self.path(unit), json.dumps(head).encode() + b"\n" + body)
 
     def read(self, unit: Unit) -> list[Row]:

@@ -132,9 +132,11 @@ class Critic:
         metrics["return_std"] = variance[1].sqrt().item()
         metrics["explained_variance"] = explained_variance(variance[2].item(), variance[1].item())
         batch = {
-            "critic_outputs": outputs, "critic_targets": targets, "critic_mask": mask,
+            "critic_outputs": outputs,
+            "critic_targets": targets,
+            "critic_mask": mask,
             "critic_tokens": count.to(rewards.dtype),
-        }  # fmt: skip
+        }
         return advantages, batch, metrics
 
     def loss(self, outputs: Tensor, batch: dict[str, Any], total: Total) -> tuple[Tensor, dict[str, float]]:

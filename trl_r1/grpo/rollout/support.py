@@ -24,9 +24,16 @@ WITHOUT_EFFECT = (  # on what is sampled, or read elsewhere
     "cache_config",
 )  # fmt: skip
 NEUTRAL = {
-    "num_beams": 1, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0, "min_length": 0, "min_new_tokens": 0,
-}  # fmt: skip
+    "num_beams": 1,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+}
 TOLERANCE = {torch.float32: 2e-3, torch.float64: 2e-3}  # of the logits' spread; other types are coarser
 COARSE = 0.15
 

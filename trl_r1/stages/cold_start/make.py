@@ -62,9 +62,13 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
     if options.problems is not None:
         rows = rows.select(range(min(len(rows), options.problems)))
     asked = to_prompts(
-        rows, options.question_column, options.solution_column, options.template, options.language_column,
+        rows,
+        options.question_column,
+        options.solution_column,
+        options.template,
+        options.language_column,
         options.drop_empty,
-    )  # fmt: skip
+    )
     problems = [problem_of(row, options.question_column) for row in asked]
     resolved = [with_defaults(source, options, model) for source in options._sources]
     sources = [

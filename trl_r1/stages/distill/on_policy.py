@@ -189,9 +189,10 @@ def run_on_policy(
     folder, main, started = Path(config.output_dir), config.distributed_state.is_main_process, time.time()
     config.model_init_kwargs = model_options(model, config.model_init_kwargs)
     config.teacher_model_init_kwargs = {
-        "dtype": model.dtype, "attn_implementation": model.attn_implementation,
+        "dtype": model.dtype,
+        "attn_implementation": model.attn_implementation,
         **(config.teacher_model_init_kwargs if isinstance(config.teacher_model_init_kwargs, dict) else {}),
-    }  # fmt: skip
+    }
     trainer = R1DistillationTrainer(
         model=prepared.student,
         teacher_model=prepared.teacher,

@@ -46,10 +46,18 @@ def evaluate_teacher(
     rows = [{"prompt": p.prompt, "solution": p.solution, "language": p.language} for p in student.problems]
     settings = student.settings
     found = evaluate(
-        policy, tokenizer, rows, samples=student.samples, temperature=settings["temperature"], top_p=settings["top_p"],
-        max_new_tokens=settings["max_new_tokens"], batch_size=settings["batch_size"], seed=settings["seed"],
-        progress=False, graders=graders,
-    )  # fmt: skip
+        policy,
+        tokenizer,
+        rows,
+        samples=student.samples,
+        temperature=settings["temperature"],
+        top_p=settings["top_p"],
+        max_new_tokens=settings["max_new_tokens"],
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        progress=False,
+        graders=graders,
+    )
     found.save(path)
     return found
 

@@ -57,8 +57,17 @@ logger = logging.getLogger(__name__)
 KEPT = "kept.jsonl"
 DROPPED = "log_dropped.jsonl"  # a log: no later stage builds on it
 # what may differ between two starts of one run: who is asked where and how patiently, not what is asked
-PATIENCE = ("endpoint", "endpoint_concurrency", "endpoint_attempts", "endpoint_seconds", "judge_endpoint",
-            "judge_attempts", "judge_seconds", "use_cpu", *RAY_NAMES)  # fmt: skip
+PATIENCE = (
+    "endpoint",
+    "endpoint_concurrency",
+    "endpoint_attempts",
+    "endpoint_seconds",
+    "judge_endpoint",
+    "judge_attempts",
+    "judge_seconds",
+    "use_cpu",
+    *RAY_NAMES,
+)
 
 
 def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: ModelConfig) -> PreparedRejection:
@@ -111,8 +120,16 @@ def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: Mo
 
 def model_settings(model: ModelConfig) -> Row:
     """The fields of the model's configuration that decide what is sampled."""
-    names = ("model_name_or_path", "model_revision", "dtype", "attn_implementation", "load_in_4bit", "load_in_8bit",
-             "bnb_4bit_quant_type", "use_bnb_nested_quant")  # fmt: skip
+    names = (
+        "model_name_or_path",
+        "model_revision",
+        "dtype",
+        "attn_implementation",
+        "load_in_4bit",
+        "load_in_8bit",
+        "bnb_4bit_quant_type",
+        "use_bnb_nested_quant",
+    )
     return {name: getattr(model, name, None) for name in names}
 
 
@@ -135,9 +152,18 @@ def run_rejection(
     units = cut(sizes, options.unit_prompts, options.seed)
     drawing = {
         name: prepared.settings[name]
-        for name in ("temperature", "top_p", "max_new_tokens", "sampling_batch_size", "engine", "endpoint_extra", "dtype",
-                     "load_in_4bit", "load_in_8bit")
-    }  # fmt: skip
+        for name in (
+            "temperature",
+            "top_p",
+            "max_new_tokens",
+            "sampling_batch_size",
+            "engine",
+            "endpoint_extra",
+            "dtype",
+            "load_in_4bit",
+            "load_in_8bit",
+        )
+    }
     counts = {name: pool.draws for name, pool in prepared.pools.items()}
     rows = {name: [problem.to_row() for problem in problems] for name, problems in prepared.problems.items()}
     samples = Shards(folder / "samples", units, digest_of(STAGE, rows, counts, drawing, prepared.model_hash))
@@ -317,11 +343,14 @@ def conclude(
     texts, name = funnel.total(DRAWN), prepared.settings["model_name_or_path"] or prepared.model
     notes = [
         f"{len(chosen)} of {texts} samples of {name} kept, from {sum(map(len, prepared.problems.values()))} prompts.",
-        *(f"{n} prompts of the pool {pool} share their words with an evaluation set and were not sampled."
-          for pool, n in prepared.contaminated.items() if n),
+        *(
+            f"{n} prompts of the pool {pool} share their words with an evaluation set and were not sampled."
+            for pool, n in prepared.contaminated.items()
+            if n
+        ),
         *(f"Mix: {share}." for share in shares if options._targets),
         *warnings_of(texts_of, shares, bool(chosen), options, prepared),
-    ]  # fmt: skip
+    ]
     summary = {
         "stage": STAGE,
         "seconds": round(samples.seconds() + judged.seconds() + time.time() - began, 1),

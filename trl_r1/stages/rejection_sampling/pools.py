@@ -106,9 +106,11 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Problem]:
     """
     table = load_rows(pool.dataset_name, pool.dataset_split, pool.dataset_config, seed)
     asked = {
-        "question": pool.question_column, "solution": pool.solution_column, "language": pool.language_column,
+        "question": pool.question_column,
+        "solution": pool.solution_column,
+        "language": pool.language_column,
         "answer": pool.answer_column,
-    }  # fmt: skip
+    }
     require_columns(table, asked, f"The dataset of the pool {pool.name!r}")
     template = find_template(pool.template)
     problems: list[Problem] = []
@@ -121,8 +123,14 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Problem]:
             if question is None:
                 continue
         gold = row[pool.solution_column] if pool.solution_column else None
-        empty = next((c for c, v in (("question", question), ("answer", answer), ("solution", gold))
-                      if asked[c] and is_empty(v)), None)  # fmt: skip
+        empty = next(
+            (
+                c
+                for c, v in (("question", question), ("answer", answer), ("solution", gold))
+                if asked[c] and is_empty(v)
+            ),
+            None,
+        )
         if empty and not drop_empty:
             raise ValueError(
                 f"Row {number} (counted from 0) of the pool {pool.name!r} has nothing in {asked[empty]!r}. Fill it in, or "

@@ -26,14 +26,25 @@ from trl_r1.text.completions import reply
 if TYPE_CHECKING:
     from datasets import Dataset
 
-PAIR_COLUMNS = {"first": ("reply_a", "response_a", "answer_a"), "second": ("reply_b", "response_b", "answer_b"),
-                "first_scores": ("scores_a", "score_a"), "second_scores": ("scores_b", "score_b"),
-                "chosen": ("chosen",), "rejected": ("rejected",), "chosen_score": ("score_chosen",),
-                "rejected_score": ("score_rejected",), "replies": ("replies", "responses")}  # fmt: skip
-LABEL_COLUMNS = {"reply": ("completion", "response", "reply"), "label": ("label", "safe", "is_safe"),
-                 "reply_0": ("response_0",), "reply_1": ("response_1",),
-                 "safe_0": ("is_response_0_safe", "is_response_0_safer"),
-                 "safe_1": ("is_response_1_safe", "is_response_1_safer")}  # fmt: skip
+PAIR_COLUMNS = {
+    "first": ("reply_a", "response_a", "answer_a"),
+    "second": ("reply_b", "response_b", "answer_b"),
+    "first_scores": ("scores_a", "score_a"),
+    "second_scores": ("scores_b", "score_b"),
+    "chosen": ("chosen",),
+    "rejected": ("rejected",),
+    "chosen_score": ("score_chosen",),
+    "rejected_score": ("score_rejected",),
+    "replies": ("replies", "responses"),
+}
+LABEL_COLUMNS = {
+    "reply": ("completion", "response", "reply"),
+    "label": ("label", "safe", "is_safe"),
+    "reply_0": ("response_0",),
+    "reply_1": ("response_1",),
+    "safe_0": ("is_response_0_safe", "is_response_0_safer"),
+    "safe_1": ("is_response_1_safe", "is_response_1_safer"),
+}
 PROMPT_COLUMNS = {"prompt": ("prompt",), "question": ("question", "query", "instruction")}
 
 
@@ -107,10 +118,14 @@ def read_pairs(
     prompts = prompts_of(rows, template, given, what)
     if {"first", "second", "first_scores", "second_scores"} <= set(columns):
         parts = [rows[columns[part]] for part in ("first", "second", "first_scores", "second_scores")]
-        return [
-            Judged(prompt, text_of(a), text_of(b), differences(a_scores, b_scores, place(what, number)))
-            for number, (prompt, a, b, a_scores, b_scores) in enumerate(zip(prompts, *parts, strict=True))
-        ], [], []  # fmt: skip
+        return (
+            [
+                Judged(prompt, text_of(a), text_of(b), differences(a_scores, b_scores, place(what, number)))
+                for number, (prompt, a, b, a_scores, b_scores) in enumerate(zip(prompts, *parts, strict=True))
+            ],
+            [],
+            [],
+        )
     if {"chosen", "rejected"} <= set(columns):
         texts = [[text_of(value) for value in rows[columns[part]]] for part in ("chosen", "rejected")]
         if {"chosen_score", "rejected_score"} <= set(columns):
@@ -129,10 +144,14 @@ def read_pairs(
                     f"{place(what, number)} has {str(replies)[:80]!r} in {columns['replies']!r}; a list of replies belongs "
                     "there."
                 )
-        return [], [], [
-            (prompt, [text_of(one) for one in replies])
-            for prompt, replies in zip(prompts, rows[columns["replies"]], strict=True)
-        ]  # fmt: skip
+        return (
+            [],
+            [],
+            [
+                (prompt, [text_of(one) for one in replies])
+                for prompt, replies in zip(prompts, rows[columns["replies"]], strict=True)
+            ],
+        )
     if {"first", "second"} <= set(columns):
         both = zip(prompts, rows[columns["first"]], rows[columns["second"]], strict=True)
         return [], [], [(prompt, [text_of(a), text_of(b)]) for prompt, a, b in both]

@@ -44,9 +44,15 @@ class Helpful:
         longer = half_ties(np.array([pair.log_ratio for pair in pairs]))
         area = auroc_interval(values.T.ravel(), np.repeat([True, False], len(values)), resamples=1)
         return cls(
-            len(pairs), right.mean, (right.low, right.high), area.mean, float(longer.mean()),
-            float(values.mean()), float(values.std(ddof=1)), margins.tolist(),
-        )  # fmt: skip
+            len(pairs),
+            right.mean,
+            (right.low, right.high),
+            area.mean,
+            float(longer.mean()),
+            float(values.mean()),
+            float(values.std(ddof=1)),
+            margins.tolist(),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "margins"}
@@ -74,9 +80,17 @@ class Safety:
         area = auroc_interval(values, safe)
         loss = np.logaddexp(0.0, np.where(safe, -values, values)).mean()
         return cls(
-            len(safe), int((~safe).sum()), area.mean, (area.low, area.high), float(((values > 0) == safe).mean()),
-            float(loss), float(values.mean()), float(values.std(ddof=1)), values.tolist(), safe.tolist(),
-        )  # fmt: skip
+            len(safe),
+            int((~safe).sum()),
+            area.mean,
+            (area.low, area.high),
+            float(((values > 0) == safe).mean()),
+            float(loss),
+            float(values.mean()),
+            float(values.std(ddof=1)),
+            values.tolist(),
+            safe.tolist(),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key not in ("scores", "labels")}
@@ -112,8 +126,12 @@ def write_preference_report(
 
 def helpful_section(folder: Path, found: Mapping[str, Helpful]) -> str:
     before, after = found["before"], found["after"]
-    draw(folder / "helpfulness.png", "Chosen minus rejected, held out", "raw score", [
-        ("fresh head", before.margins, ORANGE), ("trained", after.margins, BLUE)])  # fmt: skip
+    draw(
+        folder / "helpfulness.png",
+        "Chosen minus rejected, held out",
+        "raw score",
+        [("fresh head", before.margins, ORANGE), ("trained", after.margins, BLUE)],
+    )
     interval = Interval(after.pair_accuracy, *after.interval)
     lines = [
         "## Helpfulness",
@@ -137,9 +155,15 @@ def helpful_section(folder: Path, found: Mapping[str, Helpful]) -> str:
 
 def safety_section(folder: Path, found: Mapping[str, Safety]) -> str:
     before, after = found["before"], found["after"]
-    draw(folder / "harmlessness.png", "Logit by label, held out", "logit (high is safe)", [
-        ("unsafe", [s for s, safe in zip(after.scores, after.labels, strict=True) if not safe], ORANGE),
-        ("safe", [s for s, safe in zip(after.scores, after.labels, strict=True) if safe], BLUE)])  # fmt: skip
+    draw(
+        folder / "harmlessness.png",
+        "Logit by label, held out",
+        "logit (high is safe)",
+        [
+            ("unsafe", [s for s, safe in zip(after.scores, after.labels, strict=True) if not safe], ORANGE),
+            ("safe", [s for s, safe in zip(after.scores, after.labels, strict=True) if safe], BLUE),
+        ],
+    )
     low, high = after.interval
     lines = [
         "## Harmlessness",
