@@ -45,9 +45,9 @@ def content(reply: Reply) -> bytes | None:
 
 def test_a_redirect_is_a_reply_and_takes_the_key_nowhere(server, monkeypatch):
     monkeypatch.setenv("SOME_KEY", "secret")
-    server.answers = [(307, b"", {"Location": f"{server.url}/elsewhere"})]
+    server.answers = [(302, b"", {"Location": f"{server.url}/elsewhere"})]
     endpoint = Endpoint(server.url, "SOME_KEY")
-    assert endpoint.post("where", {}, lambda reply: reply.status) == 307
+    assert endpoint.post("where", {}, lambda reply: reply.status) == 302
     assert [path for path, _, _ in server.requests] == ["/v1/where"]
     assert server.requests[0][2]["Authorization"] == "Bearer secret"
     assert b"secret" not in pickle.dumps(endpoint)
