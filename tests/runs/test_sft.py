@@ -13,7 +13,8 @@ import yaml
 from datasets import Dataset
 from places import SCRIPTS
 
-from trl_r1.data.imitation import fitting, to_imitate
+from trl_r1.data.imitation import to_imitate, tokenized
+from trl_r1.models.rendering import Renderer
 from trl_r1.stages import sft
 
 
@@ -215,7 +216,7 @@ def test_long_rows_are_left_out_and_counted(tiny, caplog):
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     rows = Dataset.from_list([{"prompt": "ab", "completion": "c" * n} for n in (1, 2, 3)])
     lengths = [len(tokenizer("ab" + "c" * n)["input_ids"]) + 1 for n in (1, 2, 3)]  # and the end token
-    assert len(fitting(rows, tokenizer, lengths[1])) == 2
+    assert len(tokenized(rows, Renderer(tokenizer), lengths[1])) == 2
     assert f"Left out 1 of 3 rows that are longer than max_length={lengths[1]} tokens" in caplog.text
 
 

@@ -4,25 +4,30 @@
     question + completion    the question is put into a template
     messages                 a conversation; its last assistant message is the completion
 
-TRL's prompt/completion form brings the completion-only loss by itself. Columns beside the two are left out: some of
-their names (`messages`, `text`, `images`) mean something to the trainer.
+Columns beside the two are left out, except what a row says about its own rendering: `chat_template_kwargs`, `tools`,
+and a thought in a column of its own. `tokenized` turns such rows into ids and labels, as `models.rendering` makes them.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, require_columns, to_prompt
+from trl_r1.models.rendering import Renderer, TrainingRow, UnfitTemplate
 from trl_r1.models.templates import Template, find_template
 from trl_r1.text.completions import reply
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+
+OF_THE_ROW = ("chat_template_kwargs", "tools")  # what a row may say about its own rendering
+THOUGHT = "thought"
 
 
 def to_imitate(
@@ -34,14 +39,18 @@ def to_imitate(
     template: Template = "{question}",
     drop_empty: bool = False,
     name: str = "The dataset",
+    reasoning_column: str | None = None,
 ) -> Dataset:
-    """Rows with the columns `prompt` and `completion`: both text, or both messages.
+    """Rows with the columns `prompt` and `completion`: both text, or both messages; `chat_template_kwargs` and `tools`
+    where the rows have them.
 
     Args:
         prompt_column: taken where the rows have it; else `question_column` is put into `template`.
         messages_column: conversations instead of prompt and completion.
         drop_empty: leave out rows without prompt or completion (and say how many) instead of refusing.
         name: the dataset as the user called it, for the sentences.
+        reasoning_column: the thought that leads to the completion, where it has a column of its own; it becomes
+            `thought`.
 
     Raises:
         ValueError: a missing column, an unusable template, an empty prompt or completion, a conversation without an
@@ -56,6 +65,10 @@ def to_imitate(
                 require_columns(rows, {"prompt": prompt_column}, name)
             require_columns(rows, {"question": question_column}, name)
             prompt_column, template = None, find_template(template)
+    if reasoning_column is not None:
+        require_columns(rows, {"reasoning": reasoning_column}, name)
+    beside = {column: column for column in OF_THE_ROW if column in rows.column_names}
+    beside |= {THOUGHT: reasoning_column} if reasoning_column else {}
     made, skipped = [], 0
     for number, row in enumerate(rows):
         if messages_column is not None:
@@ -73,7 +86,7 @@ def to_imitate(
                 )
             skipped += 1
             continue
-        made.append(pair_up(prompt, completion))
+        made.append(pair_up(prompt, completion) | {ours: row[theirs] for ours, theirs in beside.items()})
     if not made:
         raise ValueError(f"{name} has no row with both a prompt and a completion; there is nothing to imitate.")
     if skipped:
@@ -115,29 +128,76 @@ def pair_up(prompt: Any, completion: Any) -> dict[str, Any]:
     return {"prompt": prompt, "completion": completion}
 
 
-def fitting(rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, name: str = "The dataset") -> Dataset:
-    """The rows of at most `max_length` tokens, end token included; how many others there were is logged.
+def tokenized(
+    rows: Dataset,
+    renderer: Renderer,
+    max_length: int | None = None,
+    all_assistant_turns: bool = False,
+    processes: int | None = None,
+    name: str = "The dataset",
+) -> Dataset:
+    """Rows of `to_imitate` as `SFTTrainer` takes them: `input_ids`, and `completion_mask` (1 where it trains).
+
+    Args:
+        max_length: longer rows are left out, and how many is logged; None keeps them all.
+        all_assistant_turns: the assistant's turns in the prompt are trained on too.
+        processes: that share the work; None is one.
 
     Raises:
-        ValueError: none fits, or the rows are conversations and the tokenizer has no chat template.
+        ValueError: no row is short enough, or one cannot be trained on as generation would see it.
     """
-    conversations = not isinstance(rows[0]["prompt"], str)
-    if conversations and not getattr(tokenizer, "chat_template", None):
-        raise ValueError(
-            f"{name} holds conversations, but the tokenizer has no chat template. Set prompt_column to null and "
-            "template to a text template such as r1_zero, or give a model with a chat template."
-        )
-    lengths: list[int] = []
-    for start in range(0, len(rows), 1000):
-        batch = rows[start : start + 1000]
-        if conversations:
-            texts = [
-                tokenizer.apply_chat_template(prompt + completion, tokenize=False)
-                for prompt, completion in zip(batch["prompt"], batch["completion"], strict=True)
-            ]
-        else:
-            texts = [p + c for p, c in zip(batch["prompt"], batch["completion"], strict=True)]
-        lengths += [len(ids) + (not conversations) for ids in tokenizer(texts)["input_ids"]]
+    whole = rows.map(
+        lambda row, number: ids_and_mask(row, number, renderer, all_assistant_turns, name),
+        with_indices=True,
+        remove_columns=rows.column_names,
+        num_proc=processes,
+        load_from_cache_file=False,
+        desc="Rendering",
+    )
+    return whole if max_length is None else fitting(whole, max_length, name)
+
+
+def ids_and_mask(
+    row: Mapping[str, Any], number: int, renderer: Renderer, all_assistant_turns: bool, name: str
+) -> dict[str, list[int]]:
+    """A row's ids and the mask of what is trained on.
+
+    Raises:
+        ValueError: the row's number, and why it cannot be trained on.
+    """
+    try:
+        made = training_row(row, renderer, all_assistant_turns)
+    except UnfitTemplate as error:
+        raise ValueError(f"{name}: row {number} (counted from 0) cannot be trained on. {error}") from error
+    return {"input_ids": made.input_ids, "completion_mask": made.completion_mask}
+
+
+def training_row(row: Mapping[str, Any], renderer: Renderer, all_assistant_turns: bool = False) -> TrainingRow:
+    """A row of `to_imitate`, rendered with its own options."""
+    own = {column: own_option(row.get(column)) for column in OF_THE_ROW}
+    return renderer.training_row(
+        row["prompt"], row["completion"], all_assistant_turns, thought=row.get(THOUGHT), **own
+    )
+
+
+def own_option(value: Any) -> Any:
+    """A row's `chat_template_kwargs` or `tools`: JSON or data, without what a dataset filled in as None."""
+    if isinstance(value, str):
+        value = json.loads(value) if value.strip() else None
+    if isinstance(value, Mapping):
+        return {key: own_option(part) for key, part in value.items() if part is not None} or None
+    if isinstance(value, list):
+        return [own_option(part) if isinstance(part, Mapping) else part for part in value] or None
+    return value
+
+
+def fitting(rows: Dataset, max_length: int, name: str = "The dataset") -> Dataset:
+    """The rows of at most `max_length` tokens (`input_ids`, end token included); how many others there were is logged.
+
+    Raises:
+        ValueError: none fits.
+    """
+    lengths = [len(ids) for ids in rows["input_ids"]]
     kept = [number for number, length in enumerate(lengths) if length <= max_length]
     if not kept:
         raise ValueError(

@@ -126,6 +126,17 @@ class SFTOptions(DataOptions, EvaluationOptions):
         default=None,
         metadata={"help": "Column with whole conversations, instead of both: the last assistant message is imitated."},
     )
+    reasoning_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column with the thought that leads to the completion, where it has one of its own; it is put into the "
+            "model's own marks."
+        },
+    )
+    chat_template_kwargs: str = field(  # a mapping in YAML, JSON on the command line
+        default="{}",
+        metadata={"help": "Handed to the chat template with every row: {enable_thinking: false}, for instance."},
+    )
     overlong: str = field(
         default="drop",
         metadata={

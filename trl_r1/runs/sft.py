@@ -28,17 +28,19 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
 from trl_r1.data.columns import load_rows
-from trl_r1.data.imitation import fitting, to_imitate
+from trl_r1.data.imitation import to_imitate, tokenized
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes, is_adapter, merged
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
+from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
 from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.rendering import dress, read_kwargs, renderer_of
 from trl_r1.storage import manifest
 from trl_r1.storage.checkpoints import train
 from trl_r1.storage.files import replace_file
@@ -61,6 +63,7 @@ class PreparedTuning:
     evaluation_rows: Dataset | None
     graders: list[Any]  # rewards whose options say how an evaluation reads answers
     folder: RunFolder
+    renderer: Renderer
 
 
 def prepare(
@@ -79,6 +82,7 @@ def prepare(
     if not model.model_name_or_path:
         raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
     check_settings(config)
+    read_kwargs(options.chat_template_kwargs)
     graders, _ = load_rewards(options.reward_list)
     raw = None
     if not rows_come_later:
@@ -92,10 +96,11 @@ def prepare(
     if not rows_come_later:
         tell_before_training(stage, options, config, model, path, evaluation_rows)
     tokenizer = load_tokenizer(path, model, config)
-    rows = None if raw is None else fit(raw, options, config, tokenizer, options.dataset_name)
+    renderer = renderer_of(tokenizer, config, path, kwargs=options.chat_template_kwargs)
+    rows = None if raw is None else rendered(raw, options, config, renderer, options.dataset_name)
     if not rows_come_later:
         folder.take()
-    return PreparedTuning(path, tokenizer, rows, evaluation_rows, graders, folder)
+    return PreparedTuning(path, tokenizer, rows, evaluation_rows, graders, folder, renderer)
 
 
 def check_settings(config: SFTConfig) -> None:
@@ -124,7 +129,7 @@ def check_settings(config: SFTConfig) -> None:
 
 
 def load_tokenizer(path: str, model: ModelConfig, config: SFTConfig) -> PreTrainedTokenizerBase:
-    """The model's tokenizer.
+    """The model's tokenizer, with the recipe's `eos_token` and `chat_template_path`.
 
     Raises:
         ValueError: it has none, or one without an end token.
@@ -140,7 +145,7 @@ def load_tokenizer(path: str, model: ModelConfig, config: SFTConfig) -> PreTrain
         raise ValueError(
             f"The tokenizer of {model.model_name_or_path!r} has no end-of-text token, so no reply would learn to end."
         )
-    return tokenizer
+    return dress(tokenizer, config)
 
 
 def imitated(rows: Dataset, options: SFTOptions, name: str) -> Dataset:
@@ -154,16 +159,20 @@ def imitated(rows: Dataset, options: SFTOptions, name: str) -> Dataset:
         options.template,
         options.drop_empty,
         repr(name),
+        options.reasoning_column,
     )
 
 
-def fit(
-    rows: Dataset, options: SFTOptions, config: SFTConfig, tokenizer: PreTrainedTokenizerBase, name: str
-) -> Dataset:
-    """The rows that `max_length` allows."""
-    if config.max_length is None or options.overlong == "cut":
-        return rows
-    return fitting(rows, tokenizer, config.max_length, repr(name))
+def rendered(rows: Dataset, options: SFTOptions, config: SFTConfig, renderer: Renderer, name: str) -> Dataset:
+    """The rows as ids and labels, as generation would see and emit them, without those that `max_length` leaves out."""
+    if not isinstance(rows[0]["prompt"], str) and not renderer.chat.text:
+        raise ValueError(
+            f"{name!r} holds conversations, but the tokenizer has no chat template. Set prompt_column to null and "
+            "template to a text template such as r1_zero, or give a model with a chat template."
+        )
+    longest = None if options.overlong == "cut" else config.max_length
+    processes = config.dataset_num_proc
+    return tokenized(rows, renderer, longest, bool(config.assistant_only_loss), processes, repr(name))
 
 
 def training_rows(
@@ -174,7 +183,7 @@ def training_rows(
     Raises:
         ValueError: there are none, or none that `max_length` allows.
     """
-    return fit(imitated(rows, options, name), options, config, prepared.tokenizer, name)
+    return rendered(imitated(rows, options, name), options, config, prepared.renderer, name)
 
 
 def run_sft(
@@ -206,6 +215,7 @@ def run_sft(
     main = config.distributed_state.is_main_process
     started = time.time()
     config.model_init_kwargs = model_options(model, config.model_init_kwargs)
+    config.completion_only_loss, config.assistant_only_loss = True, False  # the rows' masks say what is trained on
     set_seed(config.seed)  # of an adapter's first weights; TRL does so itself, but 1.12 does not
     trainer = R1SFTTrainer(
         model=prepared.model,

@@ -1,0 +1,115 @@
+"""Renderers for runs: what a recipe says about templates, thinking and end tokens, put into one `Renderer`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trl_r1.models.rendering import Renderer
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SUFFIXES = (".jinja", ".j2")
+
+
+def renderer_of(
+    tokenizer: PreTrainedTokenizerBase, config: Any, path: str = "", model: Any = None, kwargs: Any = None
+) -> Renderer:
+    """The renderer of a run.
+
+    Args:
+        config: trainer options; its ``chat_template_kwargs`` count, where it has any.
+        path: of the model: its generation_config names what generation stops at.
+        model: a loaded model, in place of the path.
+        kwargs: chat_template_kwargs in place of the config's: a mapping, or JSON.
+
+    Raises:
+        ValueError: the chat_template_kwargs are no mapping.
+    """
+    given = getattr(config, "chat_template_kwargs", None) if kwargs is None else kwargs
+    stops = stop_tokens(path, config) if model is None else ids_of(getattr(model, "generation_config", None))
+    return Renderer(tokenizer, chat_template_kwargs=read_kwargs(given), stop_token_ids=stops)
+
+
+def read_kwargs(given: Any) -> dict[str, Any]:
+    """``chat_template_kwargs`` from a recipe: a mapping, JSON, or nothing.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        read = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
+    except json.JSONDecodeError:
+        read = None
+    if not isinstance(read, Mapping):
+        raise ValueError(
+            f"chat_template_kwargs={given!r} is no mapping; write it as in {{enable_thinking: false}}, or as JSON on the "
+            "command line."
+        )
+    return dict(read)
+
+
+def stop_tokens(path: str, config: Any = None) -> list[int]:
+    """The end tokens that a model's generation_config names; [] where it has none."""
+    from transformers import GenerationConfig
+
+    if not path:
+        return []
+    try:
+        found = GenerationConfig.from_pretrained(path)
+    except (OSError, ValueError):
+        return []
+    return ids_of(found)
+
+
+def ids_of(generation_config: Any) -> list[int]:
+    """The end tokens of a generation_config as a list."""
+    named = getattr(generation_config, "eos_token_id", None)
+    return [] if named is None else [int(token) for token in (named if isinstance(named, list | tuple) else [named])]
+
+
+def dress(tokenizer: PreTrainedTokenizerBase, config: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer with the recipe's ``eos_token`` and ``chat_template_path``, as TRL's trainer will dress it later:
+    rows are rendered and measured with what is trained.
+
+    Raises:
+        ValueError: the end token is not in the vocabulary, or there is no template at the path.
+    """
+    eos, path = getattr(config, "eos_token", None), getattr(config, "chat_template_path", None)
+    if path is not None and str(path).endswith(SUFFIXES):
+        if not Path(path).is_file():
+            raise ValueError(f"chat_template_path={str(path)!r}: there is no such file.")
+        tokenizer.chat_template = Path(path).read_text(encoding="utf-8")
+    elif path is not None:
+        take_from(tokenizer, str(path))
+    if eos is not None:
+        if eos not in tokenizer.get_vocab():
+            raise ValueError(f"eos_token={eos!r} is not in the tokenizer's vocabulary; name one of its tokens.")
+        tokenizer.eos_token = eos
+    return tokenizer
+
+
+def take_from(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
+    """Another tokenizer's template, added tokens and end token, as `trl.clone_chat_template` takes them.
+
+    Raises:
+        ValueError: there is no tokenizer, or one without a template.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        source = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"chat_template_path={path!r} is neither a .jinja file nor a tokenizer ({first}).") from error
+    if not source.chat_template:
+        raise ValueError(f"chat_template_path={path!r}: that tokenizer has no chat template.")
+    tokenizer.chat_template = source.chat_template
+    tokenizer.add_tokens(
+        [token for token in source.added_tokens_decoder.values() if token.content not in tokenizer.get_vocab()]
+    )
+    tokenizer.eos_token = source.eos_token
