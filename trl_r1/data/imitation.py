@@ -181,14 +181,16 @@ def training_row(row: Mapping[str, Any], renderer: Renderer, all_assistant_turns
 
 
 def own_option(value: Any) -> Any:
-    """A row's `chat_template_kwargs` or `tools`: JSON or data, without what a dataset filled in as None."""
-    if isinstance(value, str):
-        value = json.loads(value) if value.strip() else None
+    """A row's `chat_template_kwargs` or `tools`, data or JSON; None where it says nothing."""
+    read = json.loads(value) if isinstance(value, str) and value.strip() else value
+    return said_only(read) or None
+
+
+def said_only(value: Any) -> Any:
+    """Data without the keys that are None: a dataset gives every row the keys of all rows."""
     if isinstance(value, Mapping):
-        return {key: own_option(part) for key, part in value.items() if part is not None} or None
-    if isinstance(value, list):
-        return [own_option(part) if isinstance(part, Mapping) else part for part in value] or None
-    return value
+        return {key: said_only(part) for key, part in value.items() if part is not None}
+    return [said_only(part) for part in value] if isinstance(value, list) else value
 
 
 def fitting(rows: Dataset, max_length: int, name: str = "The dataset") -> Dataset:

@@ -1,0 +1,72 @@
+"""Rows to imitate as ids and labels: what a row says about its own rendering is honoured, and refusals name the row."""
+
+import pytest
+from datasets import Dataset
+from fitting_tokenizers import fitting, template_text
+
+from trl_r1.data.imitation import own_option, to_imitate, tokenized
+from trl_r1.models.rendering import Renderer
+
+
+ASKED = [{"role": "user", "content": "2+2?"}]
+
+
+def renderer(name, **options):
+    return Renderer(fitting(name), chat_template=template_text(name), **options)
+
+
+def labels(made, row) -> str:
+    """What a row trains on, as text."""
+    ids = [token for token, label in zip(row["input_ids"], row["completion_mask"]) if label]
+    return made.tokenizer.decode(ids)
+
+
+def test_a_thought_in_a_column_of_its_own_is_trained_on():
+    rows = Dataset.from_list([{"prompt": ASKED, "completion": "Four.", "why": "I add."}])
+    made = renderer("qwen3")
+    row = tokenized(to_imitate(rows, reasoning_column="why"), made)[0]
+    assert labels(made, row) == "<think>\nI add.\n</think>\n\nFour.<|im_end|>"
+
+
+def test_a_row_s_own_switch_and_tools_reach_the_template():
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    rows = [
+        {"prompt": ASKED, "completion": "Four.", "chat_template_kwargs": {"enable_thinking": False}, "tools": [tool]},
+        {"prompt": ASKED, "completion": "Four.", "chat_template_kwargs": {"enable_thinking": True}, "tools": None},
+    ]
+    made = renderer("qwen3")
+    off, on = tokenized(to_imitate(Dataset.from_list(rows)), made)
+    assert labels(made, off) == "Four.<|im_end|>"
+    assert '"name": "add"' in made.tokenizer.decode(off["input_ids"])
+    assert labels(made, on) == "<think>\n\n</think>\n\nFour.<|im_end|>"
+    assert '"name": "add"' not in made.tokenizer.decode(on["input_ids"])
+
+
+def test_options_that_a_dataset_filled_in_are_left_out():
+    assert own_option({"enable_thinking": None, "budget": 3}) == {"budget": 3}
+    assert own_option('{"enable_thinking": false}') == {"enable_thinking": False}
+    assert own_option([{"name": "add", "strict": None}]) == [{"name": "add"}]
+    assert own_option(None) is None
+
+
+def test_a_row_that_cannot_be_trained_on_is_named():
+    rows = [{"prompt": ASKED, "completion": "Four."}, {"prompt": ASKED, "completion": "<think>I add"}]
+    with pytest.raises(ValueError, match=r"'mine': row 1 \(counted from 0\) cannot be trained on\. .* never closes"):
+        tokenized(Dataset.from_list(rows), renderer("qwen3"), name="'mine'")
+
+
+def test_every_assistant_s_turn_is_trained_on_when_asked():
+    talk = [*ASKED, {"role": "assistant", "content": "Four."}, {"role": "user", "content": "3+3?"}]
+    rows = Dataset.from_list([{"prompt": talk, "completion": "Six."}])
+    made = renderer("qwen2_5")
+    assert labels(made, tokenized(rows, made)[0]) == "Six.<|im_end|>"
+    assert labels(made, tokenized(rows, made, all_assistant_turns=True)[0]) == "Four.<|im_end|>Six.<|im_end|>"
+
+
+def test_rows_are_measured_as_they_are_trained():
+    rows = Dataset.from_list([{"prompt": ASKED, "completion": text} for text in ("Four.", "Four, of course.")])
+    made = renderer("llama3")
+    lengths = [len(row["input_ids"]) for row in tokenized(rows, made)]
+    assert len(tokenized(rows, made, max_length=lengths[0])) == 1
+    with pytest.raises(ValueError, match=f"longer than max_length=3 tokens \\(the shortest has {lengths[0]}\\)"):
+        tokenized(rows, made, max_length=3)
