@@ -12,7 +12,7 @@ import yaml
 
 from trl_r1.evaluation.metrics_log import FILE as METRICS
 from trl_r1.models.sampling import sample
-from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, diverging, read_alarms
+from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, find_divergence, read_alarms
 from trl_r1.stages import all_scenario_rl
 from trl_r1.stages.all_scenario_rl.hooks import find_check
 from trl_r1.stages.all_scenario_rl.mixture import MixtureSource, load_source, schedule
@@ -125,13 +125,13 @@ def test_every_row_belongs_to_one_judge(tmp_path):
 
 def test_the_alarm_needs_both_a_rise_and_a_fall_beyond_chance():
     # halves 0,1 | 4,5: +4, standard error sqrt(.5/2 + .5/2) = .71; 9,8 | 2,1: -7
-    found = diverging([0, 1, 4, 5], [9, 8, 2, 1])
+    found = find_divergence([0, 1, 4, 5], [9, 8, 2, 1])
     assert (found.rise, found.fall) == (4.0, 7.0)
-    assert diverging([0, 1, 4, 5], [1, 2, 8, 9]) is None  # both rise
-    assert diverging([5, 4, 1, 0], [9, 8, 2, 1]) is None  # both fall
-    assert diverging([0, 6, 1, 7], [9, 2, 8, 1]) is None  # +1 with an error of sqrt(9 + 9)
-    assert diverging([0, 1, 4, 5], [0.90, 0.90, 0.89, 0.89]) is None  # a fall of .01 is below the least
-    assert diverging([0, 1, 4], [9, 8, 2]) is None  # too short for two halves
+    assert find_divergence([0, 1, 4, 5], [1, 2, 8, 9]) is None  # both rise
+    assert find_divergence([5, 4, 1, 0], [9, 8, 2, 1]) is None  # both fall
+    assert find_divergence([0, 6, 1, 7], [9, 2, 8, 1]) is None  # +1 with an error of sqrt(9 + 9)
+    assert find_divergence([0, 1, 4, 5], [0.90, 0.90, 0.89, 0.89]) is None  # a fall of .01 is below the least
+    assert find_divergence([0, 1, 4], [9, 8, 2]) is None  # too short for two halves
 
 
 def test_an_alarm_is_written_logged_and_told_once_for_each_fresh_window(tmp_path, caplog):

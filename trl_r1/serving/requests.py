@@ -10,12 +10,12 @@ complex) and ``most_paths``. What cannot be done is refused by name, never ignor
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
-from pydantic import ValidationInfo as Info
 
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Settings
@@ -184,20 +184,14 @@ def clean(text: str) -> str:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What the checks of a body need to know of the server."""
+    """What the checks of a body need to know of the server: the ``context`` of each of them."""
 
     model: str
     bounds: Bounds
 
 
-def server_info(info: Info) -> ServerInfo:
-    """The context that `read` gives to every check."""
-    assert info.context is not None
-    return info.context
-
-
-def this_model(name: Any, info: Info) -> Any:
-    served = server_info(info).model
+def this_model(name: Any, info: Any) -> Any:
+    served = info.context.model
     if name is not None and name != served:
         raise BadRequest(
             f"There is no model {str(name)[:200]!r} here; this server has {served!r}.", "model", "model_not_found", 404
@@ -208,8 +202,8 @@ def this_model(name: Any, info: Info) -> Any:
 def at_most(bound: str) -> AfterValidator:
     """A whole number up to the server's bound of that name."""
 
-    def check(value: int | None, info: Info) -> int | None:
-        if value is not None and value > getattr(server_info(info).bounds, bound):
+    def check(value: int | None, info: Any) -> int | None:
+        if value is not None and value > getattr(info.context.bounds, bound):
             raise ValueError(bound)
         return value
 
@@ -257,8 +251,8 @@ def the_only_one(prompt: Any) -> Any:
 def short_enough(size: Callable[[Any], int]) -> AfterValidator:
     """A prompt of at most ``most_characters`` by ``size``."""
 
-    def check(prompt: Any, info: Info) -> Any:
-        most = server_info(info).bounds.most_characters
+    def check(prompt: Any, info: Any) -> Any:
+        most = info.context.bounds.most_characters
         if size(prompt) > most:
             raise BadRequest(
                 f"The prompt has {size(prompt)} characters; at most {most} are read.", code="context_length_exceeded"
@@ -332,12 +326,8 @@ def refusal(error: ValidationError, bounds: Bounds) -> BadRequest:
     if first["type"] == "extra_forbidden":
         name = str(place[-1])[:80]
         return BadRequest(f"There is no field {name!r} in this API.", name, "unknown_parameter")
-    names = [str(part) for part in place if isinstance(part, str)]
-    field, kind = names[0], names[0]
-    if field == "messages":
-        field, kind = dotted_place(place), dotted_place(tuple("" if isinstance(part, int) else part for part in place))
-    elif field == "stream_options":
-        field = kind = names[-1]
+    field = dotted_place(place) if place[0] == "messages" else str(place[-1])
+    kind = re.sub(r"\d+", "", field)
     own = first.get("ctx", {}).get("error")
     if isinstance(own, BadRequest):
         return BadRequest(str(own).replace("{field}", field), own.param or field, own.code, own.status)
@@ -352,7 +342,4 @@ def dotted_place(place: tuple[Any, ...]) -> str:
     >>> dotted_place(("messages", 0, "role"))
     'messages[0].role'
     """
-    text = ""
-    for part in place:
-        text += f".{part}" if isinstance(part, str) and part else f"[{part}]"
-    return text.removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
