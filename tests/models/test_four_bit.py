@@ -6,21 +6,25 @@ the flag that forbids it is.
 
 import argparse
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, Trainer
-from trl import ModelConfig
+from peft import PeftModel
+from places import SCRIPTS
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Trainer
+from trl import ModelConfig, get_quantization_config
 
 from trl_r1.commands import doctor
-from trl_r1.grpo.identity import share_of_low_bytes
-from trl_r1.models import four_bit
+from trl_r1.models import four_bit, load_classifier
 from trl_r1.models.adapters import merged
 from trl_r1.models.cpu import processor
-from trl_r1.models.load import load_policy
-from trl_r1.runs import rl
+from trl_r1.models.load import as_saved, load_policy
 from trl_r1.stages import distill, reward_model, sft, zero
 from trl_r1.stages.reward_model import train as reward_training
 
@@ -57,7 +61,11 @@ def test_a_guarded_model_learns_the_same_after_an_evaluation_and_a_checkpoint():
     assert four_bit.spoilt_gradients() is None
 
 
-def test_without_the_guard_a_processor_that_repacks_is_found_out(monkeypatch):
+@pytest.mark.parametrize("where", ["this one", "one without AVX512-BF16"])
+def test_without_the_guard_a_processor_that_repacks_is_found_out(where, monkeypatch):
+    if where != "this one":  # bitsandbytes asks so when it makes a layer, and never repacks it then
+        monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+        assert not four_bit.repacks()
     monkeypatch.setattr(four_bit, "keep_layout", lambda model: None)
     problem = four_bit.spoilt_gradients()
     if four_bit.repacks():
@@ -151,7 +159,7 @@ def recipe(wide, tmp_path):
         {
             "question": f"What is {n} + {n + 2}?", "solution": str(2 * n + 2), "language": "en",
             "completion": f"<think>{n} and {n + 2}</think><answer>{2 * n + 2}</answer>",
-            "prompt": f"Say {n}.", "chosen": f"yes, {n}", "rejected": f"nay, {n}",
+            "prompt": f"Say {n}.", "chosen": f"yes, {n}", "rejected": f"nay, {n}", "label": n % 2,
         }
         for n in range(12)
     ]  # fmt: skip
@@ -165,14 +173,14 @@ def recipe(wide, tmp_path):
     imitation = {"dataset_name": str(data), "language_column": "language"}
     own = {
         "sft": {**imitation, "max_length": 128},
-        "zero": {**imitation, "rewards": [{"name": "accuracy"}], "num_generations": 4,
+        "zero": {**imitation, "rewards": [{"name": "trl_r1.grpo.identity:share_of_low_bytes"}], "num_generations": 4,
                  "per_device_train_batch_size": 8, "max_completion_length": 6, "drift_every": 0},
         "reward_model": {"helpful_dataset_name": str(data), "held_out": 0.3, "max_length": 64},
         "distill": {**imitation, "method": "on_policy", "teacher_model": wide, "max_completion_length": 6},
     }  # fmt: skip
 
     def write(stage, **changes):
-        path = tmp_path / "recipe.yaml"
+        path = tmp_path / f"recipe{len(list(tmp_path.glob('recipe*')))}.yaml"
         path.write_text(yaml.safe_dump({**base, **own[stage], **changes}))
         return str(path)
 
@@ -191,15 +199,9 @@ def test_looking_at_a_4_bit_model_changes_nothing_it_learns(stage, recipe, wide,
 
     monkeypatch.setattr(Trainer, "train", train)
     bare = {**QLORA, "output_dir": str(tmp_path / "bare")}
-    looks = {"save_steps": 1, "save_strategy": "steps"}
-    if stage != "reward_model":
-        looks = {**LOOKS, "evaluation_dataset_name": str(tmp_path / "rows.jsonl")}
+    looks = looks_of(stage, tmp_path)
     if stage == "zero":
-        looks |= {"probe_every": 1, "probe_problems": 2, "probe_samples": 1, "drift_every": 1, "beta": 0.0}
-        bare["beta"] = 0.0
-        monkeypatch.setattr(
-            rl, "load_rewards", lambda given: ([share_of_low_bytes], [1.0])
-        )  # a random model varies in it
+        bare["beta"] = 0.0  # nobody but the monitor measures drift then
     STAGES[stage].main(["--config", recipe(stage, **{**bare, **looks, "output_dir": str(tmp_path / "looked")})])
     live = trained[-1].model
     if stage == "reward_model":  # its held-out pairs are scored in any case
@@ -212,13 +214,82 @@ def test_looking_at_a_4_bit_model_changes_nothing_it_learns(stage, recipe, wide,
     assert all(norm > 0 for _, _, norm in lines[0])
     assert (tmp_path / "looked" / folder / "checkpoint-1").is_dir()
     assert sum(weight.abs().sum() for name, weight in live.named_parameters() if "lora_B" in name) > 0
-    if stage != "reward_model":
+    same = {"atol": 1e-5, "rtol": 0}
+    if stage == "reward_model":
+        torch.testing.assert_close(
+            scores(quantised_reward_model(wide, tmp_path / "looked" / folder)), scores(live), **same
+        )
+        asked, _ = load_classifier._from_pretrained(str(tmp_path / "looked" / folder))  # as a reward asks it
+        whole = beside(wide, tmp_path / "looked" / folder, AutoModelForSequenceClassification, num_labels=1)
+        torch.testing.assert_close(scores(asked), scores(whole.merge_and_unload()), **same)
+    else:
         reloaded, _ = load_policy(
             str(tmp_path / "looked"), ModelConfig(**of_model(QLORA), dtype="float32"), use_cpu=True
         )
-        torch.testing.assert_close(logps(reloaded), logps(live), atol=1e-5, rtol=0)
+        torch.testing.assert_close(logps(reloaded), logps(live), **same)
         whole = AutoModelForCausalLM.from_pretrained(merged(tmp_path / "looked"), dtype=torch.float32)
-        torch.testing.assert_close(logps(whole), logps(beside(wide, tmp_path / "looked")), atol=1e-5, rtol=0)
+        torch.testing.assert_close(logps(whole), logps(beside(wide, tmp_path / "looked")), **same)
+
+
+def looks_of(stage, folder):
+    """Everything that looks at a model while it is trained: evaluations, probes, drift and a checkpoint each step."""
+    if stage == "reward_model":
+        return {"save_steps": 1, "save_strategy": "steps"}
+    looks = {**LOOKS, "evaluation_dataset_name": str(folder / "rows.jsonl")}
+    if stage == "zero":
+        looks |= {"probe_every": 1, "probe_problems": 2, "probe_samples": 1, "drift_every": 1, "beta": 0.0}
+    return looks
+
+
+def test_a_killed_4_bit_run_with_all_these_looks_resumes_onto_the_same_trajectory(recipe, tmp_path):
+    """Kill -9 at the start of the fourth step, where the second has left the last checkpoint; a reward model twice, in
+    either of its trainers. The second run of `zero` has a critic, a moving reference and dropout."""
+    critic = {"advantage": "two_tower", "beta": 0.05, "reference_every": 3, "kl_target": 0.01, "lora_dropout": 0.1,
+              "num_iterations": 2}  # fmt: skip
+    safety = {"safety_dataset_name": str(tmp_path / "rows.jsonl"), "learning_rate": 1e-3}
+    runs = {"sft": ("sft", {"packing": True}), "distill": ("distill", {}), "zero": ("zero", {}), "critic": ("zero", critic),
+            "reward_model": ("reward_model", safety)}  # fmt: skip
+    orders, expected = [], []
+    for name, (stage, more) in runs.items():
+        steps = {**QLORA, **looks_of(stage, tmp_path), **more, "max_steps": 4, "save_steps": 2, "save_total_limit": 1}
+        kills = [[1, 3], [2, 3], None] if stage == "reward_model" else [[1, 3], None]
+        for number, kill in enumerate([None, *kills]):
+            out = str(tmp_path / name / ("killed" if number else "whole"))
+            arguments = ["--config", recipe(stage, **{**steps, "output_dir": out})]
+            orders.append({"stage": stage, "arguments": arguments, "kill": kill})
+            expected.append(0 if kill is None else -signal.SIGKILL)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "killed_stages.py"), json.dumps(orders)],
+        capture_output=True,
+        text=True,
+        timeout=900,  # 16 runs, under a minute where nobody else computes
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == expected, done.stderr[-2000:]
+    for name in runs:
+        for part in ("helpfulness", "harmlessness") if name == "reward_model" else (".",):
+            whole, again = tmp_path / name / "whole" / part, tmp_path / name / "killed" / part
+            assert numbers(again / "metrics.jsonl") == numbers(whole / "metrics.jsonl"), name
+            assert [step for step, _, _ in numbers(whole / "metrics.jsonl")] == [1, 2, 3, 4]
+            left = tensors_of(whole / "checkpoint-4")
+            assert {name.split(".")[0] for name, _ in left} >= {"adapter_model", "optimizer"}
+            for key, tensor in tensors_of(again / "checkpoint-4").items():
+                assert torch.equal(tensor, left.pop(key)), (name, key)
+            assert not left
+    assert (tmp_path / "critic" / "whole" / "checkpoint-4" / "critic.safetensors").is_file()
+    assert (tmp_path / "critic" / "whole" / "checkpoint-4" / "reference.safetensors").is_file()
+
+
+def tensors_of(checkpoint: Path) -> dict[tuple[str, str], torch.Tensor]:
+    """Every tensor of its weights, critic, reference and optimizer, by file and name."""
+    found = {
+        (path.name, name): tensor
+        for path in sorted(checkpoint.glob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+    for number, state in torch.load(checkpoint / "optimizer.pt")["state"].items():
+        found.update({("optimizer.pt", f"{number} {name}"): torch.as_tensor(value) for name, value in state.items()})
+    return found
 
 
 def numbers(path: Path) -> list[tuple[int, float, float]]:
@@ -230,11 +301,23 @@ def of_model(options):
     return {key: value for key, value in options.items() if "4bit" in key or "bnb" in key}
 
 
-def beside(base, adapter):
+def beside(base, adapter, kind=AutoModelForCausalLM, **options):
     """The base before rounding, with the adapter."""
-    from peft import PeftModel
+    return PeftModel.from_pretrained(kind.from_pretrained(base, dtype=torch.float32, **options), str(adapter))
 
-    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(adapter))
+
+def quantised_reward_model(base, adapter):
+    """A scalar head and an adapter on the NF4 base, in the precision they were trained in."""
+    quantization = get_quantization_config(ModelConfig(**of_model(QLORA), dtype="float32"))
+    model = beside(base, adapter, AutoModelForSequenceClassification, num_labels=1, quantization_config=quantization)
+    as_saved(model, adapter)
+    return four_bit.make_trainable_on_cpu(model)
+
+
+@torch.no_grad()
+def scores(model):
+    """(2, 1) of two texts of one length, one at a time."""
+    return torch.cat([model.eval()(input_ids=row[None]).logits.float() for row in IDS])
 
 
 @torch.no_grad()

@@ -223,7 +223,7 @@ def test_long_rows_are_left_out_and_counted(tiny, caplog):
 # --- kill and resume
 
 
-def start(recipe_path, kind, number, out, *more):
+def start(recipe_path, kind, number, out):
     command = [
         sys.executable,
         str(SCRIPT),
@@ -235,31 +235,21 @@ def start(recipe_path, kind, number, out, *more):
         "--output_dir",
         str(out),
     ]
-    return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300)
-
-
-QLORA = ["--load_in_4bit", "true", "--use_peft", "true", "--lora_r", "4", "--lora_target_modules", "all-linear"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [[], QLORA], ids=["full", "qlora"])
-def test_a_killed_run_resumes_onto_the_same_trajectory(more, recipe, tiny, wide, tmp_path):
-    """The quantised one is evaluated on held-out problems before training, at every start."""
+def test_a_killed_run_resumes_onto_the_same_trajectory(recipe, tmp_path):
+    """QLoRA: tests/models/test_four_bit.py."""
     from safetensors.torch import load_file
 
-    rows = str(tmp_path / "rows.jsonl")
-    judged = {
-        "evaluation_dataset_name": rows, "evaluation_split": "train", "evaluation_problems": 2, "evaluation_samples": 1,
-        "evaluation_question_column": "question", "evaluation_solution_column": "solution", "evaluation_max_tokens": 4,
-    }  # fmt: skip
-    path = recipe(model_name_or_path=wide if more else tiny, max_steps=9, save_steps=3, dataset_name=rows,
-                  per_device_train_batch_size=4, **(judged if more else {}))  # fmt: skip
-    done = start(path, "never", 0, tmp_path / "whole", *more)
+    path = recipe(max_steps=9, save_steps=3)
+    done = start(path, "never", 0, tmp_path / "whole")
     assert done.returncode == 0, done.stderr[-2000:]
-    killed = start(path, "step", 7, tmp_path / "killed", *more)
+    killed = start(path, "step", 7, tmp_path / "killed")
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert not (tmp_path / "killed" / "summary.json").exists()
-    resumed = start(path, "never", 0, tmp_path / "killed", *more)
+    resumed = start(path, "never", 0, tmp_path / "killed")
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert "Resumed from" in (tmp_path / "killed" / "report.md").read_text()
 
@@ -270,8 +260,7 @@ def test_a_killed_run_resumes_onto_the_same_trajectory(more, recipe, tiny, wide,
             key: other[key] for key in ("loss", "grad_norm", "learning_rate")
         }
     assert len({line["loss"] for line in expected}) > 5  # it did learn
-    name = "adapter_model.safetensors" if more else "model.safetensors"
-    whole, again = (load_file(tmp_path / run / name) for run in ("whole", "killed"))
+    whole, again = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "killed"))
     assert whole.keys() == again.keys() != set()
     assert all(torch.equal(tensor, again[key]) for key, tensor in whole.items())
 

@@ -16,11 +16,10 @@ import warnings
 import torch
 import transformers
 from peft import LoraConfig
-from transformers import BitsAndBytesConfig, TrainerCallback
+from transformers import TrainerCallback
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
 from trl_r1.grpo.identity import run
-from trl_r1.monitor.drift import log_probabilities
 
 
 class Kill(TrainerCallback):
@@ -42,16 +41,6 @@ class Write(TrainerCallback):
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
-class Look(TrainerCallback):
-    """Reads the model in evaluation mode and saves its weights nowhere, before the first step and after each."""
-
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        log_probabilities(model, [[5, 6, 7]], [[8, 9]])
-        model.state_dict()
-
-    on_step_end = on_train_begin
-
-
 def main():
     order = json.loads(sys.argv[1])
     warnings.simplefilter("ignore")
@@ -62,11 +51,6 @@ def main():
         extra["callbacks"].append(Kill(order["kill_at"]))
     if order["kind"] != "full":
         extra["peft_config"] = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", lora_dropout=0.0)
-    if order["kind"] == "qlora":
-        extra["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
-        )
-        extra["callbacks"].append(Look())
     trace = run(
         R1GRPOTrainer, R1GRPOConfig, order["model"], order["output_dir"], order["options"], extra,
         resume_from_checkpoint=order.get("resume") or None,

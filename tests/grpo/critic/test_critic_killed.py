@@ -19,8 +19,8 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def start(tiny, folder, kind, **order):
-    order = {"model": tiny, "output_dir": str(folder), "kind": kind, "options": OPTIONS, **order}
+def start(tiny, folder, **order):
+    order = {"model": tiny, "output_dir": str(folder), "kind": "full", "options": OPTIONS, **order}
     return subprocess.run(
         [sys.executable, str(SCRIPTS / "killed_run.py"), json.dumps(order)],
         capture_output=True,
@@ -30,14 +30,13 @@ def start(tiny, folder, kind, **order):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["full", "qlora"])
-def test_a_killed_run_with_a_critic_resumes_onto_the_same_trajectory(kind, tiny, wide, tmp_path):
-    model = wide if kind == "qlora" else tiny
-    whole = start(model, tmp_path / "whole", kind)
+def test_a_killed_run_with_a_critic_resumes_onto_the_same_trajectory(tiny, tmp_path):
+    """QLoRA: tests/models/test_four_bit.py."""
+    whole = start(tiny, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr[-2000:]
-    killed = start(model, tmp_path / "killed", kind, kill_at=5)
+    killed = start(tiny, tmp_path / "killed", kill_at=5)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    resumed = start(model, tmp_path / "killed", kind, resume=True)
+    resumed = start(tiny, tmp_path / "killed", resume=True)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     lines = []
     for name in ("whole", "killed"):
