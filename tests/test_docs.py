@@ -41,9 +41,8 @@ def test_python_runs(code, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml_holds_only_keys_the_stage_knows(text, tmp_path):
-    from trl import SFTConfig
-
     from trl_r1.models.options import R1ModelConfig
+    from trl_r1.runs.tuning_config import R1SFTConfig
     from trl_r1.stages.cold_start.options import ColdStartOptions
 
     known = {field.name for part in (RLOptions, R1GRPOConfig, R1ModelConfig) for field in fields(part)}
@@ -56,7 +55,7 @@ def test_yaml_holds_only_keys_the_stage_knows(text, tmp_path):
         assert read(str(tmp_path / "pipeline.yaml")).steps
         return
     if "sources" in content:
-        known = {field.name for part in (ColdStartOptions, SFTConfig, R1ModelConfig) for field in fields(part)}
+        known = {field.name for part in (ColdStartOptions, R1SFTConfig, R1ModelConfig) for field in fields(part)}
     if set(content) & {"samples_per_prompt", "engine"}:
         from trl_r1.data.filters import FilterLimits
         from trl_r1.stages.rejection_sampling.options import RejectionOptions

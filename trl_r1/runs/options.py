@@ -133,10 +133,6 @@ class SFTOptions(DataOptions, EvaluationOptions):
             "model's own marks."
         },
     )
-    chat_template_kwargs: str = field(  # a mapping in YAML, JSON on the command line
-        default="{}",
-        metadata={"help": "Handed to the chat template with every row: {enable_thinking: false}, for instance."},
-    )
     overlong: str = field(
         default="drop",
         metadata={

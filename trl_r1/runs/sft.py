@@ -82,7 +82,7 @@ def prepare(
     if not model.model_name_or_path:
         raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
     check_settings(config)
-    read_kwargs(options.chat_template_kwargs)
+    read_kwargs(getattr(config, "chat_template_kwargs", None))
     graders, _ = load_rewards(options.reward_list)
     raw = None
     if not rows_come_later:
@@ -96,7 +96,7 @@ def prepare(
     if not rows_come_later:
         tell_before_training(stage, options, config, model, path, evaluation_rows)
     tokenizer = load_tokenizer(path, model, config)
-    renderer = renderer_of(tokenizer, config, path, kwargs=options.chat_template_kwargs)
+    renderer = renderer_of(tokenizer, config, path)
     rows = None if raw is None else rendered(raw, options, config, renderer, options.dataset_name)
     if not rows_come_later:
         folder.take()

@@ -14,20 +14,19 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3 (SFT from the base); v2, sup
 
 from __future__ import annotations
 
-from trl import SFTConfig
-
 from trl_r1 import errors
 from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import quiet_libraries
 from trl_r1.runs.options import SFTOptions, parse
 from trl_r1.runs.sft import prepare, run_sft
+from trl_r1.runs.tuning_config import R1SFTConfig
 
 
 def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((SFTOptions, SFTConfig, R1ModelConfig), argv)
+        options, config, model = parse((SFTOptions, R1SFTConfig, R1ModelConfig), argv)
         return options, config, model, prepare("sft", options, config, model)
 
     run_sft("sft", *errors.tell("sft", ready))

@@ -19,8 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trl import SFTConfig
-
 from trl_r1 import errors
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.options import R1ModelConfig
@@ -28,6 +26,7 @@ from trl_r1.runs.folder import SUMMARY, finished, quiet_libraries
 from trl_r1.runs.options import parse
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.sft import PreparedTuning, prepare, run_sft, training_rows
+from trl_r1.runs.tuning_config import R1SFTConfig
 from trl_r1.stages.cold_start import make as cold_data
 from trl_r1.stages.cold_start.job import ColdStartJob
 from trl_r1.stages.cold_start.options import ColdStartOptions
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     quiet_libraries()
 
     def ready():
-        options, config, model = parse((ColdStartOptions, SFTConfig, R1ModelConfig), argv)
+        options, config, model = parse((ColdStartOptions, R1SFTConfig, R1ModelConfig), argv)
         prepared = prepare(STAGE, options, config, model, rows_come_later=True)
         resumes = config.resume_from_checkpoint not in (None, False)
         if (Path(config.output_dir) / SUMMARY).is_file() and not resumes:

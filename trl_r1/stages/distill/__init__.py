@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from trl import DistillationConfig, ModelConfig, SFTConfig
+from trl import DistillationConfig, ModelConfig
 
 from trl_r1 import errors, recipes
 from trl_r1.evaluation.benchmark import Evaluation, default_graders
@@ -29,6 +29,7 @@ from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import find_model, quiet_libraries
 from trl_r1.runs.options import parse
 from trl_r1.runs.sft import prepare, run_sft
+from trl_r1.runs.tuning_config import R1SFTConfig
 from trl_r1.stages.distill.on_policy import (
     DistillOptions,
     as_sft,
@@ -56,7 +57,7 @@ def method_of(argv: list[str]) -> str:
 
 def ready(argv: list[str]) -> tuple[Any, ...]:
     """Everything checked: (options, config, model, prepared, sentences about the road taken)."""
-    config_class = DistillationConfig if method_of(argv) == "on_policy" else SFTConfig
+    config_class = DistillationConfig if method_of(argv) == "on_policy" else R1SFTConfig
     options, config, model = parse((DistillOptions, config_class, R1ModelConfig), argv)
     for place in (*([options.teacher_run] if options.teacher_run else []), *options.others.values()):
         find_evaluation(place)

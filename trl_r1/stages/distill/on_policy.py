@@ -26,7 +26,6 @@ from trl import (
     DistillationConfig,
     DistillationTrainer,
     ModelConfig,
-    SFTConfig,
     get_quantization_config,
 )
 
@@ -42,6 +41,7 @@ from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.sft import imitated, load_tokenizer
+from trl_r1.runs.tuning_config import R1SFTConfig
 from trl_r1.storage import manifest
 from trl_r1.storage.checkpoints import train
 from trl_r1.storage.files import replace_file
@@ -118,13 +118,13 @@ def vocabularies_differ(student: str, teacher: str) -> str | None:
     return None
 
 
-def as_sft(config: DistillationConfig, max_length: int) -> SFTConfig:
+def as_sft(config: DistillationConfig, max_length: int) -> R1SFTConfig:
     """The same training arguments for the SFT road; what only on-policy distillation knows is left behind."""
     shared = {entry.name for entry in fields(DistillationConfig) if entry.init} & {
-        entry.name for entry in fields(SFTConfig) if entry.init
+        entry.name for entry in fields(R1SFTConfig) if entry.init
     }
     chosen = {name: getattr(config, name) for name in shared}
-    return SFTConfig(**{**chosen, "max_length": max_length})
+    return R1SFTConfig(**{**chosen, "max_length": max_length})
 
 
 class R1DistillationTrainer(SameTypes, DistillationTrainer):
