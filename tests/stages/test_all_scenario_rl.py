@@ -14,8 +14,9 @@ from trl_r1.evaluation.metrics_log import FILE as METRICS
 from trl_r1.models.sampling import sample
 from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, find_divergence, read_alarms
 from trl_r1.stages import all_scenario_rl
-from trl_r1.stages.all_scenario_rl.hooks import find_check
+from trl_r1.stages.all_scenario_rl.hooks import ScenarioOptions, find_check
 from trl_r1.stages.all_scenario_rl.mixture import MixtureSource, load_source, schedule
+from trl_r1.storage.manifest import settings_of
 
 
 SUMS = [{"question": f"Compute {i} + 1.", "answer": str(i + 1), "language": "en"} for i in range(8)]
@@ -160,6 +161,12 @@ def test_an_alarm_is_written_logged_and_told_once_for_each_fresh_window(tmp_path
     state.global_step, state.log_history = 5, state.log_history[:5]  # resumed before the alarm: it has not happened
     resumed.on_train_begin(None, state, control)
     assert read_alarms(tmp_path) == []
+
+
+def test_a_run_is_told_by_its_recipe_and_not_by_the_names_of_our_classes():
+    settings = settings_of(ScenarioOptions(datasets=[{"name": "rows.jsonl"}]))
+    assert settings["datasets"] == [{"name": "rows.jsonl"}]
+    assert "Source(" not in json.dumps(settings)
 
 
 # --- the stage

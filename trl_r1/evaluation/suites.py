@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
+from trl_r1.data.spec import DatasetSpec
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.storage.structured import did_you_mean, option, read_entries, refuse_twins
 
@@ -68,16 +69,13 @@ class Shots:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(DatasetSpec):
     """One benchmark of a run."""
 
     name: str = option(help="As load_rows takes it.", like="mine.jsonl")
-    label: str = option(help="In the report, and the name of its files.")
-    config: str | None = None
-    split: str | None = None  # None: test where there is one, else train
-    question_column: str = "question"
+    label: str = option("", "In the report, and the name of its files.")
+    split: str | None = None
     solution_column: str = "solution"
-    language_column: str | None = None
     language: str | None = None  # of every problem, where no column says it
     problems: int | None = option(None, "Only the first so many.", ge=1)
     samples: int | None = option(None, "K of pass@K; None takes the run's.", ge=1)
@@ -124,19 +122,7 @@ def load_entry(entry: Entry, seed: int = 0) -> Dataset:
     Raises:
         ValueError: nothing of that name, unreadable, a column is missing.
     """
-    if entry.split is not None:
-        rows = load_rows(entry.name, entry.split, entry.config, seed)
-    else:
-        try:
-            rows = load_rows(entry.name, "test", entry.config, seed)
-        except ValueError as no_test:
-            if "has no split 'test'" not in str(no_test):
-                raise
-            rows = load_rows(entry.name, "train", entry.config, seed)
-    require_columns(
-        rows,
-        {"question": entry.question_column, "solution": entry.solution_column, "language": entry.language_column},
-    )
+    rows = entry.load(seed)
     return rows if entry.problems is None else rows.select(range(min(entry.problems, len(rows))))
 
 

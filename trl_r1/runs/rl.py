@@ -19,7 +19,8 @@ from transformers import PrinterCallback, ProgressCallback, set_seed
 from trl import ModelConfig, get_quantization_config
 
 from trl_r1.compat.sharding import shards_the_model
-from trl_r1.data.columns import load_rows, to_prompts
+from trl_r1.data.columns import to_prompts
+from trl_r1.data.spec import spec_of
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.grpo.config import R1GRPOConfig
@@ -121,7 +122,7 @@ def _check_sharding(config: R1GRPOConfig) -> None:
 
 
 def _training_problems(options: RLOptions, seed: int) -> Dataset:
-    rows = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, seed)
+    rows = spec_of(options).read(seed)
     columns = options.question_column, options.solution_column
     return to_prompts(rows, *columns, options.template, options.language_column, options.drop_empty)
 

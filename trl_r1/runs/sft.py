@@ -27,8 +27,8 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
-from trl_r1.data.columns import load_rows
 from trl_r1.data.imitation import to_imitate, tokenized
+from trl_r1.data.spec import spec_of
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes, is_adapter, merged
@@ -86,7 +86,7 @@ def prepare(
     graders, _ = load_rewards(options.reward_list)
     raw = None
     if not rows_come_later:
-        raw = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, config.seed)
+        raw = spec_of(options).read(config.seed)
         raw = imitated(raw, options, options.dataset_name)
     evaluation_rows = evaluation_problems(options, config.seed)
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))

@@ -81,7 +81,8 @@ class ScenarioOptions(RLOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.sources = read_entries("datasets", self.datasets, MixtureSource)
+        # hidden: run.json tells a run by `datasets`, not by how we name the class of its entries
+        self._sources = read_entries("datasets", self.datasets, MixtureSource)
         if self.preference_last_steps < 0:
             raise ValueError(f"preference_last_steps={self.preference_last_steps} must be 0 or more.")
         if self.alarm_window < 4:
@@ -128,7 +129,7 @@ def scheduled_rows(options: ScenarioOptions, config: R1GRPOConfig) -> Dataset:
     """
     if config.max_steps <= 0:
         raise ValueError("all_scenario_rl has to know its last step to begin the preference rewards: set max_steps.")
-    parts = [load_source(source, options.template, config.seed) for source in options.sources]
+    parts = [load_source(source, options.template, config.seed) for source in options._sources]
     offered = {entry["name"] for entry in options.reward_list}
     for route in PREFERENCES:
         asked = any(row["reward_for"] == route for part in parts for row in part)
@@ -143,7 +144,7 @@ def scheduled_rows(options: ScenarioOptions, config: R1GRPOConfig) -> Dataset:
     general_from = -(-first_step * config.gradient_accumulation_steps // updates)
     order = schedule(
         [len(part) for part in parts],
-        [source.share for source in options.sources],
+        [source.share for source in options._sources],
         [any(row["reward_for"] != RULE for row in part) for part in parts],
         batches,
         per_batch,

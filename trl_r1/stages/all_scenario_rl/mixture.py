@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trl_r1.data.columns import is_empty, load_rows, require_columns
+from trl_r1.data.columns import is_empty
+from trl_r1.data.spec import DatasetSpec
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.storage.structured import option
 
@@ -36,15 +37,11 @@ COLUMNS = ("prompt", "question", "solution", "language", "domain", "reward_for")
 
 
 @dataclass(frozen=True)
-class MixtureSource:
+class MixtureSource(DatasetSpec):
     """One dataset of the mixture."""
 
     name: str = option(like="rows.jsonl")
-    config: str | None = None
-    split: str = "train"
-    question_column: str = "question"
     solution_column: str | None = option(None, "None: nothing here can be checked by a rule.", like="answer")
-    language_column: str | None = None
     language: str | None = None  # of every row without one of its own
     domain: str | None = option(None, "Of its prompts.", choices=DOMAINS)
     reward_for: str | None = option(None, "Who judges its rows.", choices=ROUTES)
@@ -59,12 +56,7 @@ def load_source(source: MixtureSource, template: Template, seed: int) -> list[di
         ValueError: nothing of that name; a column is missing; a row without a question, or without a gold answer
             where it is to be checked; a row's own domain or route is unknown.
     """
-    rows = load_rows(source.name, source.split, source.config, seed)
-    require_columns(
-        rows,
-        {"question": source.question_column, "solution": source.solution_column, "language": source.language_column},
-        repr(source.name),
-    )
+    rows = source.load(seed, repr(source.name))
     template = find_template(template)
     made = []
     for number, row in enumerate(rows):

@@ -27,6 +27,7 @@ from trl import ModelConfig, SFTConfig
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
 from trl_r1.data.review import ReviewQueue, sample_id
+from trl_r1.data.spec import spec_of
 from trl_r1.errors import WaitsForPerson
 from trl_r1.models.engines import SamplingServer
 from trl_r1.models.load import find_policy
@@ -58,7 +59,7 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
     Raises:
         ValueError, EngineError: in one sentence.
     """
-    rows = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, config.seed)
+    rows = spec_of(options).read(config.seed)
     if options.problems is not None:
         rows = rows.select(range(min(len(rows), options.problems)))
     asked = to_prompts(
@@ -138,12 +139,10 @@ def with_defaults(source: ChainSource, options: ColdStartOptions, model: ModelCo
 
 def existing_problems(source: ChainSource, options: ColdStartOptions, seed: int) -> list[Problem]:
     """Problems whose chains exist already, each with its chain as `reference`; rows with an empty cell are left out."""
-    rows = load_rows(str(source.dataset_name), source.dataset_split, source.dataset_config, seed)
     columns = {"completion": source.completion_column}
     if source.reasoning_column is not None:
         columns = {"reasoning": source.reasoning_column, "summary": str(source.summary_column)}
-    required = {"question": source.question_column, "solution": source.solution_column, **columns}
-    require_columns(rows, {**required, "language": source.language_column}, repr(source.dataset_name))
+    rows = spec_of(source).load(seed, repr(source.dataset_name), **columns)
     texts = [existing_chain(*cells) for cells in zip(*(rows[column] for column in columns.values()), strict=True)]
     asked = to_prompts(
         rows.add_column(TEXT, texts),

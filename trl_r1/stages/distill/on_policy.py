@@ -29,7 +29,7 @@ from trl import (
     get_quantization_config,
 )
 
-from trl_r1.data.columns import load_rows
+from trl_r1.data.spec import spec_of
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes
@@ -151,7 +151,7 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
         ValueError: one sentence: what was given, what was expected, what to do.
     """
     graders, _ = load_rewards(options.reward_list)
-    rows = load_rows(options.dataset_name, options.dataset_split, options.dataset_config, config.seed)
+    rows = spec_of(options).read(config.seed)
     prompts = prompts_of(imitated(rows, options, options.dataset_name))
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     if len(prompts) < batch:

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trl_r1.data.columns import is_empty, load_rows, require_columns
+from trl_r1.data.columns import is_empty
 from trl_r1.data.filters import FILTERS, GENERAL_FILTERS, check_names
 from trl_r1.data.near_duplicates import Contamination
+from trl_r1.data.spec import spec_of
 from trl_r1.models.templates import find_template, render
 from trl_r1.rewards.language import prompt_language
 from trl_r1.stages.rejection_sampling.mix import DOMAINS
@@ -104,14 +105,9 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Problem]:
     Raises:
         ValueError: the dataset or a column is not there, or a row is empty.
     """
-    table = load_rows(pool.dataset_name, pool.dataset_split, pool.dataset_config, seed)
-    asked = {
-        "question": pool.question_column,
-        "solution": pool.solution_column,
-        "language": pool.language_column,
-        "answer": pool.answer_column,
-    }
-    require_columns(table, asked, f"The dataset of the pool {pool.name!r}")
+    what = f"The dataset of the pool {pool.name!r}"
+    table = spec_of(pool).load(seed, what, answer=pool.answer_column)
+    asked = {"question": pool.question_column, "solution": pool.solution_column, "answer": pool.answer_column}
     template = find_template(pool.template)
     problems: list[Problem] = []
     for number, row in enumerate(table):
@@ -199,26 +195,8 @@ def contamination(entries: Sequence[EvaluationSet], seed: int) -> Contamination:
     """
     found = Contamination()
     for entry in entries:
-        table = load_evaluation_rows(entry.dataset_name, entry.dataset_split, entry.dataset_config, seed)
-        question, solution = entry.question_column, entry.solution_column
-        require_columns(
-            table, {"question": question, "solution": solution}, f"The evaluation set {entry.dataset_name!r}"
-        )
-        found.add(str(text) for text in table[question])
-        if solution is not None:
-            found.add((str(text) for text in table[solution]), whole_if_short=False)
+        table = spec_of(entry).load(seed, f"The evaluation set {entry.dataset_name!r}")
+        found.add(str(text) for text in table[entry.question_column])
+        if entry.solution_column is not None:
+            found.add((str(text) for text in table[entry.solution_column]), whole_if_short=False)
     return found
-
-
-def load_evaluation_rows(name: str, split: str | None, config: str | None, seed: int) -> Any:
-    """The rows of an evaluation set: of the named split, else of `test`, else of `train` (a single file is that).
-
-    Raises:
-        ValueError: there is no such dataset or split.
-    """
-    try:
-        return load_rows(name, split or "test", config, seed)
-    except ValueError as error:
-        if split is not None or "has no split" not in str(error):
-            raise
-    return load_rows(name, "train", config, seed)
