@@ -6,16 +6,14 @@ evaluated, trained (resuming where a killed run stopped), saved, evaluated again
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback, set_seed
+from transformers import set_seed
 from trl import ModelConfig, get_quantization_config
 
 from trl_r1.compat.sharding import shards_the_model
@@ -31,13 +29,12 @@ from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.monitor import AlarmThresholds, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
 from trl_r1.rewards.catalogue import load_rewards
-from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options, quiet_libraries
-from trl_r1.runs.heldout import Probe, ProgressLine, evaluation, evaluation_problems
+from trl_r1.runs.folder import RunFolder, find_model, model_options, quiet_libraries
+from trl_r1.runs.heldout import Probe, evaluation_problems
 from trl_r1.runs.options import RLOptions
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
-from trl_r1.storage.checkpoints import train
-from trl_r1.storage.files import replace_file
 
 
 __all__ = ["Hooks", "PreparedRun", "prepare", "quiet_libraries", "run_rl"]
@@ -140,58 +137,40 @@ def run_rl(
     Leaves in `output_dir`: run.json, checkpoints, metrics.jsonl, monitor.html, the model, evaluation_before.json,
     evaluation_after.json, report.md with its pictures, summary.json.
     """
-    done = finished(config)
-    if done is not None:
-        return done
-    folder = Path(config.output_dir)
-    main = config.distributed_state.is_main_process
-    started = time.time()
+    run = Run(stage, config)
+    if run.summary is not None:
+        return run.summary
     config.model_init_kwargs = model_options(model, config.model_init_kwargs)
-    log = MetricsLog(folder)
     set_seed(config.seed)  # of an adapter's first weights; TRL does so itself, but 1.12 does not
-    trainer = R1GRPOTrainer(  # type: ignore[abstract]  # to mypy, which does not see that TRL's class brings the members
-        model=prepared.model,
-        reward_funcs=prepared.reward_functions,
-        args=config,
-        train_dataset=prepared.train_rows,
-        quantization_config=get_quantization_config(model),
-        peft_config=adapter_config(model),
-        callbacks=[log],
+    trainer = run.quiet(
+        R1GRPOTrainer(  # type: ignore[abstract]  # to mypy, which does not see that TRL's class brings the members
+            model=prepared.model,
+            reward_funcs=prepared.reward_functions,
+            args=config,
+            train_dataset=prepared.train_rows,
+            quantization_config=get_quantization_config(model),
+            peft_config=adapter_config(model),
+            callbacks=[MetricsLog(run.folder)],
+        )
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    if not config.disable_tqdm:
-        trainer.add_callback(ProgressLine())
     rows = prepared.evaluation_rows
     trainer.add_callback(monitor(trainer, options))
-    before = evaluation(trainer, rows, options, config, folder / "evaluation_before.json", "before")
     hooks = hooks or Hooks()
-    hooks.begin(trainer)
-    if rows is not None and options.probe_every > 0:
-        trainer.add_callback(Probe(trainer, rows.select(range(min(len(rows), options.probe_problems))), options))
 
-    with elapsed(folder / "seconds.json", main) as seconds:
-        train(trainer, prepared.resume)
-    trainer.save_model(config.output_dir)
-    after = evaluation(trainer, rows, options, config, folder / "evaluation_after.json", "after")
+    def begin() -> None:
+        hooks.begin(trainer)
+        if rows is not None and options.probe_every > 0:
+            trainer.add_callback(Probe(trainer, rows.select(range(min(len(rows), options.probe_problems))), options))
+
+    run.train(trainer, prepared.resume, HeldOut(rows, options), begin)
     notes, more = hooks.end(trainer)
+    settings, title = manifest.settings_of(options, model, config), f"{stage}: {model.model_name_or_path}"
 
-    summary = {
-        "stage": stage,
-        "steps": trainer.state.global_step,
-        "training_seconds": round(seconds[0], 1),
-        "seconds": round(time.time() - started, 1),
-        "before": before.to_dict() if before else None,
-        "after": after.to_dict() if after else None,
-        **more,
-    }
-    if main:
-        settings = manifest.settings_of(options, model, config)
-        title = f"{stage}: {model.model_name_or_path}"
-        write_report(folder, title, settings, before, after, notes=[*_notes(trainer, prepared), *notes])
-        replace_file(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
-    config.distributed_state.wait_for_everyone()
-    return summary
+    def report() -> None:
+        every_note = [*_notes(trainer, prepared), *notes]
+        write_report(run.folder, title, settings, run.before, run.after, notes=every_note)
+
+    return run.finish(more, report)
 
 
 def monitor(trainer: R1GRPOTrainer, options: RLOptions) -> Monitor:

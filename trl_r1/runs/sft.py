@@ -17,14 +17,11 @@ Resuming   a checkpoint holds weights, optimizer, schedule and random states, an
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback, set_seed
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
 
 from trl_r1.data.imitation import to_imitate, tokenized
@@ -36,14 +33,13 @@ from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.catalogue import load_rewards
-from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
-from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
+from trl_r1.runs.folder import RunFolder, find_model, model_options
+from trl_r1.runs.heldout import evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.rendering import dress, read_kwargs, renderer_of
+from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
-from trl_r1.storage.checkpoints import train
-from trl_r1.storage.files import replace_file
 
 
 SHOWN = {"loss": "loss", "mean_token_accuracy": "token accuracy", "learning_rate": "lr"}
@@ -206,56 +202,36 @@ def run_sft(
         more: entries for the summary.
         earlier_seconds: of the stage's work before this act.
     """
-    done = finished(config)
-    if done is not None:
-        return done
+    run = Run(stage, config, earlier_seconds)
+    if run.summary is not None:
+        return run.summary
     if prepared.train_rows is None:
         raise ValueError(f"The stage {stage} has no training rows.")
-    folder = Path(config.output_dir)
-    main = config.distributed_state.is_main_process
-    started = time.time()
     config.model_init_kwargs = model_options(model, config.model_init_kwargs)
     config.completion_only_loss, config.assistant_only_loss = True, False  # the rows' masks say what is trained on
     set_seed(config.seed)  # of an adapter's first weights; TRL does so itself, but 1.12 does not
-    trainer = R1SFTTrainer(
-        model=prepared.model,
-        args=config,
-        train_dataset=prepared.train_rows,
-        processing_class=prepared.tokenizer,
-        quantization_config=get_quantization_config(model),
-        peft_config=adapter_config(model),
-        callbacks=[MetricsLog(folder)],
+    trainer = run.quiet(
+        R1SFTTrainer(
+            model=prepared.model,
+            args=config,
+            train_dataset=prepared.train_rows,
+            processing_class=prepared.tokenizer,
+            quantization_config=get_quantization_config(model),
+            peft_config=adapter_config(model),
+            callbacks=[MetricsLog(run.folder)],
+        ),
+        SHOWN,
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    if not config.disable_tqdm:
-        trainer.add_callback(ProgressLine(SHOWN))
-    rows, judged = prepared.evaluation_rows, prepared.graders
-    before = evaluation(trainer, rows, options, config, folder / "evaluation_before.json", "before", judged)
-    with elapsed(folder / "seconds.json", main) as seconds:
-        train(trainer, prepared.folder.resume)
-    trainer.save_model(config.output_dir)
-    after = evaluation(trainer, rows, options, config, folder / "evaluation_after.json", "after", judged)
-    if main and options.merge_adapter and is_adapter(folder):
-        merged(folder)
-
-    summary = {
-        "stage": stage,
-        "steps": trainer.state.global_step,
-        "rows": len(prepared.train_rows),
-        "training_seconds": round(seconds[0], 1),
-        "seconds": round(earlier_seconds + time.time() - started, 1),
-        "before": before.to_dict() if before else None,
-        "after": after.to_dict() if after else None,
-        **(more or {}),
-    }
-    if main:
-        settings = manifest.settings_of(options, model, config)
-        told = [*_notes(trainer, prepared, config), *(notes or [])]
-        write_report(folder, f"{stage}: {model.model_name_or_path}", settings, before, after, notes=told)
-        replace_file(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
-    config.distributed_state.wait_for_everyone()
-    return summary
+    held_out = HeldOut(prepared.evaluation_rows, options, prepared.graders)
+    run.train(trainer, prepared.folder.resume, held_out)
+    if run.is_main and options.merge_adapter and is_adapter(run.folder):
+        merged(run.folder)
+    settings, title = manifest.settings_of(options, model, config), f"{stage}: {model.model_name_or_path}"
+    every_note = [*_notes(trainer, prepared, config), *(notes or [])]
+    return run.finish(
+        {"rows": len(prepared.train_rows), **(more or {})},
+        lambda: write_report(run.folder, title, settings, run.before, run.after, notes=every_note),
+    )
 
 
 def _notes(trainer: SFTTrainer, prepared: PreparedTuning, config: SFTConfig) -> list[str]:

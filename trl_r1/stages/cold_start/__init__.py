@@ -13,7 +13,6 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.1; v2, supplement B.3.2 (makin
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +24,12 @@ from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import SUMMARY, finished, quiet_libraries
 from trl_r1.runs.options import parse
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.run import Run
 from trl_r1.runs.sft import PreparedTuning, prepare, run_sft, training_rows
 from trl_r1.runs.tuning_config import R1SFTConfig
 from trl_r1.stages.cold_start import make as cold_data
 from trl_r1.stages.cold_start.job import ColdStartJob
 from trl_r1.stages.cold_start.options import ColdStartOptions
-from trl_r1.storage.files import replace_file
 
 
 STAGE = "cold_start"
@@ -58,10 +57,10 @@ def main(argv: list[str] | None = None) -> None:
     notes = cold_data.notes_on(kept, counts)
     more = {"kept": len(kept), "data": counts}
     if options.only_data:
-        if config.distributed_state.is_main_process:
-            write_report(config.output_dir, f"{STAGE}: data alone", notes=notes)
-            summary = {"stage": STAGE, "seconds": counts["seconds"], "before": None, "after": None, **more}
-            replace_file(Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
+        run = Run(STAGE, config)
+        if run.is_main:
+            entries = {"seconds": counts["seconds"], **more}
+            run.write(entries, lambda: write_report(run.folder, f"{STAGE}: data alone", notes=notes))
         return
     rows = errors.tell(
         STAGE,

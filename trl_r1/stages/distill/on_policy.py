@@ -15,13 +15,12 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.4 (SFT only) and Sec. 4.1 (disti
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, ProgressCallback
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from trl import (
     DistillationConfig,
     DistillationTrainer,
@@ -36,15 +35,14 @@ from trl_r1.models.adapters import SameTypes
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import adapter_config, check_gates
 from trl_r1.rewards.catalogue import load_rewards
-from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished, model_options
-from trl_r1.runs.heldout import ProgressLine, evaluation, evaluation_problems
+from trl_r1.runs.folder import RunFolder, find_model, model_options
+from trl_r1.runs.heldout import evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.run import HeldOut, Run
 from trl_r1.runs.sft import imitated, load_tokenizer
 from trl_r1.runs.tuning_config import R1SFTConfig
 from trl_r1.storage import manifest
-from trl_r1.storage.checkpoints import train
-from trl_r1.storage.files import replace_file
 from trl_r1.storage.structured import one_of, read_mapping, read_names
 
 
@@ -183,53 +181,34 @@ def run_on_policy(
     options: DistillOptions, config: DistillationConfig, model: ModelConfig, prepared: PreparedDistillation
 ) -> dict[str, Any]:
     """Evaluates, distils, saves, evaluates and reports; returns the summary it also writes to `summary.json`."""
-    done = finished(config)
-    if done is not None:
-        return done
-    folder, main, started = Path(config.output_dir), config.distributed_state.is_main_process, time.time()
+    run = Run("distill", config)
+    if run.summary is not None:
+        return run.summary
     config.model_init_kwargs = model_options(model, config.model_init_kwargs)
-    config.teacher_model_init_kwargs = {
-        "dtype": model.dtype,
-        "attn_implementation": model.attn_implementation,
-        **(config.teacher_model_init_kwargs if isinstance(config.teacher_model_init_kwargs, dict) else {}),
-    }
-    trainer = R1DistillationTrainer(
-        model=prepared.student,
-        teacher_model=prepared.teacher,
-        args=config,
-        train_dataset=prepared.prompts,
-        processing_class=prepared.tokenizer,
-        quantization_config=get_quantization_config(model),
-        peft_config=adapter_config(model),
-        callbacks=[MetricsLog(folder)],
+    given = config.teacher_model_init_kwargs if isinstance(config.teacher_model_init_kwargs, dict) else {}
+    teacher_options = {"dtype": model.dtype, "attn_implementation": model.attn_implementation}
+    config.teacher_model_init_kwargs = teacher_options | given
+    trainer = run.quiet(
+        R1DistillationTrainer(
+            model=prepared.student,
+            teacher_model=prepared.teacher,
+            args=config,
+            train_dataset=prepared.prompts,
+            processing_class=prepared.tokenizer,
+            quantization_config=get_quantization_config(model),
+            peft_config=adapter_config(model),
+            callbacks=[MetricsLog(run.folder)],
+        ),
+        SHOWN,
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.remove_callback(PrinterCallback)
-    if not config.disable_tqdm:
-        trainer.add_callback(ProgressLine(SHOWN))
-    rows, graders = prepared.evaluation_rows, prepared.graders
-    before = evaluation(trainer, rows, options, config, folder / "evaluation_before.json", "before", graders)
-    with elapsed(folder / "seconds.json", main) as seconds:
-        train(trainer, prepared.folder.resume)
-    trainer.save_model(config.output_dir)
-    after = evaluation(trainer, rows, options, config, folder / "evaluation_after.json", "after", graders)
-    summary = {
-        "stage": "distill",
-        "method": "on_policy",
-        "steps": trainer.state.global_step,
-        "rows": len(prepared.prompts),
-        "training_seconds": round(seconds[0], 1),
-        "seconds": round(time.time() - started, 1),
-        "before": before.to_dict() if before else None,
-        "after": after.to_dict() if after else None,
-    }
-    if main:
-        notes = [
-            f"On-policy: the student answered {len(prepared.prompts)} different prompts; the teacher is "
-            f"`{options.teacher_model}`."
-        ]
-        settings = manifest.settings_of(options, model, config)
-        write_report(folder, f"distill: {model.model_name_or_path}", settings, before, after, notes=notes)
-        replace_file(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
-    config.distributed_state.wait_for_everyone()
-    return summary
+    held_out = HeldOut(prepared.evaluation_rows, options, prepared.graders)
+    run.train(trainer, prepared.folder.resume, held_out)
+    note = (
+        f"On-policy: the student answered {len(prepared.prompts)} different prompts; the teacher is "
+        f"`{options.teacher_model}`."
+    )
+    settings, title = manifest.settings_of(options, model, config), f"distill: {model.model_name_or_path}"
+    return run.finish(
+        {"method": "on_policy", "rows": len(prepared.prompts)},
+        lambda: write_report(run.folder, title, settings, run.before, run.after, notes=[note]),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -24,11 +23,11 @@ from trl_r1.models.load import find_policy, load_policy
 from trl_r1.models.sampling import check_options
 from trl_r1.models.templates import find_template
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
-from trl_r1.runs.folder import SUMMARY, RunFolder, finished
+from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, RayOptions, check_cluster
 from trl_r1.runs.processor import Generation, check_processor
+from trl_r1.runs.run import Run
 from trl_r1.storage import manifest
-from trl_r1.storage.files import replace_file
 from trl_r1.storage.structured import read_numbers
 
 
@@ -211,10 +210,10 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
 
     Leaves in `output_dir`: run.json, one JSON per part with every answer, report.md, pass_at_k.png, summary.json.
     """
-    done = finished(options)  # type: ignore[arg-type]
-    if done is not None:
-        return done
-    state, folder, started = options.distributed_state, Path(options.output_dir), time.time()
+    run = Run("evaluate", options)
+    if run.summary is not None:
+        return run.summary
+    state, folder = options.distributed_state, run.folder
     if options.regrade:
         parts = judge_again(prepared, folder, state)
         earlier, notes = prepared.stored, regrade_notes(prepared.stored, parts, options.regrade)
@@ -232,27 +231,27 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
         notes, of = [], str(model.model_name_or_path)
         if prepared.earlier and not earlier:
             notes.append(f"Nothing in {options.compare_with} holds the same problems, so nothing is compared.")
-    summary = {
-        "stage": "evaluate",
-        "seconds": round(time.time() - started, 1),
-        "model": of,
-        "before": numbers(next(iter(earlier.values())), options.ks) if earlier else None,
-        "after": numbers(next(iter(parts.values())), options.ks),
-        "parts": {part: numbers(run, options.ks) for part, run in parts.items()},
-        "differences": {
-            part: [plain(value) for value in compare(earlier[part], run, "pass@1")]
-            for part, run in parts.items()
-            if part in earlier
-        },
-    }
-    if state.is_main_process:
-        title = f"evaluate: {of}" if not options.regrade else f"regrade: {options.regrade}"
-        settings = manifest.settings_of(options) | {"model_name_or_path": of}
+    title = f"evaluate: {of}" if not options.regrade else f"regrade: {options.regrade}"
+    settings = manifest.settings_of(options) | {"model_name_or_path": of}
+
+    def report() -> None:
         write_suite_report(folder, title, parts, earlier, options.ks, settings, notes)
-        replace_file(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
         print(f"The report is {folder / 'report.md'}.")
-    state.wait_for_everyone()
-    return summary
+
+    return run.finish(
+        {
+            "model": of,
+            "before": numbers(next(iter(earlier.values())), options.ks) if earlier else None,
+            "after": numbers(next(iter(parts.values())), options.ks),
+            "parts": {part: numbers(one, options.ks) for part, one in parts.items()},
+            "differences": {
+                part: [plain(value) for value in compare(earlier[part], one, "pass@1")]
+                for part, one in parts.items()
+                if part in earlier
+            },
+        },
+        report,
+    )
 
 
 def sample_parts(

@@ -10,7 +10,6 @@ so a run that was killed anywhere, any number of times, ends with the same `kept
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -30,9 +29,10 @@ from trl_r1.models.engines import Engine, InProcess
 from trl_r1.models.load import base_of, find_policy, load_policy
 from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.models.sampling import Prompt
-from trl_r1.runs.folder import SUMMARY, RunFolder, finished
+from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
+from trl_r1.runs.run import Run
 from trl_r1.stages.cold_start.draw import model_digest
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
 from trl_r1.stages.rejection_sampling.job import STAGE, Entry, Judged, PreparedRejection, Row, write_lines
@@ -48,7 +48,7 @@ from trl_r1.stages.rejection_sampling.select import (
     warnings_of,
 )
 from trl_r1.storage import manifest
-from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of, write_or_tell
+from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of
 from trl_r1.text.records import Completion, Sample
 
 
@@ -141,10 +141,10 @@ def run_rejection(
     Raises:
         EngineError, JudgeError, ShardError: one sentence; what was finished is kept, and a later start goes on there.
     """
-    done = finished(options)  # type: ignore[arg-type]
-    if done is not None:
-        return done
-    folder, state = Path(options.output_dir), options.distributed_state
+    run = Run(STAGE, options)
+    if run.summary is not None:
+        return run.summary
+    folder, state = run.folder, options.distributed_state
     if state.is_main_process:
         for left_over in folder.glob(".*.tmp"):
             left_over.unlink(missing_ok=True)
@@ -190,7 +190,7 @@ def run_rejection(
         return None
     while not all(judged.path(unit).is_file() for unit in units):  # other processes have the rest; a launcher ends all
         time.sleep(0.5)
-    return conclude(samples, judged, options, limits, prepared)
+    return conclude(run, samples, judged, options, limits, prepared)
 
 
 # --- drawing and judging, unit by unit
@@ -301,10 +301,15 @@ def candidates(samples: Shards, judged: Shards, prepared: PreparedRejection) -> 
 
 
 def conclude(
-    samples: Shards, judged: Shards, options: RejectionOptions, limits: FilterLimits, prepared: PreparedRejection
+    run: Run,
+    samples: Shards,
+    judged: Shards,
+    options: RejectionOptions,
+    limits: FilterLimits,
+    prepared: PreparedRejection,
 ) -> dict[str, Any]:
     """Selects, writes kept.jsonl, the log of what was dropped, the report and, last, the summary."""
-    began, folder = time.time(), Path(options.output_dir)
+    began, folder = time.time(), run.folder
     funnel = Funnel(list(prepared.pools))
     used = [name for name in FILTERS if any(name in pool.filters for pool in prepared.pools.values())]
     passed: list[Entry] = []
@@ -350,21 +355,21 @@ def conclude(
         ),
         *(f"Mix: {share}." for share in shares if options._targets),
         *warnings_of(texts_of, shares, bool(chosen), options, prepared),
-    ]
-    summary = {
-        "stage": STAGE,
-        "seconds": round(samples.seconds() + judged.seconds() + time.time() - began, 1),
-        "before": before,
-        "after": after,
-        "samples": texts,
-        "kept": len(chosen),
-        "contaminated_prompts": prepared.contaminated,
-        "funnel": funnel.to_list(),
-        "mix": [asdict(share) for share in shares],
-    }
+    ]  # fmt: skip
     first = {entry.dropped_by: entry for entry in reversed(dropped)}
     examples = {"Kept, for example": chosen[:3], "Dropped, one for each reason": list(reversed(first.values()))}
-    write_report(folder, f"{STAGE}: {name}", funnel, notes, examples, prepared.settings)
-    write_or_tell(folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    summary = run.write(
+        {
+            "seconds": round(samples.seconds() + judged.seconds() + time.time() - began, 1),
+            "before": before,
+            "after": after,
+            "samples": texts,
+            "kept": len(chosen),
+            "contaminated_prompts": prepared.contaminated,
+            "funnel": funnel.to_list(),
+            "mix": [asdict(share) for share in shares],
+        },
+        lambda: write_report(folder, f"{STAGE}: {name}", funnel, notes, examples, prepared.settings),
+    )
     print("\n".join([funnel.markdown(), *notes, f"Report: {folder / 'report.md'}"]), flush=True)
     return summary

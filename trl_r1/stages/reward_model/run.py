@@ -12,9 +12,7 @@ Source  DeepSeek-R1, arXiv:2501.12948v2, Sec. 3.1.
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,15 +25,15 @@ from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import check_gates
 from trl_r1.models.templates import find_template
 from trl_r1.rewards.preference import _told, summary
-from trl_r1.runs.folder import SUMMARY, RunFolder, elapsed, find_model, finished
+from trl_r1.runs.folder import RunFolder, find_model
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.run import Run
 from trl_r1.stages.reward_model.pair_judge import PairJudge, judge_pairs
 from trl_r1.stages.reward_model.pairs import Pair, all_pairs, drift_of, length_matched, select, split_by_prompt
 from trl_r1.stages.reward_model.preferences import Labelled, read_labels, read_pairs
 from trl_r1.stages.reward_model.report import Helpful, Safety, write_preference_report
 from trl_r1.stages.reward_model.train import HARMLESS, HELPFUL, train_one
 from trl_r1.storage import manifest
-from trl_r1.storage.files import replace_file
 from trl_r1.storage.structured import read_mapping
 
 
@@ -227,46 +225,36 @@ def run_reward_models(
     options: RewardModelOptions, config: RewardConfig, model: ModelConfig, prepared: PreparedRewardModels
 ) -> dict[str, Any]:
     """Trains one model or two, measures them on the held-out rows, and reports; returns the summary."""
-    done = finished(config)
-    if done is not None:
-        return done
-    folder, main, started = Path(config.output_dir), config.distributed_state.is_main_process, time.time()
+    run = Run("reward_model", config)
+    if run.summary is not None:
+        return run.summary
     helpful = safety = None
-    with elapsed(folder / "seconds.json", main) as seconds:
+    with run.training():
         if prepared.pairs is not None:
             train, held_out = prepared.pairs
-            found = train_one(
-                HELPFUL, prepared.model, config, model, pair_rows(train), [part for p in held_out for part in both(p)]
-            )
+            texts = [part for pair in held_out for part in both(pair)]
+            found = train_one(HELPFUL, prepared.model, config, model, pair_rows(train), texts)
             helpful = {when: Helpful.of(scores, held_out) for when, scores in found.items()}
         if prepared.labels is not None:
             train_labels, held_labels = prepared.labels
             rows = [{"prompt": r.prompt, "text": r.text, "labels": [float(r.safe)]} for r in train_labels]
             found = train_one(HARMLESS, prepared.model, config, model, rows, [(r.prompt, r.text) for r in held_labels])
             safety = {when: Safety.of(scores, held_labels) for when, scores in found.items()}
-    before = {name: one["before"].to_dict() for name, one in ((HELPFUL, helpful), (HARMLESS, safety)) if one}
-    after = {name: one["after"].to_dict() for name, one in ((HELPFUL, helpful), (HARMLESS, safety)) if one}
-    result = {
-        "stage": "reward_model",
-        "training_seconds": round(seconds[0], 1),
-        "seconds": round(time.time() - started, 1),
-        "before": before,
-        "after": after,
-        "models": {name: str(folder / name) for name in after},
-    }
-    if main:
-        write_preference_report(
-            folder,
-            f"reward_model: {model.model_name_or_path}",
-            helpful,
-            safety,
-            manifest.settings_of(options, model, config),
-            prepared.notes,
-        )
-        replace_file(folder / SUMMARY, json.dumps(result, indent=1, ensure_ascii=False))
-        print(f"The report is {folder / 'report.md'}.")
-    config.distributed_state.wait_for_everyone()
-    return result
+    measured = {name: one for name, one in ((HELPFUL, helpful), (HARMLESS, safety)) if one}
+    settings, title = manifest.settings_of(options, model, config), f"reward_model: {model.model_name_or_path}"
+
+    def report() -> None:
+        write_preference_report(run.folder, title, helpful, safety, settings, prepared.notes)
+        print(f"The report is {run.folder / 'report.md'}.")
+
+    return run.finish(
+        {
+            "before": {name: one["before"].to_dict() for name, one in measured.items()},
+            "after": {name: one["after"].to_dict() for name, one in measured.items()},
+            "models": {name: str(run.folder / name) for name in measured},
+        },
+        report,
+    )
 
 
 def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
