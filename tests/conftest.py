@@ -1,8 +1,6 @@
 """One thread, no network, quiet libraries; a tiny random model that every trainer test shares."""
 
 import os
-import subprocess
-import sys
 
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
+import fresh
 import pytest
 import torch
 import transformers
@@ -63,11 +62,9 @@ def two_ranks():
 
     def start(*arguments, **options):
         first, *rest = map(str, arguments)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        command += [first if first.startswith("-") else str(SCRIPTS / first), *rest]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
-        assert done.returncode == 0, done.stderr[-4000:]
-        return done.stdout
+        done = fresh.on_two_ranks(first if first.startswith("-") else SCRIPTS / first, *rest, **options)
+        assert [rank.returncode for rank in done] == [0, 0], "".join(rank.stderr[-4000:] for rank in done)
+        return "".join(rank.stdout for rank in done)
 
     return start
 

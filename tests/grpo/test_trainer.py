@@ -1,5 +1,6 @@
 """What R1GRPOTrainer does inside TRL's training loop: nothing by default, and exactly what was asked otherwise."""
 
+import json
 import math
 import sys
 
@@ -31,12 +32,12 @@ def test_default_options_train_bit_identically_to_stock(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_default_options_train_bit_identically_in_two_processes(tmp_path):
-    from benchmarks.identity import two_processes
+def test_default_options_train_bit_identically_in_two_processes(two_ranks, tmp_path):
     from trl_r1.grpo.identity import tiny_model
 
     tiny_model(tmp_path / "model")
-    assert two_processes("two processes, iterations 2", tmp_path) == []
+    two_ranks("-m", "benchmarks.identity", "--worker", "two processes, iterations 2", "--folder", tmp_path, cwd=ROOT)
+    assert json.loads((tmp_path / "two_processes.json").read_text()) == []
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,9 @@
 import json
 import math
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import pytest
 import torch
 import yaml
@@ -225,7 +224,6 @@ def test_long_rows_are_left_out_and_counted(tiny, caplog):
 
 def start(recipe_path, kind, number, out):
     command = [
-        sys.executable,
         str(SCRIPT),
         "sft",
         kind,
@@ -235,7 +233,7 @@ def start(recipe_path, kind, number, out):
         "--output_dir",
         str(out),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return fresh.start(*command)
 
 
 @pytest.mark.slow

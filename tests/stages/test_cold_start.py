@@ -2,12 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fresh
 import pytest
 import yaml
 from places import SCRIPTS
@@ -315,7 +314,6 @@ def test_a_review_stops_the_stage_and_the_same_command_goes_on(recipe, capsys, t
 
 def start(path, kind, number, out, *more):
     command = [
-        sys.executable,
         str(SCRIPT),
         "cold_start",
         kind,
@@ -325,7 +323,7 @@ def start(path, kind, number, out, *more):
         "--output_dir",
         str(out),
     ]
-    return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300)
+    return fresh.start(*command, *more)
 
 
 @pytest.mark.slow

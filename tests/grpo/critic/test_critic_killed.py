@@ -2,10 +2,9 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import pytest
 import torch
 from places import SCRIPTS
@@ -21,12 +20,7 @@ OPTIONS = {
 
 def start(tiny, folder, **order):
     order = {"model": tiny, "output_dir": str(folder), "kind": "full", "options": OPTIONS, **order}
-    return subprocess.run(
-        [sys.executable, str(SCRIPTS / "killed_run.py"), json.dumps(order)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return fresh.start(SCRIPTS / "killed_run.py", json.dumps(order))
 
 
 @pytest.mark.slow
