@@ -7,6 +7,7 @@ modules and nothing else, no trainer, no seed, no thread. What a test needs to p
 
 import atexit
 import contextlib
+import gc
 import multiprocessing
 import os
 import runpy
@@ -75,6 +76,7 @@ def _together(commands, environments, cwd, timeout) -> list[subprocess.Completed
 
 def _run(command, environment, directory, out, err):
     """In the fork: the surroundings of a program, then the program."""
+    gc.freeze()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
