@@ -3,6 +3,7 @@ r"""Random spellings of an answer of ``judge_pairs``: LaTeX as models and data s
 from __future__ import annotations
 
 import random
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -29,6 +30,8 @@ def spell(answer: Any, chance: random.Random) -> str:
             chance.shuffle(items)
             if not answer.marks and len(items) == 2 and chance.random() < 0.3:
                 comma = chance.choice((" \\text{ and } ", " \\text{ or } ", " and "))
+        if re.fullmatch(r"\d{1,3}(?:,\d{3})+", comma.join(items)):
+            comma = ", "  # 8,442 is one number
         text = _bracketed(items, answer.marks, comma, chance)
     return _wrapped(text, chance)
 

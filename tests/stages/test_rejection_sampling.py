@@ -132,6 +132,47 @@ def test_a_gold_answer_that_cannot_be_read_has_no_part_in_the_numbers():
     assert [problem.judged for problem in problems.values()] == [False, True]
 
 
+CUT = [  # (what was drawn, whether the token limit cut it, its answer, whether it is right); the gold is 4
+    ("So it is #### 4", True, None, False),
+    ("So it is #### 4", False, "4", True),
+    ("The answer is 4", True, None, False),
+    ("<answer>4", True, None, False),
+    ("<answer>4</answer> as we", True, "4", True),
+    (r"\boxed{4} and", True, "4", True),
+    (r"\boxed{4", True, None, False),
+]
+
+
+def test_of_a_reply_that_was_cut_only_a_closed_answer_counts():
+    from types import SimpleNamespace
+
+    from trl_r1.data.filters import FilterLimits
+    from trl_r1.evaluation.benchmark import default_graders
+    from trl_r1.stages.rejection_sampling.make import judge_unit
+    from trl_r1.stages.rejection_sampling.select import add_sample
+    from trl_r1.storage.shards import Unit
+
+    problem = {"prompt": "p", "question": "q?", "solution": "4", "language": "en", "domain": None}
+    unit = Unit(0, "reasoning", 0, 1, 0)
+    rows = [
+        {"place": 0, "index": index, "text": text, "tokens": 5, "clipped": cut, "refused": None}
+        for index, (text, cut, _, _) in enumerate(CUT)
+    ]
+    options = SimpleNamespace(_sources=("boxed", "answer", "hashes", "sentence"), referee=lambda: None)
+    prepared = SimpleNamespace(
+        pools={"reasoning": SimpleNamespace(filters=("right",))}, problems={"reasoning": [problem]}
+    )
+    verdicts = judge_unit(unit, rows, options, FilterLimits(layout="answer"), prepared)
+    assert [(verdict["answer"], verdict["right"]) for verdict in verdicts] == [(a, right) for *_, a, right in CUT]
+
+    problems = {}  # pass@1 and cons@k of the report
+    for row, verdict in zip(rows, verdicts, strict=True):
+        add_sample(problems, unit, problem, row, verdict, True)
+    (entry,) = problems.values()
+    assert (entry.answers, entry.verdicts) == ([a for _, _, a, _ in CUT], [right for *_, right in CUT])
+    assert entry.grade(default_graders()).consensus == 1.0
+
+
 def test_what_was_kept_is_what_sft_reads(recipe, scripted, tmp_path):
     from trl_r1.data.columns import load_rows
     from trl_r1.data.imitation import to_imitate

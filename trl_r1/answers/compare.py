@@ -44,6 +44,10 @@ def alike(a: Shape, b: Shape) -> bool:
     """Whether two shapes say the same."""
     kinds = {a[0], b[0]}
     if "reals" in kinds:
+        if "chain" in kinds:
+            reals, chain = (a, b) if a[0] == "reals" else (b, a)
+            if set().union(*map(symbols, chain[1])) != {reals[2]}:
+                return False  # of other unknowns
         if kinds & {"value", "matrix", "chain", "ratio"}:
             return _refused(a, b)
         names = {item[2] if item[0] == "reals" else "" for item in (a, b)} - {""}

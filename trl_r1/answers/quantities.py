@@ -81,6 +81,7 @@ _NO_UNIT = frozenset(  # words that change a number instead of naming what it co
 _NO_CHINESE_UNIT = re.compile(
     r"[一二三四五六七八九十零半又至到或和与及加减乘除负]|点[一二三四五六七八九零]|.*(?:或|分之|不是|以上|以下)"
 )
+_CAPITALS = frozenset("njwv")  # newton, joule, watt, volt
 _UNIT_WORD = re.compile(r"[^\W\d_]+\.?(?:\^\{?-?\d\}?)?")
 
 
@@ -203,7 +204,7 @@ def unit_name(text: str) -> str | None:
     >>> unit_name(" square meters"), unit_name(" apples"), unit_name("x"), unit_name(" or 6")
     ('meter^2', 'apple', None, None)
     """
-    spaced = text[:1].isspace()
+    spaced, written = text[:1].isspace(), text
     text = text.strip().strip(".").lower()
     if not text:
         return ""
@@ -238,6 +239,8 @@ def unit_name(text: str) -> str | None:
         if word in UNITS:
             if len(word) == 1 and word.isascii() and word.isalpha() and not (spaced or "per" in names):
                 return None  # 5m may be five times m
+            if word in _CAPITALS and word.upper() not in written:
+                return None  # 2 n is two times n
             names.append(word)
             continue
         small = word in ("of", "a", "an", "in", "on") and len(words) > 1
@@ -248,6 +251,8 @@ def unit_name(text: str) -> str | None:
         if word.isascii() and word.endswith("s") and not word.endswith("ss"):
             word = word[:-1]
         names.append(word)
+    if power and len(names) == 1 and UNITS.get(names[0], ("length",))[0] != "length":
+        return None  # 2 h^2 is no time
     return " ".join(names) + power
 
 
