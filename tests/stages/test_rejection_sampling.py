@@ -148,28 +148,24 @@ def test_of_a_reply_that_was_cut_only_a_closed_answer_counts():
 
     from trl_r1.data.filters import FilterLimits
     from trl_r1.evaluation.benchmark import default_graders
-    from trl_r1.stages.rejection_sampling.make import judge_unit
+    from trl_r1.stages.rejection_sampling.judging import judge_unit
     from trl_r1.stages.rejection_sampling.select import add_sample
-    from trl_r1.storage.shards import Unit
+    from trl_r1.text.records import Origin, Problem, Sample
 
-    problem = {"prompt": "p", "question": "q?", "solution": "4", "language": "en", "domain": None}
-    unit = Unit(0, "reasoning", 0, 1, 0)
-    rows = [
-        {"place": 0, "index": index, "text": text, "tokens": 5, "clipped": cut, "refused": None}
+    asked = Problem("p", "q?", "4", "en")
+    drawn = [
+        Sample(asked, Completion(text, 5, truncated=cut), Origin("reasoning", index=index))
         for index, (text, cut, _, _) in enumerate(CUT)
     ]
     options = SimpleNamespace(_sources=("boxed", "answer", "hashes", "sentence"), referee=lambda: None)
-    prepared = SimpleNamespace(
-        pools={"reasoning": SimpleNamespace(filters=("right",))}, problems={"reasoning": [problem]}
-    )
-    verdicts = judge_unit(unit, rows, options, FilterLimits(layout="answer"), prepared)
-    assert [(verdict["answer"], verdict["right"]) for verdict in verdicts] == [(a, right) for *_, a, right in CUT]
+    judged = judge_unit(drawn, options, FilterLimits(layout="answer"), SimpleNamespace(filters=("right",)))
+    assert [(one.answer, one.verdict.correct) for one in judged] == [(answer, right) for *_, answer, right in CUT]
 
     problems = {}  # pass@1 and cons@k of the report
-    for row, verdict in zip(rows, verdicts, strict=True):
-        add_sample(problems, unit, problem, row, verdict, True)
+    for one, verdict in zip(drawn, judged, strict=True):
+        add_sample(problems, one, verdict, True)
     (entry,) = problems.values()
-    assert (entry.answers, entry.verdicts) == ([a for _, _, a, _ in CUT], [right for *_, right in CUT])
+    assert (entry.answers, entry.verdicts) == ([answer for _, _, answer, _ in CUT], [right for *_, right in CUT])
     assert entry.grade(default_graders()).consensus == 1.0
 
 
