@@ -22,7 +22,12 @@ NAME, PREFIX = "HEAD_GATE", "head_gate_"
 # methods we extend or lean on -> their first parameters, as we pass or read them
 SEAMS: dict[tuple[type, str], tuple[str, ...]] = {
     (LoraModel, "_create_and_replace"): (
-        "lora_config", "adapter_name", "target", "target_name", "parent", "current_key",
+        "lora_config",
+        "adapter_name",
+        "target",
+        "target_name",
+        "parent",
+        "current_key",
     ),
     (LoraModel, "_prepare_adapter_config"): ("peft_config", "model_config"),
     (LoraModel, "_prepare_model"): ("peft_config", "model"),
@@ -33,10 +38,15 @@ SEAMS: dict[tuple[type, str], tuple[str, ...]] = {
     (BaseTuner, "_check_target_module_exists"): ("peft_config", "key"),
     (BaseTuner, "_unload_and_optionally_merge"): ("merge",),
     (BaseTuner, "delete_adapter"): ("adapter_name",),
-    (BaseTuner, "_get_adapter_state_dict"): ("model", "config", "adapter_name", "state_dict"),  # by layer, not by prefix
+    (BaseTuner, "_get_adapter_state_dict"): (
+        "model",
+        "config",
+        "adapter_name",
+        "state_dict",
+    ),  # by layer, not by prefix
     (BaseTunerLayer, "_move_adapter_to_device_of_base_layer"): ("adapter_name",),
     (BaseTunerLayer, "set_adapter"): ("adapter_names", "inference_mode"),
-}  # fmt: skip
+}
 
 
 def register(config: type[PeftConfig]) -> list[str]:

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from trl_r1.compat.host import Batch
+
 
 ATTENTION = "trl_r1_packed"  # the name under which transformers finds `packed_attention`
 BUCKETS = 3  # at most; attention pads the rows of a bucket to its longest
@@ -205,7 +207,7 @@ def chunks_by_length(lengths: Tensor, keep: Tensor, several: bool = True) -> lis
     return [order[start:end] for start, end in zip(starts, [*starts[1:], len(sizes)])]
 
 
-def regrouped(batches: list[dict[str, Any]], moves: Tensor, together: bool) -> list[dict[str, Any]]:
+def regrouped(batches: list[Batch], moves: Tensor, together: bool) -> list[Batch]:
     """The rows of several micro-batches dealt out anew, so that each micro-batch has less to compute.
 
     Args:

@@ -17,10 +17,10 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from trl_r1.compat.host import Batch
 from trl_r1.grpo.fast_trainer import loss_mask
 
 
-Batch = dict[str, Any]
 LEFT = ("prompt_ids", "prompt_mask")  # padded on the left; everything else on the right
 SUMS = ("num_tokens",)  # metrics that count the extra rollouts in
 

@@ -225,9 +225,14 @@ class FastGRPOTrainer(Parent):
         if lengths is None or not bool((lengths[0] > 0).all()):
             self.tokens_processed += 0 if self._loss_pass is None else input_ids.numel()
             out = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep,
-                batch_size=batch_size, compute_entropy=compute_entropy, **kwargs,
-            )  # fmt: skip
+                model,
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                batch_size=batch_size,
+                compute_entropy=compute_entropy,
+                **kwargs,
+            )
             if self._loss_pass is not None:
                 self._loss_pass.entropies = out[1]
             return out
@@ -262,10 +267,13 @@ class FastGRPOTrainer(Parent):
         packed = pack(ids, lengths[0], lengths[1], ids.size(1) - logps.size(1), rows)
         with self.accelerator.autocast():
             outputs = model(
-                input_ids=packed.ids, position_ids=packed.positions, shift_labels=packed.labels, fused_lm_head=True,
+                input_ids=packed.ids,
+                position_ids=packed.positions,
+                shift_labels=packed.labels,
+                fused_lm_head=True,
                 attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),  # the packing replaces it
                 packing=packed.packing,
-            )  # fmt: skip
+            )
         self.tokens_processed += 0 if self._loss_pass is None else packed.ids.numel()
         self._forward_done(packed.rows, packed.columns, packed.places)
         at = packed.rows, packed.columns

@@ -44,10 +44,20 @@ def tiny_model(folder: str | Path, seed: int = 0, width: int = 16) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = Qwen3Config(
-            vocab_size=len(vocabulary), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
-            num_attention_heads=2, num_key_value_heads=1, head_dim=width // 2, max_position_embeddings=128,
-            tie_word_embeddings=False, bos_token_id=None, eos_token_id=1, pad_token_id=0, initializer_range=1.2 / width**0.5,
-        )  # fmt: skip
+            vocab_size=len(vocabulary),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=width // 2,
+            max_position_embeddings=128,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=1,
+            pad_token_id=0,
+            initializer_range=1.2 / width**0.5,
+        )
         model = Qwen3ForCausalLM(config).float()
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = 1, 0
     fast.save_pretrained(folder)
@@ -101,11 +111,23 @@ def run(
         losses, grad_norms, kls per optimizer step (as logged), all logged lines, and the trainable weights at the end.
     """
     settings: dict[str, Any] = {
-        "output_dir": str(output_dir), "use_cpu": True, "bf16": False, "gradient_checkpointing": False,
-        "learning_rate": 5e-3, "max_steps": 4, "per_device_train_batch_size": 8, "num_generations": 4,
-        "max_completion_length": 8, "logging_steps": 1, "save_strategy": "no", "report_to": "none",
-        "disable_tqdm": True, "dataloader_pin_memory": False, "seed": 7, **options,
-    }  # fmt: skip
+        "output_dir": str(output_dir),
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "learning_rate": 5e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "seed": 7,
+        **options,
+    }
     recorder = _Recorder()
     set_seed(settings["seed"])  # older TRL draws LoRA's initial weights before it seeds
     extra = dict(trainer_options or {})

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
+
+from trl_r1.compat.host import Batch
 
 
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class KLPass:
         terms: how often TRL asked for the KL term; once, in every TRL that we know.
     """
 
-    batch: dict[str, Any]
+    batch: Batch
     logps: Tensor | None = None
     terms: int = 0
 

@@ -21,6 +21,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from trl_r1.compat.host import Batch
 from trl_r1.compat.sharding import is_sharded
 from trl_r1.grpo.advantages import dead_groups, weighted_sum
 from trl_r1.grpo.fast_trainer import loss_mask
@@ -68,7 +69,7 @@ class VerifiedPaths:
         self.column = trainer.reward_func_names.index(reward)
         self.paths: OrderedDict[tuple[int, ...], VerifiedPath] = OrderedDict()
 
-    def replay(self, batch: dict[str, Any], scores: Tensor, sampled: Tensor | None) -> Tensor:
+    def replay(self, batch: Batch, scores: Tensor, sampled: Tensor | None) -> Tensor:
         """Replays into `batch` (changed in place), then remembers what is right in it.
 
         Args:
@@ -106,7 +107,7 @@ class VerifiedPaths:
         batch["num_items_in_batch"] = trainer.accelerator.gather(loss_mask(batch).sum()).sum()
         return trainer.accelerator.gather(mine)
 
-    def _remember(self, prompt: tuple[int, ...], batch: dict[str, Any], scores: Tensor, row: int) -> None:
+    def _remember(self, prompt: tuple[int, ...], batch: Batch, scores: Tensor, row: int) -> None:
         length = int(batch["completion_mask"][row].sum())
         if length == 0:  # truncated and masked
             return
@@ -119,7 +120,7 @@ class VerifiedPaths:
             self.paths.popitem(last=False)
 
     @staticmethod
-    def _put(batch: dict[str, Any], row: int, path: VerifiedPath) -> None:
+    def _put(batch: Batch, row: int, path: VerifiedPath) -> None:
         """Row `row` becomes the path; all completions are padded where it is longer."""
         length = len(path.tokens)
         missing = length - batch["completion_ids"].size(1)

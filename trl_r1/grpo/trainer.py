@@ -42,6 +42,7 @@ from peft import PeftModel
 from torch import Tensor
 from trl import GRPOConfig
 
+from trl_r1.compat.host import Batch
 from trl_r1.compat.sharding import is_sharded
 from trl_r1.grpo.advantages import (
     batch_normalized,
@@ -150,7 +151,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             batch = self._dynamic.refill(batch, dead, self._score)
         return batch
 
-    def _score(self, inputs) -> tuple[dict[str, Any], Any]:
+    def _score(self, inputs) -> tuple[Batch, Any]:
         """The parent's batch with our advantages, and (B,) which of its rows lie in dead groups, where that was asked."""
         batch = super()._generate_and_score_completions(inputs)
         mode = "train" if self.model.training else "eval"
@@ -164,7 +165,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         self._scores = None
         return batch, dead
 
-    def _credit(self, batch: dict[str, Any], mode: str) -> Tensor:
+    def _credit(self, batch: Batch, mode: str) -> Tensor:
         """Replaces the parent's advantages in `batch` and in its logs, and takes dead groups out of the loss mask.
 
         Returns:
@@ -232,7 +233,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             )
         return advantages
 
-    def _log_lengths(self, batch: dict[str, Any], mode: str) -> None:
+    def _log_lengths(self, batch: Batch, mode: str) -> None:
         """The distribution of completion lengths in tokens, where TRL logs mean and extremes."""
         lengths = self.accelerator.gather(batch["completion_mask"].sum(dim=1)).float()
         for percent in (10, 50, 90):

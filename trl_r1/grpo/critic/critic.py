@@ -9,12 +9,12 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trl_r1.compat.host import Batch
 from trl_r1.grpo.critic.options import CriticOptions
 from trl_r1.grpo.critic.towers import NAMES, Ear, Towers
 from trl_r1.grpo.critic.values import (
@@ -139,7 +139,7 @@ class Critic:
         }
         return advantages, batch, metrics
 
-    def loss(self, outputs: Tensor, batch: dict[str, Any], total: Total) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, outputs: Tensor, batch: Batch, total: Total) -> tuple[Tensor, dict[str, float]]:
         """Clipped value loss of a micro-batch, summed over towers and tokens (to be divided by the caller's token count).
 
         Args:
