@@ -1,9 +1,11 @@
 """What a recipe says about templates and end tokens, in the renderer of its run."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
-from fitting_tokenizers import byte_level, template_text
+import torch
+from fitting_tokenizers import byte_level, fitting, template_text
 
 from trl_r1.runs.rendering import dress, ids_of, read_kwargs, renderer_of, stop_tokens
 
@@ -67,3 +69,27 @@ def test_another_tokenizer_gives_its_template_tokens_and_end(tmp_path):
 def test_what_is_not_there_is_told_in_one_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         dress(byte_level(), SimpleNamespace(**options))
+
+
+def test_training_evaluation_probe_and_drift_read_the_same_ids_with_thinking_off():
+    """What GRPOTrainer's own tokenization gives, and what each of ours gives, for Qwen3 with thinking off."""
+    from trl import GRPOTrainer
+
+    from trl_r1.models.sampling import tokenize
+    from trl_r1.monitor import drift
+
+    tokenizer = copy.deepcopy(fitting("qwen3"))
+    tokenizer.chat_template = template_text("qwen3")
+    asked, off = [{"role": "user", "content": "2+2?"}], {"enable_thinking": False}
+    theirs = SimpleNamespace(processing_class=tokenizer, _is_vlm=False, environment_factories=None, tools=None)
+    theirs.chat_template, theirs.chat_template_kwargs = None, off
+    trained = GRPOTrainer._tokenize_prompts(theirs, [asked])[0][0]
+    config = SimpleNamespace(chat_template_kwargs=off)
+    assert tokenizer.decode(trained).endswith("<think>\n\n</think>\n\n")
+    assert tokenize(tokenizer, [asked], renderer_of(tokenizer, config)) == [trained]
+
+    logits = SimpleNamespace(logits=torch.zeros(1, 512, len(tokenizer)))
+    model = torch.nn.Linear(1, 1)
+    model.forward = lambda input_ids, attention_mask: SimpleNamespace(logits=logits.logits[:, : input_ids.shape[1]])
+    anchor = drift.make_anchor(model, tokenizer, [asked], ["Four."], chat_template_kwargs=off)
+    assert anchor.prompts == [trained]

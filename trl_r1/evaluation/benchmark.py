@@ -22,6 +22,7 @@ import numpy as np
 from trl_r1.answers.extract import read_with
 from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, consensus, paired_difference, pass_at_k
+from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import Prompt, sample
 from trl_r1.storage.files import replace_file
 
@@ -297,11 +298,12 @@ def evaluate(
     seed: int = 0,
     progress: bool = True,
     graders: Graders | None = None,
+    renderer: Renderer | None = None,
 ) -> Evaluation:
     """Draw K samples of every problem and grade them.
 
     Args:
-        model, tokenizer, samples, temperature, top_p, max_new_tokens, batch_size, seed, progress: see
+        model, tokenizer, samples, temperature, top_p, max_new_tokens, batch_size, seed, progress, renderer: see
             :func:`trl_r1.models.sampling.sample`.
         problems: P rows (a list of dicts or a datasets.Dataset), prompts ready to generate from (text or messages).
         prompt_column, solution_column: names of the columns with the prompt and the gold answer.
@@ -332,6 +334,7 @@ def evaluate(
         batch_size=batch_size,
         seed=seed,
         progress=progress,
+        renderer=renderer,
     )
     graded = [
         Problem(

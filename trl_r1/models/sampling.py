@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.models.rendering import Renderer
+
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +46,7 @@ NEUTRAL: dict[str, Any] = {
 class Samples:
     """K texts for each of P prompts, in the order of the prompts."""
 
-    texts: list[list[str]]  # (P, K) decoded without special tokens
+    texts: list[list[str]]  # (P, K) decoded without special tokens, those of a thought's marks excepted
     lengths: list[list[int]]  # (P, K) generated tokens, the end token included, as TRL counts completions/mean_length
     clipped: list[list[bool]]  # (P, K) true where max_new_tokens ended the text, not the model
     seconds: float = 0.0  # wall clock of the sampling
@@ -66,6 +68,7 @@ def sample(
     seed: int = 0,
     progress: bool = True,
     first_pass: int | None = FIRST_PASS,
+    renderer: Renderer | None = None,
 ) -> Samples:
     """Draw ``samples`` completions of every prompt from the plain policy at a temperature.
 
@@ -84,6 +87,8 @@ def sample(
             Python, numpy and torch (CPU and every accelerator the model is on) stay where they were.
         progress: a bar on stderr.
         first_pass: tokens before unfinished rows are pooled for the first time; None generates every batch to the end.
+        renderer: makes ids of prompts and texts of completions; None is one with the tokenizer's own template and no
+            options.
 
     Raises:
         ValueError: a number out of range, or a conversation for a tokenizer without a chat template.
@@ -98,7 +103,10 @@ def sample(
         return Samples([], [], [])
     started = time.perf_counter()
     drawn = samples if temperature > 0 else 1
-    rows = [list(ids) for ids in tokenize(tokenizer, prompts) for _ in range(drawn)]  # P * drawn lists of token ids
+    renderer = renderer or Renderer(tokenizer)
+    rows = [
+        list(ids) for ids in tokenize(tokenizer, prompts, renderer) for _ in range(drawn)
+    ]  # P * drawn lists of token ids
     ends = end_tokens(model, tokenizer)
     draw = partial(
         continue_rows,
@@ -118,7 +126,7 @@ def sample(
         new, ended = finish_rows(rows, draw, ends, max_new_tokens, batch_size, first_pass, bar.update)
 
     completions = [rows[row][len(rows[row]) - new[row] :] for row in range(len(rows))]
-    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+    texts = [renderer.decode(ids) for ids in completions]
 
     def by_prompt(flat: list[Any]) -> list[list[Any]]:
         return [flat[p * drawn : (p + 1) * drawn] * (samples // drawn) for p in range(len(prompts))]
@@ -202,24 +210,24 @@ def continue_rows(
     return model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **further)[:, width:].tolist()
 
 
-def tokenize(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Token ids of each prompt, as TRL's GRPOTrainer makes them: text as it is, conversations by the chat template."""
-    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-    of_texts = iter(tokenizer(texts)["input_ids"] if texts else [])
+def tokenize(
+    tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Prompt], renderer: Renderer | None = None
+) -> list[list[int]]:
+    """Token ids of each prompt, as TRL's GRPOTrainer makes them: text as it is, conversations by the chat template.
+
+    Raises:
+        ValueError: the number of the prompt, and why it cannot be rendered or has no tokens.
+    """
+    renderer = renderer or Renderer(tokenizer)
     ids = []
     for number, prompt in enumerate(prompts):
-        if isinstance(prompt, str):
-            ids.append(next(of_texts))
-        else:
-            if not getattr(tokenizer, "chat_template", None):
-                raise ValueError(
-                    f"Prompt {number} is a conversation, but the tokenizer has no chat template. "
-                    "Use a text template such as r1_zero, or set tokenizer.chat_template."
-                )
-            encoding = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
-            ids.append(encoding["input_ids"])
-        if not ids[-1]:
-            raise ValueError(f"Prompt {number} ({prompt!r}) has no tokens; a model needs at least one to start from.")
+        try:
+            ids.append(renderer.prompt_ids(prompt))
+        except ValueError as error:
+            told, which = str(error), f"Prompt {number}"
+            head = "The prompt"
+            told = which + told.removeprefix(head) if told.startswith(head) else f"{which}: {told}"
+            raise ValueError(told) from error
     return ids
 
 

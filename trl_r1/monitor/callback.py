@@ -96,7 +96,11 @@ class Monitor(TrainerCallback):
         prompts, completions = self._texts()
         chosen = spread_evenly(len(completions), ANCHORS)
         self.anchor = make_anchor(
-            model, self._tokenizer(), [prompts[i] for i in chosen], [completions[i] for i in chosen]
+            model,
+            self._tokenizer(),
+            [prompts[i] for i in chosen],
+            [completions[i] for i in chosen],
+            chat_template_kwargs=getattr(args, "chat_template_kwargs", None),
         )
         if self.anchor is not None and state.is_world_process_zero:
             self.anchor.save(self._folder())

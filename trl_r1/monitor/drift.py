@@ -10,7 +10,7 @@ Source  ours; the estimator is k1 of Schulman, "Approximating KL Divergence" (20
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from trl_r1.models.four_bit import keep_layout
+from trl_r1.models.rendering import Renderer
 from trl_r1.storage.files import replace_file
 
 
@@ -53,27 +54,28 @@ class Anchor:
 
 
 def make_anchor(
-    model: Any, tokenizer: Any, prompts: Sequence[Any], completions: Sequence[Any], most_tokens: int = 256
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    most_tokens: int = 256,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> Anchor | None:
     """An anchor from texts that ``model`` has just sampled; None where there is nothing to keep.
 
     Args:
         prompts, completions: as TRL logs them, texts or messages.
         most_tokens: of a prompt (its end is kept) and of a completion (its start is kept).
+        chat_template_kwargs: as the run's prompts are rendered with.
     """
+    renderer = Renderer(tokenizer, chat_template_kwargs=chat_template_kwargs)
     pairs = []
     for prompt, completion in zip(prompts, completions, strict=True):
-        if isinstance(prompt, str):
-            text, whole = prompt, f"{prompt}{completion}"
-            prompt_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            answered = tokenizer(whole[len(text) :], add_special_tokens=False)["input_ids"]
-        else:
-            text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-            prompt_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            reply_text = "".join(str(message.get("content") or "") for message in completion)
-            answered = tokenizer(reply_text, add_special_tokens=False)["input_ids"]
-        if prompt_ids and answered:
-            pairs.append((list(prompt_ids)[-most_tokens:], list(answered)[:most_tokens]))
+        asked = renderer.prompt_ids(prompt)
+        said = completion if isinstance(completion, str) else renderer.spoken(completion)
+        answered = tokenizer(said, add_special_tokens=False)["input_ids"]
+        if asked and answered:
+            pairs.append((asked[-most_tokens:], list(answered)[:most_tokens]))
     if not pairs:
         return None
     columns = [prompt_ids for prompt_ids, _ in pairs], [answered for _, answered in pairs]

@@ -14,6 +14,7 @@ from trl_r1.compat.sharding import shards_the_model
 from trl_r1.data.columns import load_rows, to_prompts
 from trl_r1.evaluation.benchmark import Evaluation, default_graders, evaluate
 from trl_r1.runs.options import EvaluationOptions, RLOptions
+from trl_r1.runs.rendering import renderer_of
 
 
 def evaluation_problems(options: Any, seed: int) -> Dataset | None:
@@ -89,8 +90,9 @@ def evaluate_shared(
     """Evaluates the trainer's model, every process taking every n-th problem; all processes get the whole result."""
     state = config.distributed_state
     share = rows.select(range(state.process_index, len(rows), state.num_processes))
+    model = trainer.accelerator.unwrap_model(trainer.model)
     result = evaluate(
-        trainer.accelerator.unwrap_model(trainer.model),
+        model,
         trainer.processing_class,
         share if len(share) else rows.select([0]),
         samples=samples or options.evaluation_samples,
@@ -101,6 +103,7 @@ def evaluate_shared(
         seed=config.seed + 1000 * state.process_index,
         progress=state.is_main_process and not config.disable_tqdm and samples is None,
         graders=default_graders(trainer.reward_funcs if rewards is None else rewards),
+        renderer=renderer_of(trainer.processing_class, config, model=model),
     )
     if state.num_processes == 1:
         return result

@@ -299,3 +299,10 @@ def test_a_template_that_nobody_knows_is_right_or_refused():
     made = Renderer(fitting("qwen2_5"), chat_template=odd)
     assert made.facts.prompt_opens_thought
     assert told(made, KEYED) == "I add.\n</r>\n\nFour.<|im_end|>"
+
+
+def test_what_a_parser_took_out_of_a_completion_is_said_again_in_the_model_s_marks(renderer):
+    parsed = [{"role": "assistant", "content": "Four.", "reasoning_content": "I add."}]
+    assert renderer("qwen3").spoken(parsed) == "<think>I add.</think>Four."
+    assert renderer("deepseek_r1_distill").spoken(parsed) == "I add.</think>Four."
+    assert renderer("qwen3").spoken([{"role": "assistant", "content": "<think>I add"}]) == "<think>I add"

@@ -287,6 +287,20 @@ class Renderer:
         ids, _ = self._until_end(completion_ids)
         return str(self.tokenizer.decode([i for i in ids if i not in self._left_out], skip_special_tokens=False))
 
+    def spoken(self, completion: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+        """A completion as TRL hands it over (text, or messages with the thought perhaps taken out of the content), as
+        the model said it: in its own marks, the one that its prompt opens left out."""
+        if isinstance(completion, str):
+            return completion
+        opening, closing = self._marks[0]
+        texts = []
+        for message in clean(as_messages(completion)):
+            thought = next((message[key] for key in KEYS if isinstance(message.get(key), str)), None)
+            if thought is not None:
+                texts.append(("" if self._opens else opening) + thought + closing)
+            texts.append(str(message.get("content") or ""))
+        return "".join(texts)
+
     def split(self, completion: Sequence[int] | str, prompt: Prompt | None = None, **row: Any) -> Reply:
         """A completion (ids, or a text that ``decode`` gave) as thought and answer.
 
