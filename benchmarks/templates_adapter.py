@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datasets import Dataset, disable_progress_bars
+
+from trl_r1.data.imitation import to_imitate, tokenized
 from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.format import Format
 from trl_r1.text.completions import thought_bounds
 
 
+disable_progress_bars()
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -33,12 +37,15 @@ class Project:
         return list(self.evaluation.prompt_ids(prompt))
 
     def trained(self, messages: Messages) -> tuple[list[int], list[int]]:
-        """What SFT makes of a conversation whose last turn is trained: (ids of the context, ids of the labels)."""
-        row = self.training.training_row(messages[:-1], messages[-1:])
-        ids = [*row.prompt_ids, *row.completion_ids]
-        labels = [*[False] * len(row.prompt_ids), *row.labels]
-        first = labels.index(True)
-        if not all(labels[first:]):
+        """What SFT makes of a conversation whose last turn is trained: (ids of the context, ids of the labels).
+
+        The supervised stages' own two steps: rows of the user's shape in, what `SFTTrainer` is handed out.
+        """
+        rows = to_imitate(Dataset.from_list([{"messages": list(messages)}]), messages_column="messages")
+        row = tokenized(rows, self.training)[0]
+        ids, mask = row["input_ids"], row["completion_mask"]
+        first = mask.index(1)
+        if not all(mask[first:]):
             raise AssertionError("the labels have a hole")
         return ids[:first], ids[first:]
 
