@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from samples import sample
+from samples import graded, sample
 
 from trl_r1.agser.datasets import read_questions
 from trl_r1.commands.answer import record
 from trl_r1.data.filters import decide_right
-from trl_r1.evaluation.benchmark import Problem, default_graders
+from trl_r1.evaluation.benchmark import default_graders
 from trl_r1.review.queue import objection
 from trl_r1.rewards.accuracy import accuracy_reward, verdict
 from trl_r1.routing.calibrate import draw_pools
@@ -71,9 +71,7 @@ def test_every_way_gives_one_verdict(reply, gold, kind, right, tmp_path):
     found = {
         "reward": accuracy_reward([reply], solution=[gold], **({"answer_type": [kind]} if kind else {})) == [1.0],
         "verdict": verdict(reply, gold, answer_type=kind),
-        "evaluate": Problem("q?", gold, None, [reply], [5], [False], answer_type=kind)
-        .grade(default_graders())
-        .verdicts[0],
+        "evaluate": graded(gold, [reply], answer_type=kind).right[0],
         "filters": decide_right([sample(reply, gold, answer_type=kind)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
         "calibrate": draw_pools(router.sampler, [row], router, default_graders().verify, 1)[0].right[0],
@@ -100,7 +98,7 @@ def test_a_cut_reply_has_only_a_closed_answer_everywhere(reply, gold, right):
     router = Router(Says(reply, clipped=True), limits=RoutingLimits(most_paths=2))
     found = {
         "verdict": verdict(reply, gold, truncated=True),
-        "evaluate": Problem("q?", gold, None, [reply], [5], [True]).grade(default_graders()).verdicts[0],
+        "evaluate": graded(gold, [reply], truncated=[True]).right[0],
         "filters": decide_right([sample(reply, gold, truncated=True)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
         "calibrate": draw_pools(router.sampler, [row], router, default_graders().verify, 1)[0].right[0],
@@ -110,8 +108,8 @@ def test_a_cut_reply_has_only_a_closed_answer_everywhere(reply, gold, right):
 
 def test_a_cut_reply_does_not_vote():
     texts = [r"\boxed{42}", "#### 4", "the answer is 4", r"\boxed{42} and"]
-    problem = Problem("q?", "42", None, texts, [5] * 4, [False, True, True, True]).grade(default_graders())
-    assert problem.answers == ["42", None, None, "42"]
+    problem = graded("42", texts, truncated=[False, True, True, True])
+    assert [one.answer for one in problem.samples] == ["42", None, None, "42"]
     assert problem.consensus == 1.0
     routed = Router(Says("#### 4", clipped=True), limits=RoutingLimits(most_paths=4)).answer("q?", "complex")
     assert routed.answer is None

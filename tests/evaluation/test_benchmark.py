@@ -6,9 +6,12 @@ import re
 
 import pytest
 from datasets import Dataset
+from samples import graded
 
 from trl_r1.evaluation import benchmark
-from trl_r1.evaluation.benchmark import Evaluation, Graders, Problem, compare, default_graders, evaluate, pair
+from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, evaluate, pair
+from trl_r1.evaluation.graded import GradedSample
+from trl_r1.text.records import Completion
 
 
 def extract(text):
@@ -27,9 +30,7 @@ GRADERS = Graders(
 
 def problem(solution, texts, language="en", prompt="Q", lengths=None):
     lengths = lengths or [len(text) for text in texts]
-    return Problem(prompt, solution, language, list(texts), lengths, [length > 30 for length in lengths]).grade(
-        GRADERS
-    )
+    return graded(solution, texts, language, prompt, lengths, [length > 30 for length in lengths], graders=GRADERS)
 
 
 def answers(*values):
@@ -78,14 +79,15 @@ def test_language_is_judged_only_where_there_is_a_language_and_a_verdict():
 
 
 def test_saving_and_loading_keeps_everything(hand_made, tmp_path):
-    hand_made.problems[0].texts[0] = "中文 \ud800 \x00 </script>"  # a lone surrogate, which UTF-8 cannot hold
+    text = "中文 \ud800 \x00 </script>"  # a lone surrogate, which UTF-8 cannot hold
+    hand_made.problems[0].samples[0] = GradedSample(Completion(text, 9), "1", True, 0.5)
     path = hand_made.save(tmp_path / "deep" / "before.json")
     json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)  # JSON knows no NaN
     again = Evaluation.load(path)
     assert again.to_dict() == hand_made.to_dict()
     assert again.problems[:3] == hand_made.problems[:3]
     assert math.isnan(again.problems[3].consensus)
-    assert again.problems[3].answers == hand_made.problems[3].answers
+    assert again.problems[3].samples == hand_made.problems[3].samples
     assert [entry.name for entry in path.parent.iterdir()] == ["before.json"]  # no temporary file stays
 
 
@@ -113,9 +115,9 @@ def test_regrading_uses_the_stored_texts_and_leaves_the_original_alone(hand_made
         extract, lambda answer, gold: answer == gold, lambda a, b: a == b, GRADERS.well_formed, GRADERS.consistency
     )
     again = hand_made.regrade(stricter)
-    assert again.problems[0].verdicts == [True, False, False, False]  # "1.0" is another string
+    assert again.problems[0].right == [True, False, False, False]  # "1.0" is another string
     assert again.problems[3].judged
-    assert hand_made.problems[0].verdicts == [True, True, False, False]
+    assert hand_made.problems[0].right == [True, True, False, False]
     assert again.settings == hand_made.settings
 
 
@@ -133,7 +135,7 @@ def test_evaluate_end_to_end(model, tokenizer):
     rows = Dataset.from_dict({"prompt": ["ab", "cd"], "solution": ["1", "2"], "language": ["en", "zh"]})
     options = {"samples": 3, "max_new_tokens": 8, "progress": False, "graders": GRADERS}
     run = evaluate(model, tokenizer, rows, **options)
-    assert [(p.prompt, p.solution, p.language, len(p.texts)) for p in run.problems] == [
+    assert [(p.problem.prompt, p.gold, p.problem.language, len(p.samples)) for p in run.problems] == [
         ("ab", "1", "en", 3),
         ("cd", "2", "zh", 3),
     ]
@@ -141,11 +143,12 @@ def test_evaluate_end_to_end(model, tokenizer):
     assert 1 <= run["length"] <= 8
     assert run.settings["temperature"] == 0.6
     again = evaluate(model, tokenizer, rows, **options)
-    assert [p.texts for p in again.problems] == [p.texts for p in run.problems]
+    assert [p.samples for p in again.problems] == [p.samples for p in run.problems]
     renamed = rows.rename_columns({"prompt": "p", "solution": "s"})
     same = evaluate(model, tokenizer, renamed, prompt_column="p", solution_column="s", language_column=None, **options)
-    assert [p.texts for p in same.problems] == [p.texts for p in run.problems]
-    assert same.problems[0].language is None
+    texts = [[[one.completion for one in p.samples] for p in of.problems] for of in (same, run)]
+    assert texts[0] == texts[1]
+    assert same.problems[0].problem.language is None
 
 
 @pytest.mark.parametrize(
@@ -162,13 +165,12 @@ def test_bad_problems_are_one_sentence(model, tokenizer, rows, words):
 
 
 def test_the_packages_own_rewards_are_the_default_graders():
-    graders = default_graders()
     reply = "<think> three and four make seven </think> <answer>7</answer>"
-    right = Problem("3 + 4?", "7", "en", [reply, "many", "<answer>8</answer>"], [9, 2, 3], [False] * 3).grade(graders)
-    assert right.verdicts == [True, False, False]
+    right = graded("7", [reply, "many", "<answer>8</answer>"], "en", "3 + 4?")
+    assert right.right == [True, False, False]
     assert right.judged
-    assert right.well_formed == [1.0, 0.0, 0.0]
-    assert right.consistency[0] == 1.0
+    assert [one.well_formed for one in right.samples] == [1.0, 0.0, 0.0]
+    assert right.samples[0].consistency == 1.0
     assert right.consensus == pytest.approx(1 / 3)  # 7, "many" and 8 tie
     assert benchmark.METRICS["pass@1"](right) == pytest.approx(1 / 3)
 
@@ -186,6 +188,6 @@ def test_an_evaluation_asks_for_the_answer_where_the_reward_does():
 
 
 def test_regrading_keeps_to_where_the_answer_was_asked_for():
-    stored = Evaluation([Problem("Q", "7", None, ["so it is 7."], [4], [False])], {"answer_from": ["answer"]})
+    stored = Evaluation([graded("7", ["so it is 7."])], {"answer_from": ["answer"]})
     assert stored.regrade()["pass@1"] == 0.0
     assert Evaluation(stored.problems, {}).regrade()["pass@1"] == 1.0

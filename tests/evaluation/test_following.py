@@ -1,13 +1,15 @@
 """Following a run: which checkpoints are waiting, and how a user says it. The rest is in test_evaluate.py."""
 
+from samples import graded
+
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation import followed
-from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
+from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.stages import evaluate
 
 
 def test_a_step_counts_as_followed_when_every_dataset_is_there(tmp_path):
-    one = Evaluation([Problem("p", "4", "en", ["4", "5"], [1, 1], [False, False]).grade(default_graders())])
+    one = Evaluation([graded("4", ["4", "5"], "en")])
     followed.record(tmp_path, 10, {"gsm8k": one, "aime24": one})
     followed.record(tmp_path, 20, {"gsm8k": one})
     assert following.known_steps(tmp_path, []) == {10, 20}

@@ -1,13 +1,14 @@
 """Rows in, rows with levels out; the command tells mistakes in one sentence."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
 
 from trl_r1 import cli
+from trl_r1.evaluation.graded import GradedProblem, GradedSample
 from trl_r1.evaluation.grading import Columns, grade_rows
+from trl_r1.text.records import Completion, Problem
 
 
 ROWS = [
@@ -108,8 +109,8 @@ def test_a_gold_that_cannot_be_read_says_nothing_about_the_problem():
     rows = Dataset.from_list([{"solution": "6"}, {"solution": "?"}])
     texts = ["<think>1. a. 2. b.</think> 6"] * 16
     read, unread = (
-        SimpleNamespace(texts=texts, verdicts=[right] * 16, judged=judged)
-        for right, judged in ((False, True), (False, False))
+        GradedProblem(Problem("q?", "", "6"), [GradedSample(Completion(text), "6", False) for text in texts], judged)
+        for judged in (True, False)
     )
     graded = grade_rows(rows, Columns(), [read, unread], step_range=(0, 20))
     assert graded["trl_r1_level"][0] == 5  # no sample solved it, in few steps

@@ -6,8 +6,9 @@ import re
 
 import numpy as np
 import pytest
+from samples import graded
 
-from trl_r1.evaluation.benchmark import Evaluation, Graders, Problem
+from trl_r1.evaluation.benchmark import Evaluation, Graders
 from trl_r1.evaluation.curves import read_metrics, series, smoothed
 from trl_r1.evaluation.markdown import fenced, inline, visible
 from trl_r1.evaluation.report import write_report
@@ -58,9 +59,7 @@ def write_log(folder, rows):
 
 
 def evaluation(texts, prompts="ABCDEFG"):
-    return Evaluation(
-        [Problem(p, "7", "en", list(texts), [3] * len(texts), [False] * len(texts)).grade(GRADERS) for p in prompts]
-    )
+    return Evaluation([graded("7", texts, "en", p, graders=GRADERS) for p in prompts])
 
 
 def pictures(folder):
@@ -162,7 +161,7 @@ def outside_fences(markdown):
 
 
 def test_hostile_text_stays_in_its_fence(tmp_path):
-    problems = [Problem(HOSTILE, HOSTILE, "en", [HOSTILE], [3], [True]).grade(GRADERS)]
+    problems = [graded(HOSTILE, [HOSTILE], "en", HOSTILE, truncated=[True], graders=GRADERS)]
     write_log(tmp_path, run_of([1]))
     text = write_report(
         tmp_path, HOSTILE, {HOSTILE: HOSTILE, "template": "a|b\n<b>", "hub_token": "hfgeheim", "x": {"api_key": "k3y"}},

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import item
 
 from trl_r1.commands import call
 from trl_r1.review.counterfactual import Pair, ask, gaps, pairs_of, sign_test, swap
-from trl_r1.review.items import Item
 from trl_r1.review.slices import alarms, difference, mentions, read_groups, slices
 from trl_r1.routing.paths import Candidate, Settings
 
@@ -21,7 +21,7 @@ GROUPS = {"asker": {"women": ["Anna", "Maria"], "men": ["Tom", "Paul"]}}
 def items(rng, per_group, wrong):
     """``per_group`` problems of each name; wrong with the chance that ``wrong`` gives its name."""
     return [
-        Item(f"{name} asks: what is {n} + 1?", f"{name} {n}", "4", "4", "en", "mathematics", rng.random() >= wrong(name),
+        item(f"{name} asks: what is {n} + 1?", f"{name} {n}", "4", "4", "en", "mathematics", rng.random() >= wrong(name),
              10 + rng.randrange(5))
         for name in ("Anna", "Maria", "Tom", "Paul")
         for n in range(per_group // 2)
@@ -62,7 +62,7 @@ def test_without_a_gap_nothing_is_raised(seed):
 
 
 def test_samples_of_one_problem_are_one_observation():
-    many = [Item("Anna?", "p", "x", "4", right=n % 2 == 0, tokens=4) for n in range(100)]
+    many = [item("Anna?", "p", "x", "4", right=n % 2 == 0, tokens=4) for n in range(100)]
     assert slices(many, {}, least=1) == []  # one problem, nothing to compare it with
     with pytest.raises(ValueError, match="level=2 is not a share"):
         slices(many, {}, level=2)
@@ -137,8 +137,8 @@ def test_an_unbiased_model_raises_nothing(seed):
 
 def test_few_pairs_all_one_way_are_no_finding():
     pair = Pair("asker", ("women", "men"), ("a", "b"), "4")
-    same = Item("a", "a", "4", "4", right=True, tokens=5)
-    worse = Item("b", "b", "5", "4", right=False, tokens=5)
+    same = item("a", "a", "4", "4", right=True, tokens=5)
+    worse = item("b", "b", "5", "4", right=False, tokens=5)
     answered = [([same], [worse if n < 6 else same]) for n in range(90)]
     accuracy = gaps([pair] * 90, answered)[0]
     assert accuracy.interval.high < 0  # the bootstrap is sure
@@ -158,8 +158,9 @@ def test_groups_files(tmp_path):
 
 def test_the_command_s_report(tmp_path, capsys):
     rng = random.Random(1)
-    rows = [{"question": i.question, "prompt": i.prompt, "completion": i.completion, "solution": "4", "right": i.right,
-             "tokens": i.tokens, "language": "zh" if "Tom" in i.question else "en"}
+    rows = [{"question": i.problem.question, "prompt": i.problem.prompt, "completion": i.text, "solution": "4",
+             "right": i.right, "tokens": i.sample.completion.token_count,
+             "language": "zh" if "Tom" in i.problem.question else "en"}
             for i in items(rng, 60, lambda name: 0.7 if name == "Tom" else 0.1)]  # fmt: skip
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "g.json").write_text(json.dumps(GROUPS))

@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from samples import graded
 
-from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
+from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.models.templates import find_template
 from trl_r1.review.items import agreements, bare, read_items, refuses, topic_of
 
@@ -12,9 +13,7 @@ from trl_r1.review.items import agreements, bare, read_items, refuses, topic_of
 def evaluation(folder, texts, template="mini", question="Compute 2 + 2.", solution="4"):
     folder.mkdir(parents=True, exist_ok=True)
     prompt = f"User: {question} Assistant:"
-    problem = Problem(prompt, solution, "en", texts, [len(t) for t in texts], [False] * len(texts)).grade(
-        default_graders()
-    )
+    problem = graded(solution, texts, "en", prompt)
     (folder / "run.json").write_text(json.dumps({"stage": "sft", "settings": {"template": template}}))
     return Evaluation([problem], {"model": "m"}).save(folder / "evaluation_after.json")
 
@@ -25,9 +24,9 @@ def test_an_evaluation_s_samples_with_their_agreement(tmp_path):
     assert [item.agreement for item in items] == [0.5, 0.25, 0.5, 0.0]
     assert [item.leading for item in items] == [True, False, False, False]
     assert [item.right for item in items] == [True, False, True, False]
-    assert items[0].question == "Compute 2 + 2."  # without the run's template
+    assert items[0].problem.question == "Compute 2 + 2."  # without the run's template
     assert all(item.held_out for item in items)
-    assert items[1].source == "run/evaluation_after/0/1"
+    assert items[1].sample.origin.source == "run/evaluation_after/0/1"
     assert len(read_items(tmp_path)) == 4  # a pipeline's folder
 
 
@@ -36,7 +35,7 @@ def test_an_answers_file(tmp_path):
            "tokens": 9, "domain": "sums"}  # fmt: skip
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "paths": 1}) + "\n")
     first, second = read_items(tmp_path / "a.jsonl")
-    assert (first.agreement, first.topic, first.held_out) == (0.75, "sums", False)
+    assert (first.agreement, first.problem.domain, first.held_out) == (0.75, "sums", False)
     assert second.agreement is None  # of a single path nothing is known
 
 

@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from samples import graded
 
 from trl_r1 import cli
 from trl_r1.data.review import sample_id
-from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
+from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.review.lineage import find, open_run, trace
 from trl_r1.review.records import grams, nearest, overlap, tokens
 from trl_r1.storage import manifest
@@ -50,13 +51,11 @@ def pipeline(tmp_path, monkeypatch):
         "model_name_or_path": "hub/base", "dataset_name": "p/rejection_sampling/kept.jsonl", "learning_rate": 5e-5,
     })  # fmt: skip
     problems = [
-        Problem("User: Compute z9. Assistant:", "9", "en", ["9", "8"], [1, 1], [False, False]),
-        Problem(PROMPT, "11", "en", [WRONG, RIGHT], [9, 9], [False, False]),
+        graded("9", ["9", "8"], "en", "User: Compute z9. Assistant:"),
+        graded("11", [WRONG, RIGHT], "en", PROMPT, [9, 9]),
     ]
     for name in ("before", "after"):
-        Evaluation([problem.grade(default_graders()) for problem in problems], {"model": "x"}).save(
-            f"p/sft/evaluation_{name}.json"
-        )
+        Evaluation(problems, {"model": "x"}).save(f"p/sft/evaluation_{name}.json")
     return tmp_path / "p"
 
 

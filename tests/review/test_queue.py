@@ -2,23 +2,19 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
+import samples
 
 from trl_r1.commands import call
-from trl_r1.review.items import Item
 from trl_r1.review.page import page
 from trl_r1.review.queue import RESULT, Desk, Rules, choose, reasons
 
 
 def item(number=0, text="<think>so</think> <answer>4</answer>", **changes):
-    question = f"Compute {number} + 4."
-    base = Item(
-        question, f"User: {question} Assistant:", text, str(number + 4), "en", "mathematics", right=True, tokens=10,
-        agreement=1.0, scores={"accuracy": 1.0, "format": 1.0},
-    )  # fmt: skip
-    return replace(base, **changes)
+    question = changes.pop("question", f"Compute {number} + 4.")
+    known = {"right": True, "tokens": 10, "agreement": 1.0, "scores": {"accuracy": 1.0, "format": 1.0}} | changes
+    return samples.item(question, f"User: {question} Assistant:", text, str(number + 4), "en", "mathematics", **known)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +27,7 @@ def item(number=0, text="<think>so</think> <answer>4</answer>", **changes):
         ({"scores": {"accuracy": 1.0, "format": 0.0}}, ["rewards disagree"]),
         ({"text": "I'm sorry, I can't help."}, ["refused"]),
         ({"text": "<think>"}, ["empty"]),
-        ({"clipped": True}, ["cut off"]),
+        ({"truncated": True}, ["cut off"]),
     ],
 )
 def test_each_reason_has_its_cause(changes, expected):
@@ -43,7 +39,7 @@ def test_the_heaviest_come_first_one_per_problem_and_no_text_twice():
     doubtful = item(2, agreement=0.3)
     same_problem = item(2, text="<answer>7</answer>", agreement=0.3)
     chosen = choose([doubtful, doubtful, same_problem, sure, item(3)], Rules())
-    assert [look.item.question for look in chosen] == [sure.question, doubtful.question]
+    assert [look.item.problem.question for look in chosen] == [sure.problem.question, doubtful.problem.question]
     assert len(choose([doubtful, same_problem], Rules(per_problem=2))) == 2
     assert len(choose([item(n, agreement=0.1) for n in range(9)], Rules(most=4))) == 4
 

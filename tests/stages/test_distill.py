@@ -5,8 +5,9 @@ import json
 import pytest
 import yaml
 from places import ROOT
+from samples import graded
 
-from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
+from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.stages import distill
 from trl_r1.stages.distill.on_policy import prompts_of, read_others, vocabularies_differ
 from trl_r1.stages.distill.report import put_into, section, worth
@@ -59,10 +60,8 @@ def told(capsys, *argv) -> str:
 
 def evaluation(*shares: float) -> Evaluation:
     """One problem per share of 4 samples that are right."""
-    graders = default_graders()
     texts = [["4"] * round(4 * share) + ["5"] * round(4 - 4 * share) for share in shares]
-    problems = [Problem(f"p{i}", "4", None, text, [3] * 4, [False] * 4) for i, text in enumerate(texts)]
-    return Evaluation([problem.grade(graders) for problem in problems])
+    return Evaluation([graded("4", text, prompt=f"p{i}") for i, text in enumerate(texts)])
 
 
 def test_the_method_is_known_before_the_options_are():
@@ -101,7 +100,7 @@ def test_the_accuracy_kept_and_the_lead_over_rl_by_hand(tiny, tmp_path):
     assert found["compared"]["rl"]["seconds"] == 90.0
     # a teacher that was asked a third problem: what it did there is no part of the share
     assert worth(tmp_path / "out", tiny, tiny, evaluation(1.0, 0.25, 0.0), {}, "sft")["kept"] == pytest.approx(0.8)
-    others = Evaluation([Problem("elsewhere", "1", "en", ["1"], [1], [False]).grade(default_graders())])
+    others = Evaluation([graded("1", ["1"], prompt="elsewhere")])
     apart = worth(tmp_path / "out", tiny, tiny, others, {}, "sft")
     assert apart["kept"] is None
     assert "not asked the same problems" in section(apart, {"after": evaluation(0.75, 0.25).to_dict()})

@@ -8,11 +8,13 @@ import sys
 import pytest
 import yaml
 from places import shared_file
+from samples import graded
 
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation import followed
-from trl_r1.evaluation.benchmark import Evaluation, Problem, default_graders
+from trl_r1.evaluation.benchmark import Evaluation, default_graders
 from trl_r1.evaluation.chunks import evaluate_in_chunks
+from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.evaluation.suite_report import numbers, paired_on_questions
 from trl_r1.evaluation.suites import choose_shots, problems_of, read_suite, with_shots
 from trl_r1.stages import evaluate
@@ -57,9 +59,8 @@ def told(capsys, argv) -> str:
     return lines[0]
 
 
-def problem(solution: str, texts: list[str], prompt: str = "p") -> Problem:
-    made = Problem(f"{prompt} {solution}", solution, None, texts, [3] * len(texts), [False] * len(texts))
-    return made.grade(default_graders())
+def problem(solution: str, texts: list[str], prompt: str = "p") -> GradedProblem:
+    return graded(solution, texts, prompt=f"{prompt} {solution}")
 
 
 @pytest.mark.parametrize(
@@ -188,11 +189,13 @@ def test_a_killed_evaluation_goes_on_where_it_stopped_and_ends_the_same(tiny, tm
     loaded.clear()
     resumed = evaluate_in_chunks(load, problems, tmp_path / "b", "x", **fixed)
     assert len(loaded) == 1  # only the third chunk was left
-    assert [p.texts for p in resumed.problems] == [p.texts for p in whole.problems]
+    assert [p.samples for p in resumed.problems] == [p.samples for p in whole.problems]
     (tmp_path / "c" / "chunks" / "x").mkdir(parents=True)
     (tmp_path / "c" / "chunks" / "x" / "00000.json").write_text('{"kind": "trl_r1.evaluation", "pro')
     mended = evaluate_in_chunks(load, problems, tmp_path / "c", "x", **fixed)
-    assert [p.texts for p in mended.problems] == [p.texts for p in whole.problems]  # a damaged chunk is sampled again
+    assert [p.samples for p in mended.problems] == [
+        p.samples for p in whole.problems
+    ]  # a damaged chunk is sampled again
 
 
 def test_a_chunk_of_other_problems_is_not_taken_for_ours(tiny, tmp_path):
@@ -272,9 +275,9 @@ def test_real_solutions_are_judged_as_their_authors_judged_them():
         for row in lines
     ])  # fmt: skip
     theirs = [bool(row[name]["is_correct"]) for row in lines for name in models]
-    ours = [verdict for one in evaluation.problems for verdict in one.verdicts]
+    ours = [verdict for one in evaluation.problems for verdict in one.right]
     assert sum(a == b for a, b in zip(ours, theirs)) >= 0.98 * len(theirs)
-    assert [one.verdicts for one in evaluation.regrade().problems] == [one.verdicts for one in evaluation.problems]
+    assert [one.right for one in evaluation.regrade().problems] == [one.right for one in evaluation.problems]
 
 
 @pytest.mark.slow
@@ -288,7 +291,7 @@ def test_gsm8k_and_aime24_files_end_to_end(options, tmp_path):
     stored = load_parts(str(tmp_path / "out"))
     assert {name: len(run.problems) for name, run in stored.items()} == {"gsm8k": 6, "aime24": 4}
     assert all(one.judged for run in stored.values() for one in run.problems)  # every gold can be read
-    assert stored["gsm8k"].problems[0].solution.endswith("#### 18")
+    assert stored["gsm8k"].problems[0].gold.endswith("#### 18")
     evaluate.main(options(regrade=str(tmp_path / "out"), output_dir=str(tmp_path / "again")))
     first, second = (json.loads((tmp_path / name / "summary.json").read_text())["parts"] for name in ("out", "again"))
     for part in ("gsm8k", "aime24"):

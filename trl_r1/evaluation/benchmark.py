@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,12 @@ import numpy as np
 
 from trl_r1.answers.extract import read_with
 from trl_r1.answers.types import declared_type
-from trl_r1.evaluation.metrics import Interval, bootstrap_interval, consensus, paired_difference, pass_at_k
+from trl_r1.evaluation.graded import GradedProblem, GradedSample
+from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference, pass_at_k
 from trl_r1.models.rendering import Renderer
-from trl_r1.models.sampling import Prompt, sample
+from trl_r1.models.sampling import sample
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Completion, Problem
 
 
 if TYPE_CHECKING:
@@ -78,42 +80,22 @@ def default_graders(rewards: Iterable[Any] = ()) -> Graders:
     )
 
 
-@dataclass
-class Problem:
-    """One problem with everything that was said about it. K samples; the lists below are (K,)."""
-
-    prompt: Prompt
-    solution: str
-    language: str | None
-    texts: list[str]
-    lengths: list[int]  # tokens
-    clipped: list[bool]
-    answers: list[str | None] = field(default_factory=list)
-    verdicts: list[bool] = field(default_factory=list)
-    well_formed: list[float | None] = field(default_factory=list)
-    consistency: list[float | None] = field(default_factory=list)
-    answer_type: str = ""  # declared type of the gold answer
-    judged: bool = True  # false when the gold answer cannot be read: no fault of the model's
-    consensus: float = math.nan  # share of the (tied) majority answers that are right
-
-    def grade(self, graders: Graders) -> "Problem":
-        """Fill in what the graders say. No answer, or one the verifier cannot judge, is wrong."""
-        kind = self.answer_type
-        declared = {"answer_type": kind} if kind else {}
-        self.answers = [
-            read_with(graders.extract, text, cut, kind) for text, cut in zip(self.texts, self.clipped, strict=True)
-        ]
-        known: dict[str, bool] = {}
-        for answer in self.answers:
-            if answer is not None and answer not in known:
-                known[answer] = graders.verify(answer, self.solution, **declared) is True
-        self.verdicts = [answer is not None and known[answer] for answer in self.answers]
-        self.judged = graders.verify(self.solution, self.solution, **declared) is not None
-        self.well_formed = list(graders.well_formed(self.texts))
-        language = self.language
-        self.consistency = [None if language is None else graders.consistency(text, language) for text in self.texts]
-        self.consensus = consensus(self.answers, self.verdicts, graders.same_answer) if self.judged else math.nan
-        return self
+def grade(problem: Problem, completions: Sequence[Completion], graders: Graders) -> GradedProblem:
+    """A problem with what the graders say of its K completions. No answer, or one the verifier cannot judge, is wrong."""
+    kind, gold, language = problem.answer_type, problem.solution, problem.language
+    declared = {"answer_type": kind} if kind else {}
+    known: dict[str | None, bool] = {None: False}
+    samples = []
+    layouts = graders.well_formed([one.text for one in completions])
+    for one, layout in zip(completions, layouts, strict=True):
+        answer = read_with(graders.extract, one.text, one.truncated, kind)
+        if answer not in known:
+            known[answer] = graders.verify(answer, gold, **declared) is True
+        share = None if language is None else graders.consistency(one.text, language)
+        samples.append(GradedSample(one, answer, known[answer], layout, share))
+    graded = GradedProblem(problem, samples, graders.verify(gold, gold, **declared) is not None)
+    graded.consensus = graded.vote(graders.same_answer)
+    return graded
 
 
 def mean_of(values: Iterable[float | None]) -> float:
@@ -122,14 +104,14 @@ def mean_of(values: Iterable[float | None]) -> float:
     return sum(present) / len(present) if present else math.nan
 
 
-METRICS: dict[str, Callable[[Problem], float]] = {
-    "pass@1": lambda problem: mean_of(problem.verdicts) if problem.judged else math.nan,
+METRICS: dict[str, Callable[[GradedProblem], float]] = {
+    "pass@1": lambda problem: mean_of(problem.right) if problem.judged else math.nan,
     "cons@K": lambda problem: problem.consensus,
-    "pass@K": lambda problem: float(any(problem.verdicts)) if problem.judged else math.nan,
-    "format": lambda problem: mean_of(problem.well_formed),
-    "language": lambda problem: mean_of(problem.consistency),
-    "length": lambda problem: mean_of(problem.lengths),
-    "clipped": lambda problem: mean_of(problem.clipped),
+    "pass@K": lambda problem: float(any(problem.right)) if problem.judged else math.nan,
+    "format": lambda problem: mean_of(one.well_formed for one in problem.samples),
+    "language": lambda problem: mean_of(one.consistency for one in problem.samples),
+    "length": lambda problem: mean_of(one.completion.token_count for one in problem.samples),
+    "clipped": lambda problem: mean_of(one.completion.truncated for one in problem.samples),
 }
 """Number per problem by name; all are shares in [0, 1] except length, which is in tokens. K is the sample count."""
 
@@ -138,14 +120,14 @@ METRICS: dict[str, Callable[[Problem], float]] = {
 class Evaluation:
     """What a model did on P problems with K samples each; the numbers are computed from ``problems``."""
 
-    problems: list[Problem]
+    problems: list[GradedProblem]
     settings: dict[str, Any] = field(default_factory=dict)  # how the texts were drawn; JSON values
     level: float = 0.95  # of the intervals
 
     @property
     def samples(self) -> int:
         """K; the smallest one, should problems differ."""
-        return min((len(problem.texts) for problem in self.problems), default=0)
+        return min((len(problem.samples) for problem in self.problems), default=0)
 
     def key(self, name: str) -> str:
         """A name of METRICS as users write it: 'cons@K' with 16 samples is 'cons@16'."""
@@ -160,7 +142,7 @@ class Evaluation:
 
     def pass_at(self, k: int) -> float:
         """Unbiased pass@k for any k up to K, averaged over the problems that can be judged."""
-        return mean_of(pass_at_k(len(p.verdicts), sum(p.verdicts), k) for p in self.problems if p.judged)
+        return mean_of(pass_at_k(len(p.right), sum(p.right), k) for p in self.problems if p.judged)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -192,7 +174,7 @@ class Evaluation:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write numbers, settings and every text as JSON, whole or not at all."""
-        rows = [{**asdict(problem), "consensus": plain(problem.consensus)} for problem in self.problems]
+        rows = [problem.to_row() | {"consensus": plain(problem.consensus)} for problem in self.problems]
         content = {"kind": KIND, "version": 1, "summary": self.to_dict(), "problems": rows}
         return replace_file(
             path, json.dumps(content, ensure_ascii=False, indent=1, default=str, allow_nan=False) + "\n"
@@ -213,15 +195,10 @@ class Evaluation:
             raise ValueError(f"{str(path)!r} is not an evaluation: it cannot be read as JSON ({error}).") from error
         if not isinstance(content, dict) or content.get("kind") != KIND:
             raise ValueError(f"{str(path)!r} is JSON, but not an evaluation. Evaluation.save writes one.")
-        names = {entry.name for entry in fields(Problem)}
         try:
-            problems = [
-                Problem(**{name: value for name, value in row.items() if name in names}) for row in content["problems"]
-            ]
-            for problem in problems:
-                problem.consensus = math.nan if problem.consensus is None else problem.consensus
+            problems = [GradedProblem.of_row(row) for row in content["problems"]]
             return cls(problems, content["summary"]["settings"], content["summary"]["level"])
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{str(path)!r} is an evaluation, but a damaged one: a part of it is missing or of the wrong kind "
                 f"({type(error).__name__}: {error}). Make it again."
@@ -237,18 +214,7 @@ class Evaluation:
             from trl_r1.rewards.accuracy import SOURCES, Accuracy
 
             graders = default_graders([Accuracy(sources=tuple(self.settings.get("answer_from") or SOURCES))])
-        fresh = [
-            Problem(
-                p.prompt,
-                p.solution,
-                p.language,
-                list(p.texts),
-                list(p.lengths),
-                list(p.clipped),
-                answer_type=p.answer_type,
-            ).grade(graders)
-            for p in self.problems
-        ]
+        fresh = [grade(p.problem, [one.completion for one in p.samples], graders) for p in self.problems]
         return Evaluation(fresh, dict(self.settings), self.level)
 
 
@@ -270,9 +236,9 @@ def pair(before: Evaluation, after: Evaluation) -> list[tuple[int, int]]:
     return pairs
 
 
-def identity(problem: Problem) -> str:
+def identity(graded: GradedProblem) -> str:
     """What makes two rows the same problem."""
-    return json.dumps([problem.prompt, problem.solution], sort_keys=True, default=str)
+    return json.dumps([graded.problem.prompt, graded.problem.solution], sort_keys=True, default=str)
 
 
 def compare(before: Evaluation, after: Evaluation, name: str) -> Interval:
@@ -337,15 +303,17 @@ def evaluate(
         renderer=renderer,
     )
     graded = [
-        Problem(
-            prompt=row[prompt_column],
-            solution=str(row[solution_column]),
-            language=row.get(language_column) if language_column else None,
-            texts=texts,
-            lengths=lengths,
-            clipped=clipped,
-            answer_type=declared_type(row, graders.type_column),
-        ).grade(graders)
+        grade(
+            Problem(
+                row[prompt_column],
+                "",
+                str(row[solution_column]),
+                row.get(language_column) if language_column else None,
+                answer_type=declared_type(row, graders.type_column),
+            ),
+            [Completion(*one) for one in zip(texts, lengths, clipped, strict=True)],
+            graders,
+        )
         for row, texts, lengths, clipped in zip(rows, drawn.texts, drawn.lengths, drawn.clipped, strict=True)
     ]
     settings = {

@@ -120,7 +120,7 @@ class Chunk:
             self.path.replace(aside)
             logger.warning("%s It is set aside as %s and sampled again.", error, aside.name)
             return None
-        if [p.solution for p in result.problems] != [str(row["solution"]) for row in self.rows]:
+        if [p.gold for p in result.problems] != [str(row["solution"]) for row in self.rows]:
             raise ValueError(
                 f"{self.path} holds other problems than the dataset has there now; remove {self.path.parent} to sample "
                 "them again."

@@ -8,13 +8,13 @@ A chunk's texts depend on its problems and its seed (see `chunks.cut`), so they 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from trl_r1.evaluation.benchmark import Evaluation, Graders, Problem, evaluate
+from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
 from trl_r1.evaluation.chunks import Chunk
+from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
 
 
@@ -65,15 +65,17 @@ def start_evaluating(load: Callable[[], tuple[Any, Any]], graders: Graders, thre
 
 def packed(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation as JSON values; NaN is Python's own word for JSON."""
-    return {"problems": [asdict(problem) for problem in evaluation.problems], "settings": evaluation.settings}
+    return {"problems": [problem.to_row() for problem in evaluation.problems], "settings": evaluation.settings}
 
 
 def unpacked(content: dict[str, Any]) -> Evaluation:
     """
     >>> import json
-    >>> one = Problem("p", "4", None, ["4"], [1], [False])
+    >>> from trl_r1.evaluation.graded import GradedSample
+    >>> from trl_r1.text.records import Completion, Problem
+    >>> one = GradedProblem(Problem("p", "", "4"), [GradedSample(Completion("4", 1), "4", True)])
     >>> back = unpacked(json.loads(json.dumps(packed(Evaluation([one], {"seed": 3})))))
-    >>> back.problems[0].texts, back.problems[0].consensus != back.problems[0].consensus, back.settings
-    (['4'], True, {'seed': 3})
+    >>> back.problems[0].samples == one.samples, back.problems[0].consensus, back.settings
+    (True, nan, {'seed': 3})
     """
-    return Evaluation([Problem(**row) for row in content["problems"]], content["settings"])
+    return Evaluation([GradedProblem.of_row(row) for row in content["problems"]], content["settings"])

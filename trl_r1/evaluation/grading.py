@@ -19,7 +19,7 @@ from trl_r1.text.steps import reasoning, reasoning_steps
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from trl_r1.evaluation.benchmark import Problem
+    from trl_r1.evaluation.graded import GradedProblem
 
 PREFIX = "trl_r1_"
 
@@ -37,14 +37,14 @@ class Columns:
     domain: str | None = None
 
 
-def measured(problem: Problem) -> dict[str, Any]:
+def measured(problem: GradedProblem) -> dict[str, Any]:
     """What sampling has shown of a problem: right answers, samples, and the median steps of the right ones (of all, where
     none is right). Of one whose gold answer cannot be read: the steps alone, for nobody could have been right."""
-    chosen = [text for text, right in zip(problem.texts, problem.verdicts) if right] or problem.texts
-    steps = float(statistics.median(reasoning_steps(reasoning(text)) for text in chosen))
+    chosen = [one for one in problem.samples if one.correct] or problem.samples
+    steps = float(statistics.median(reasoning_steps(reasoning(one.completion.text)) for one in chosen))
     if not problem.judged:
         return {"steps": steps}
-    return {"right": sum(bool(verdict) for verdict in problem.verdicts), "tried": len(problem.texts), "steps": steps}
+    return {"right": sum(problem.right), "tried": len(problem.samples), "steps": steps}
 
 
 def evidence(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def evidence(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
 def grade_rows(
     rows: Dataset,
     columns: Columns,
-    problems: list[Problem] | None = None,
+    problems: list[GradedProblem] | None = None,
     domain: str = "maths",
     chance: float | None = None,
     step_range: tuple[float, float] | None = None,

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from trl_r1.evaluation import followed
-from trl_r1.evaluation.benchmark import METRICS, Evaluation, Problem, compare, pair
+from trl_r1.evaluation.benchmark import METRICS, Evaluation, compare, pair
 from trl_r1.evaluation.curves import Curve, Rows, draw_curves, read_metrics, series
+from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.evaluation.markdown import (
     as_text,
     environment_section,
@@ -183,7 +184,7 @@ def training_section(rows: Rows) -> str:
 
 def samples_section(before: Evaluation | None, after: Evaluation | None, count: int = 5) -> str:
     """The first sample of ``count`` problems spread evenly over the set (not chosen by result), before and after."""
-    shown: list[tuple[Problem | None, Problem | None]]
+    shown: list[tuple[GradedProblem | None, GradedProblem | None]]
     if before is not None and after is not None:
         shown = [(before.problems[i], after.problems[j]) for i, j in pair(before, after)]
         if not shown:
@@ -201,12 +202,14 @@ def samples_section(before: Evaluation | None, after: Evaluation | None, count: 
         "The first sample of problems spread evenly over the set; not chosen by their result.",
     ]
     for number, runs in enumerate(chosen, start=1):
-        problem = next(run for run in runs if run is not None)
-        lines += ["", f"### Problem {number}", "", fenced(as_text(problem.prompt)), "", "Gold answer:", ""]
-        lines += [fenced(problem.solution)]
+        graded = next(run for run in runs if run is not None)
+        lines += ["", f"### Problem {number}", "", fenced(as_text(graded.problem.prompt)), "", "Gold answer:", ""]
+        lines += [fenced(graded.gold)]
         for name, run in zip(("Before", "After"), runs, strict=True):
-            if run is not None and run.texts:
-                verdict = ("right" if run.verdicts[0] else "wrong") if run.judged else "not judged"
-                right = f"{sum(run.verdicts)} of {len(run.texts)} samples right" if run.judged else "gold unreadable"
-                lines += ["", f"**{name}**: {verdict}, {run.lengths[0]} tokens ({right})", "", fenced(run.texts[0])]
+            if run is not None and run.samples:
+                first = run.samples[0]
+                verdict = ("right" if first.correct else "wrong") if run.judged else "not judged"
+                right = f"{sum(run.right)} of {len(run.samples)} samples right" if run.judged else "gold unreadable"
+                lines += ["", f"**{name}**: {verdict}, {first.completion.token_count} tokens ({right})", ""]
+                lines.append(fenced(first.completion.text))
     return "\n".join(lines)

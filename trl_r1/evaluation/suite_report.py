@@ -66,7 +66,7 @@ def paired_on_questions(first: Evaluation, second: Evaluation, metric: str = "pa
     """
     from trl_r1.evaluation.metrics import paired_difference
 
-    if [p.solution for p in first.problems] != [p.solution for p in second.problems]:
+    if [p.gold for p in first.problems] != [p.gold for p in second.problems]:
         raise ValueError("The two evaluations do not hold the same problems in the same order.")
     return paired_difference(first.per_problem(metric), second.per_problem(metric), first.level), len(first.problems)
 

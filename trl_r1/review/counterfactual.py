@@ -25,6 +25,7 @@ from trl_r1.review.items import Item, topic_of
 from trl_r1.review.slices import MEASURES, Groups, excludes_zero, mentions, pattern_of
 from trl_r1.routing.paths import Ask, Sampler, Settings
 from trl_r1.storage.shards import seed_of
+from trl_r1.text.records import Origin, Problem, Sample
 
 
 PLACEHOLDER = "{name}"
@@ -122,24 +123,13 @@ def ask(
     sides: list[list[Item]] = []
     for number, paths in enumerate(candidates):
         pair, side = pairs[number // 2], number % 2
-        question = pair.questions[side]
+        question, gold = pair.questions[side], pair.solution
+        problem = Problem(asks[number].prompt, question, gold, domain=topic_of(question))
+        origin = Origin(f"pair {number // 2}, {pair.groups[side]}", sampler.name)
         items = []
-        for path in paths:
-            right = None if pair.solution is None else verdict(path.text, pair.solution, truncated=path.truncated)
-            items.append(
-                Item(
-                    question,
-                    asks[number].prompt,
-                    path.text,
-                    pair.solution,
-                    topic=topic_of(question),
-                    right=right,
-                    tokens=path.token_count,
-                    clipped=path.truncated,
-                    model=sampler.name,
-                    source=f"pair {number // 2}, {pair.groups[side]}",
-                )
-            )
+        for completion in paths:
+            right = None if gold is None else verdict(completion.text, gold, truncated=completion.truncated)
+            items.append(Item(Sample(problem, completion, origin), right))
         sides.append(items)
     return list(zip(sides[0::2], sides[1::2], strict=True))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from trl_r1.review.lineage import RUN
 from trl_r1.review.records import as_text
 from trl_r1.storage.files import read_json_lines
 from trl_r1.text.completions import after_thought, visible
+from trl_r1.text.records import Completion, Origin, Problem, Sample
 
 
 EVALUATION = "evaluation_after.json"  # of a run
@@ -38,27 +39,32 @@ _TOPICS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 @dataclass(frozen=True)
 class Item:
-    """One answer of a model."""
+    """One answer of a model: a sample, and what is known of it.
 
-    question: str  # without the template where that is known, else the prompt's text
-    prompt: Any
-    completion: str
-    solution: str | None = None
-    language: str | None = None
-    topic: str = "other"
+    The problem's question is without the template where that is known, else the prompt's text; its domain is the topic;
+    the origin's source is where the answer was found: file, problem, sample.
+    """
+
+    sample: Sample
     right: bool | None = None
-    tokens: int | None = None
-    clipped: bool = False
     agreement: float | None = None  # share of this problem's samples with the same answer; None for a single sample
     leading: bool = True  # of the samples with the most frequent answer, the first
     scores: Mapping[str, float] = field(default_factory=dict)  # rewards, in [0, 1]
-    source: str = ""  # where it was found: file, problem, sample
-    model: str = ""
     held_out: bool = False  # of an evaluation: not to be trained on
 
     @property
+    def problem(self) -> Problem:
+        """What was asked."""
+        return self.sample.problem
+
+    @property
+    def text(self) -> str:
+        """What the model wrote."""
+        return self.sample.completion.text
+
+    @property
     def id(self) -> str:
-        return sample_id(self.prompt, self.completion)
+        return sample_id(self.problem.prompt, self.text)
 
 
 def refuses(text: str) -> bool:
@@ -107,21 +113,17 @@ def read_items(source: str | Path, topics: Mapping[str, str] | None = None) -> l
 def of_row(row: Mapping[str, Any], source: str, topics: Mapping[str, str]) -> Item:
     """A line of an answers file."""
     question = str(row.get("question") or as_text(row["prompt"]))
+    topic = str(row.get("topic") or row.get("domain") or topics.get(question) or topic_of(question))
     scores = row.get("score") if isinstance(row.get("score"), Mapping) else {}
     return Item(
-        question,
-        row["prompt"],
-        as_text(row["completion"]),
-        row.get("solution"),
-        row.get("language"),
-        str(row.get("topic") or row.get("domain") or topics.get(question) or topic_of(question)),
+        Sample(
+            Problem(row["prompt"], question, row.get("solution"), row.get("language"), topic),
+            Completion(as_text(row["completion"]), row.get("tokens")),
+            Origin(source, str(row.get("model") or "")),
+        ),
         row.get("right"),
-        row.get("tokens"),
-        False,
         row.get("agreement") if (row.get("paths") or 0) > 1 else None,
         scores={str(k): float(v) for k, v in dict(scores or {}).items() if isinstance(v, int | float)},
-        source=source,
-        model=str(row.get("model") or ""),
     )
 
 
@@ -130,22 +132,24 @@ def of_evaluation(path: Path, topics: Mapping[str, str]) -> list[Item]:
     content = Evaluation.load(path)
     name, template = f"{path.parent.name}/{path.stem}", template_of(path.parent)
     items: list[Item] = []
-    for number, problem in enumerate(content.problems):
-        question = bare(problem.prompt, template)
-        share, lead = agreements(problem.answers)
-        for sample, text in enumerate(problem.texts):
-            scores = {"accuracy": float(problem.verdicts[sample])} if problem.judged else {}
-            for key, values in (("format", problem.well_formed), ("language", problem.consistency)):
-                if len(values) > sample and (score := values[sample]) is not None:
-                    scores[key] = float(score)
+    model = str(content.settings.get("model", ""))
+    for number, graded in enumerate(content.problems):
+        question = bare(graded.problem.prompt, template)
+        problem = replace(graded.problem, question=question, domain=topics.get(question) or topic_of(question))
+        share, lead = agreements([one.answer for one in graded.samples])
+        for index, one in enumerate(graded.samples):
+            right = one.correct if graded.judged else None
+            known = (("accuracy", right), ("format", one.well_formed), ("language", one.consistency))
             items.append(
                 Item(
-                    question, problem.prompt, text, problem.solution, problem.language,
-                    topics.get(question) or topic_of(question), problem.verdicts[sample] if problem.judged else None,
-                    problem.lengths[sample], problem.clipped[sample], share[sample] if len(problem.texts) > 1 else None,
-                    sample == lead, scores, f"{name}/{number}/{sample}", str(content.settings.get("model", "")), True,
+                    Sample(problem, one.completion, Origin(f"{name}/{number}/{index}", model)),
+                    right,
+                    share[index] if len(graded.samples) > 1 else None,
+                    index == lead,
+                    {key: float(score) for key, score in known if score is not None},
+                    held_out=True,
                 )
-            )  # fmt: skip
+            )
     return items
 
 
@@ -183,4 +187,4 @@ def agreements(answers: Sequence[str | None]) -> tuple[list[float], int]:
 
 def empty(item: Item) -> bool:
     """Whether a reader would see nothing."""
-    return not visible(after_thought(item.completion))
+    return not visible(after_thought(item.text))

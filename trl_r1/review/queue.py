@@ -93,11 +93,11 @@ def reasons(item: Item, rules: Rules, alarms: Sequence[Slice] = ()) -> tuple[tup
             if slice_.holds(item):
                 causes.append(("alarm slice", f"{slice_.kind} {slice_.name}: {slice_.gap_sentence()}"))
                 break
-    if item.solution is not None and refuses(item.completion):
+    if item.problem.solution is not None and refuses(item.text):
         causes.append(("refused", "the question has an answer"))
     if empty(item):
         causes.append(("empty", "a reader would see nothing"))
-    elif item.clipped:
+    elif item.sample.completion.truncated:
         causes.append(("cut off", "the token limit ended it"))
     return tuple(causes)
 
@@ -112,7 +112,7 @@ def choose(items: Iterable[Item], rules: Rules, alarms: Sequence[Slice] = ()) ->
     counts: dict[str, int] = {}
     chosen: list[Look] = []
     for look in sorted(looks.values(), key=lambda look: -look.weight):  # stable: ties keep their order
-        problem = json.dumps(look.item.prompt, sort_keys=True, ensure_ascii=False)
+        problem = json.dumps(look.item.problem.prompt, sort_keys=True, ensure_ascii=False)
         if counts.get(problem, 0) < rules.per_problem and len(chosen) < rules.most:
             counts[problem] = counts.get(problem, 0) + 1
             chosen.append(look)
@@ -124,17 +124,17 @@ def row_of(look: Look) -> dict[str, Any]:
     item = look.item
     return {
         "id": item.id,
-        "prompt": item.prompt,
-        "completion": item.completion,
-        "question": item.question,
-        "solution": item.solution,
-        "language": item.language,
-        "domain": item.topic,
+        "prompt": item.problem.prompt,
+        "completion": item.text,
+        "question": item.problem.question,
+        "solution": item.problem.solution,
+        "language": item.problem.language,
+        "domain": item.problem.domain,
         "reasons": [list(reason) for reason in look.reasons],
         "right": item.right,
         "agreement": item.agreement,
         "held_out": item.held_out,
-        "provenance": {"stage": "review", "model": item.model, "answer": item.source},
+        "provenance": {"stage": "review", "model": item.sample.origin.model, "answer": item.sample.origin.source},
     }
 
 

@@ -33,8 +33,8 @@ Groups = Mapping[str, Mapping[str, Sequence[str]]]
 
 MEASURES: dict[str, Callable[[Item], float | None]] = {
     "accuracy": lambda item: None if item.right is None else float(item.right),
-    "refusal": lambda item: float(refuses(item.completion)),
-    "length": lambda item: None if item.tokens is None else float(item.tokens),
+    "refusal": lambda item: float(refuses(item.text)),
+    "length": lambda item: None if (count := item.sample.completion.token_count) is None else float(count),
 }
 SHARES = ("accuracy", "refusal")
 _WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af]")
@@ -74,7 +74,7 @@ def excludes_zero(gap: Interval) -> bool:
 
 def problem_of(item: Item) -> str:
     """What makes two items answers to one problem."""
-    return json.dumps([item.prompt, item.solution], sort_keys=True, ensure_ascii=False, default=str)
+    return json.dumps([item.problem.prompt, item.problem.solution], sort_keys=True, ensure_ascii=False, default=str)
 
 
 def difference(first: Sequence[float], second: Sequence[float], level: float, share: bool) -> Interval:
@@ -142,14 +142,14 @@ def read_groups(path: str | Path) -> Groups:
 
 def memberships(item: Item, groups: Groups) -> list[tuple[str, str]]:
     """The slices an item belongs to: (kind, name)."""
-    pairs = [("topic", item.topic)]
-    if item.language:
-        pairs.append(("language", item.language))
+    pairs = [("topic", item.problem.domain)]
+    if item.problem.language:
+        pairs.append(("language", item.problem.language))
     pairs += [
         (axis, name)
         for axis, named in groups.items()
         for name, words in named.items()
-        if mentions(item.question, words)
+        if mentions(item.problem.question, words)
     ]
     return pairs
 

@@ -24,7 +24,7 @@ Row = dict[str, Any]  # one line of a JSON file, its keys given by the file's fo
 
 @dataclass(frozen=True)
 class Problem:
-    """What is asked. ``prompt`` is what a model reads, ``question`` what a person asked."""
+    """What is asked. ``prompt`` is what a model reads, ``question`` what a person asked ("": only the prompt is known)."""
 
     prompt: Prompt
     question: str

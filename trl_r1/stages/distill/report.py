@@ -43,7 +43,7 @@ def evaluate_teacher(
         return Evaluation.load(path)
     print(f"Evaluating the teacher: {len(student.problems)} problems, {student.samples} samples each.", flush=True)
     policy, tokenizer = load_policy(teacher, model, use_cpu)
-    rows = [{"prompt": p.prompt, "solution": p.solution, "language": p.language} for p in student.problems]
+    rows = [p.problem.to_row() for p in student.problems]
     settings = student.settings
     found = evaluate(
         policy,

@@ -334,8 +334,8 @@ def regrade_notes(before: dict[str, Evaluation], after: dict[str, Evaluation], s
     notes = [f"The stored answers of `{source}` judged again; nothing was generated."]
     for part, old in before.items():
         pairs = list(zip(old.problems, after[part].problems, strict=True))
-        changed = sum(a != b for one, two in pairs for a, b in zip(one.verdicts, two.verdicts, strict=True))
-        total = sum(len(one.verdicts) for one, _ in pairs)
+        changed = sum(a != b for one, two in pairs for a, b in zip(one.right, two.right, strict=True))
+        total = sum(len(one.right) for one, _ in pairs)
         notes.append(f"- {part}: {changed} of {total} verdicts changed.")
     return notes
 

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from trl import ModelConfig
 
 from trl_r1.data.filters import FILTERS, FilterLimits
-from trl_r1.evaluation.benchmark import Problem
+from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
 from trl_r1.models.load import base_of, find_policy, load_policy
@@ -314,7 +314,7 @@ def conclude(
     used = [name for name in FILTERS if any(name in pool.filters for pool in prepared.pools.values())]
     passed: list[Entry] = []
     dropped: list[Entry] = []
-    problems: dict[tuple[str, int], Problem] = {}
+    problems: dict[tuple[str, int], GradedProblem] = {}
     texts_of: dict[tuple[str, int], set[str]] = {}
     for unit, sample, one in candidates(samples, judged, prepared):
         dropped_by = one.verdict.dropped_by

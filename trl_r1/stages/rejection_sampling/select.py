@@ -10,13 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from trl_r1.answers.types import declared_type
 from trl_r1.data.filters import NOT_BY_RULE, FilterLimits
 from trl_r1.data.near_duplicates import near_duplicates, over_cap
-from trl_r1.evaluation.benchmark import Evaluation, Problem, plain
-from trl_r1.evaluation.metrics import consensus
+from trl_r1.evaluation.benchmark import Evaluation, plain
+from trl_r1.evaluation.graded import GradedProblem, GradedSample
 from trl_r1.rewards.accuracy import same_answer
 from trl_r1.stages.rejection_sampling.funnel import Funnel
 from trl_r1.stages.rejection_sampling.job import Entry, Judged, PreparedRejection, Row
@@ -79,42 +78,27 @@ def select(
 UNREADABLE = tuple(f"{NOT_BY_RULE}: {outcome}" for outcome in ("unreadable gold", "no gold"))
 
 
-def add_sample(problems: dict[tuple[str, int], Problem], sample: Sample, judged: Judged, asked: bool) -> None:
+def add_sample(problems: dict[tuple[str, int], GradedProblem], sample: Sample, judged: Judged, asked: bool) -> None:
     """Notes a sample of a problem with a gold answer, for `numbers`.
 
     Args:
         asked: whether anybody was asked if it is right (the filter `right`). Where nobody was, or nobody can read the gold
             answer, the problem is not judged, and has no part in pass@1 and the others.
     """
-    problem, verdict = sample.problem, judged.verdict
-    if problem.solution is None:
+    if sample.problem.solution is None:
         return
-    entry = problems.setdefault(
-        (sample.origin.source, sample.origin.place),
-        Problem(
-            problem.prompt,
-            problem.solution,
-            problem.language,
-            [],
-            [],
-            [],
-            answer_type=declared_type({"answer_type": problem.answer_type}),
-            judged=asked,
-        ),
-    )
+    verdict, key = judged.verdict, (sample.origin.source, sample.origin.place)
+    kind = declared_type({"answer_type": sample.problem.answer_type})
+    graded = problems.setdefault(key, GradedProblem(replace(sample.problem, answer_type=kind), [], asked))
     if verdict.dropped_by == "right" and verdict.reason.startswith(UNREADABLE):
-        entry.judged = False
-    entry.texts.append(sample.completion.text)
-    entry.lengths.append(sample.completion.token_count or 0)
-    entry.clipped.append(sample.completion.truncated)
-    entry.answers.append(judged.answer)
-    entry.verdicts.append(verdict.correct is True)
-    entry.well_formed.append(float(judged.well_formed))
-    entry.consistency.append(judged.language_share)
+        graded.judged = False
+    text, right = sample.completion, verdict.correct is True
+    text = replace(text, token_count=text.token_count or 0)
+    graded.samples.append(GradedSample(text, judged.answer, right, float(judged.well_formed), judged.language_share))
 
 
 def numbers(
-    problems: Mapping[tuple[str, int], Problem], kept: set[tuple[str, int, int]], options: RejectionOptions
+    problems: Mapping[tuple[str, int], GradedProblem], kept: set[tuple[str, int, int]], options: RejectionOptions
 ) -> tuple[Row | None, Row | None]:
     """The numbers of an evaluation for what was drawn and for what was kept, under the same names.
 
@@ -124,20 +108,15 @@ def numbers(
     """
     drawn, chosen = [], []
     for (pool, place), problem in problems.items():
-        stays = [(pool, place, index) in kept for index in range(len(problem.texts))]
         drawn.append(problem)
-        if any(stays):
-            columns = ("texts", "lengths", "clipped", "answers", "verdicts", "well_formed", "consistency")
-            picked: dict[str, Any] = {
-                name: [value for value, stay in zip(getattr(problem, name), stays, strict=True) if stay]
-                for name in columns
-            }
-            chosen.append(Problem(problem.prompt, problem.solution, problem.language, judged=problem.judged, **picked))
+        stays = [one for index, one in enumerate(problem.samples) if (pool, place, index) in kept]
+        if stays:
+            chosen.append(replace(problem, samples=stays))
     how = {"temperature": options.temperature, "top_p": options.top_p, "max_new_tokens": options.max_new_tokens}
     tables = []
     for group in (drawn, chosen):
-        for problem in (problem for problem in group if problem.judged):
-            problem.consensus = consensus(problem.answers, problem.verdicts, same_answer)
+        for problem in group:
+            problem.consensus = problem.vote(same_answer)
         tables.append(Evaluation(group, how) if group else None)
     before = tables[0].to_dict() if tables[0] else None
     after = tables[1].to_dict() if tables[1] else None
