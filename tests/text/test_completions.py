@@ -88,3 +88,12 @@ def test_parts_without_text_say_nothing():
         {"text": "b"},
     ]
     assert reply([{"role": "assistant", "content": parts}]) == "ab"
+
+
+def test_a_thought_in_parts_is_put_back_into_the_text():
+    said = [{"type": "thinking", "thinking": [{"type": "text", "text": "2 + 2"}]}, {"type": "text", "text": "4"}]
+    assert reply([{"role": "assistant", "content": said}]) == "<think>2 + 2</think>4"
+    assert (
+        reply([{"role": "assistant", "content": [{"type": "thinking", "thinking": "2 + 2"}]}])
+        == "<think>2 + 2</think>"
+    )

@@ -26,7 +26,8 @@ def reply(completion: Any) -> str:
 
     Returns:
         The text; "" where the model wrote none (a bare tool call, ``None`` content, an empty list). A thought that a
-        chat parser moved to ``reasoning_content`` is put back between ``<think>`` and ``</think>``.
+        chat parser moved to ``reasoning_content``, or to a part of its own, is put back between ``<think>`` and
+        ``</think>``.
 
     Raises:
         TypeError: the completion is neither text nor messages.
@@ -57,12 +58,20 @@ def reply(completion: Any) -> str:
 
 
 def _message_text(message: Mapping[str, Any]) -> str:
-    text = _content_text(message.get("content"))
-    for key in _REASONING_KEYS:
-        reasoning = message.get(key)
+    content = message.get("content")
+    text = _content_text(content)
+    for reasoning in (*(message.get(key) for key in _REASONING_KEYS), _thought_in_parts(content)):
         if isinstance(reasoning, str) and reasoning and THINK[1] not in text:
             return f"{THINK[0]}{reasoning}{THINK[1]}{text}"
     return text
+
+
+def _thought_in_parts(content: Any) -> str:
+    """The thought in parts such as Mistral's ``{"type": "thinking", "thinking": ...}`` (a text, or parts of text)."""
+    if not isinstance(content, Sequence) or isinstance(content, str):
+        return ""
+    inner = [part.get("thinking") for part in content if isinstance(part, Mapping) and part.get("type") == "thinking"]
+    return "".join(_content_text(thought) for thought in inner)
 
 
 def _content_text(content: Any) -> str:
