@@ -70,3 +70,16 @@ def test_rows_are_measured_as_they_are_trained():
     assert len(tokenized(rows, made, max_length=lengths[0])) == 1
     with pytest.raises(ValueError, match=f"longer than max_length=3 tokens \\(the shortest has {lengths[0]}\\)"):
         tokenized(rows, made, max_length=3)
+
+
+def test_the_miniature_s_rows_are_the_ids_that_one_text_gives():
+    """Its tokens never cross from a prompt into a reply, so tokenizing apart changes none of its numbers."""
+    from trl_r1.mini.model import SCALES, build_tokenizer, draw_corpus
+
+    documents = draw_corpus(120, 0)
+    tokenizer = build_tokenizer(documents, SCALES["tiny"].vocabulary)
+    rows = Dataset.from_list([{"prompt": document.prompt, "completion": document.reply} for document in documents])
+    made = tokenized(rows, Renderer(tokenizer))
+    assert made["input_ids"][:] == [
+        tokenizer(document.prompt + document.reply + tokenizer.eos_token)["input_ids"] for document in documents
+    ]

@@ -75,7 +75,7 @@ class Chat:
         options |= {"tools": tools, "chat_template": self.text, "add_generation_prompt": generate, "tokenize": False}
         try:
             return str(self.tokenizer.apply_chat_template(messages, **options))
-        except (jinja2.TemplateError, TypeError, AttributeError, KeyError, IndexError) as error:
+        except (jinja2.TemplateError, TypeError, AttributeError, LookupError, ArithmeticError, ValueError) as error:
             raise UnfitTemplate(
                 f"The chat template does not take this conversation ({type(error).__name__}: {str(error)[:120]}); "
                 "change its messages, or give another template with chat_template_path."
