@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import Dataset, disable_progress_bars
 
-from trl_r1.data.imitation import to_imitate, tokenized
+from trl_r1.data.imitation import ids_and_mask, to_imitate
 from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.format import Format
@@ -42,7 +42,7 @@ class Project:
         The supervised stages' own two steps: rows of the user's shape in, what `SFTTrainer` is handed out.
         """
         rows = to_imitate(Dataset.from_list([{"messages": list(messages)}]), messages_column="messages")
-        row = tokenized(rows, self.training)[0]
+        row = ids_and_mask(rows[0], 0, self.training, False, "The row")  # what `tokenized` maps over all rows
         ids, mask = row["input_ids"], row["completion_mask"]
         first = mask.index(1)
         if not all(mask[first:]):

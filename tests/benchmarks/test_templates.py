@@ -116,20 +116,22 @@ def test_a_sentence_is_a_refusal(qwen3):
 
 
 @pytest.mark.parametrize("template", [TAGGED, ENDLESS, FORGETFUL])
-def test_a_template_without_a_table_ends_as_right_or_refused(template):
-    found = templates.run(["made_up"], Project, lambda line: None, {"made_up": template})
-    assert (found["templates"], found["cells"], found["silent"]) == (1, 4, 0), found["rows"]
+def test_a_template_without_a_table_ends_as_right_or_refused(qwen3, template):
+    cells = list(templates.judge_unknown(template, qwen3[1], Project))
+    assert [cell for cell in cells if cell[2] == "silent"] == []
+    assert len(cells) == 4
 
 
-def test_and_its_faults_are_found():
+def test_and_its_faults_are_found_in_a_whole_run():
     found = templates.run(["made_up"], Stock, lambda line: None, {"made_up": FORGETFUL})
-    assert found["silent"] == 4
+    assert (found["templates"], found["cells"], found["silent"]) == (1, 4, 4)
 
 
-def test_channels_and_opened_thoughts_have_no_silent_cell():
-    found = templates.run(["deepseekv3", "muse_glimmer"], Project, lambda line: None)
-    assert found["templates"] == 4
-    assert found["silent"] == 0, [cell for row in found["rows"] for cell in row[2] if cell[2] == "silent"]
+def test_an_opened_thought_in_special_marks_has_no_silent_cell():
+    family = next(f for f in templates.families() if "deepseekv3" in f.templates)
+    tokenizer = templates.make_tokenizer(family, True, real_tokenizer)
+    cells = list(templates.Judge(family, templates.shipped()["deepseekv3"], tokenizer, Project).cells())
+    assert [cell for cell in cells if cell[2] != "right"] == []
 
 
 def test_a_wrong_table_is_found(qwen3):
