@@ -53,7 +53,8 @@ FLOORS = (
     ("rewards",),
     ("claims", "models"),
     ("answers", "mini"),
-    ("sandbox", "text", "storage", "recipes", "gate", "compat"),
+    ("sandbox", "storage", "recipes", "gate", "compat"),
+    ("text",),
     ("version", "errors", "network"),
 )
 LAYOUT_TOKENS = {

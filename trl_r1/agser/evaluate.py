@@ -21,6 +21,7 @@ from trl_r1.agser.scorer import AGSERScorer, Reflection
 from trl_r1.agser.split import Prompt, Query
 from trl_r1.evaluation.detection import METRICS, interval, mean_ranks
 from trl_r1.evaluation.metrics import Interval, auroc
+from trl_r1.text.records import Json
 
 
 SHARES = (0.4, 0.5, 0.75)  # of the sweep over k; the paper tried these beside 2/3
@@ -47,7 +48,7 @@ class Detection:
     methods: dict[str, Method]
     sweep: dict[str, Method] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # why -> questions
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Json = field(default_factory=dict)
 
     def numbers(self, resamples: int = 1000) -> dict[str, dict[str, Interval]]:
         """AUROC, AUPRC and PRR of the methods with their 95 % intervals."""
@@ -225,7 +226,7 @@ def sweep_of(
     }
     for lam in LAMBDAS:
         found[f"{own}, lam={lam:g}"] = Method(runs, [r_non - lam * r_att for r_att, r_non in base])
-    changes: list[dict[str, Any]] = [{"k": k} for k in SHARES]
+    changes: list[Json] = [{"k": k} for k in SHARES]
     changes += [{"layers": layers} for layers in ("first", "middle", "last", "max")]
     changes += [{"measure": "attention" if scorer.measure == "norm" else "norm"}]
     for change in changes:

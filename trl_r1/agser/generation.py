@@ -21,6 +21,7 @@ from transformers import StoppingCriteriaList
 from trl_r1.agser.recorder import Recorder
 from trl_r1.agser.split import Prompt, Query
 from trl_r1.models.sampling import continue_rows, end_tokens, evaluation_mode, padding
+from trl_r1.text.records import Json
 
 
 Generate = Callable[[list[Prompt]], list[str]]
@@ -135,7 +136,7 @@ class Greedy:
         ends = end_tokens(self.model, self.tokenizer)
         device = self.model.get_input_embeddings().weight.device
         pad = padding(self.tokenizer, ends)
-        further: dict[str, Any] = {}
+        further: Json = {}
         if self.end_loops and step > 1:
             further["stopping_criteria"] = StoppingCriteriaList([EndLoops(max(map(len, rows)))])  # type: ignore[list-item]
         generated = continue_rows(self.model, rows, step, 0.0, 1.0, ends, pad, device, **further)

@@ -15,6 +15,7 @@ from typing import Any
 from trl_r1.agser.reward import AGSERReward
 from trl_r1.agser.scorer import AGSERScorer
 from trl_r1.agser.split import Query
+from trl_r1.text.records import Json
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,7 @@ def pay(reward: AGSERReward, prompts: Sequence[Any], questions: Sequence[str] | 
     if not queries:
         raise ValueError(f"None of the {len(prompts)} prompts has two tokens, so nothing can be earned on them.")
     known = what_is_known(scorer, queries)
-    columns: dict[str, Any] = (
-        {} if questions is None else {reward.question_column: [query.question for query in queries]}
-    )
+    columns: Json = {} if questions is None else {reward.question_column: [query.question for query in queries]}
     points = {}
     for name, (_, make) in HACKS.items():
         found = reward([make(row) for row in known], [query.prompt for query in queries], **columns)

@@ -20,6 +20,7 @@ from torch import Tensor
 from trl_r1.agser.consistency import Consistency, find_consistency
 from trl_r1.agser.generation import Generate, Greedy, Reading, by_engine
 from trl_r1.agser.split import Prompt, Query, locate, split_by_share, unit_scores
+from trl_r1.text.records import Json
 
 
 LAYERS: dict[str, Callable[[Tensor], Tensor]] = {  # (L, M) -> (M,)
@@ -66,7 +67,7 @@ class Reflection:
     kept: list[bool] = field(default_factory=list)  # per content token: attentive
     refused: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """Flat, of plain Python values: a row of a table (``pandas.DataFrame([r.to_dict() for r in results])``)."""
         return {
             "score": self.score,

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trl_r1.text.records import Message, Messages, Prompt
 
-Prompt = str | list[dict[str, Any]]
+
 MARK = "\ue000AGSER\ue001"  # stands for the content while the template is looked at; private-use characters
 
 
@@ -109,7 +110,7 @@ def locate(tokenizer: Any, prompt: Prompt, question: str | None = None, number: 
     return Query(prompt, text[start:end], tuple(ids), tuple(map(tuple, units)))
 
 
-def rendered(tokenizer: Any, messages: list[dict[str, Any]], number: int = 0) -> tuple[str, int, int]:
+def rendered(tokenizer: Any, messages: Messages, number: int = 0) -> tuple[str, int, int]:
     """A conversation as the chat template writes it, and where the last user message's text stands in it."""
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
@@ -133,14 +134,14 @@ def rendered(tokenizer: Any, messages: list[dict[str, Any]], number: int = 0) ->
     )
 
 
-def last_user(messages: Sequence[dict[str, Any]], number: int = 0) -> int:
+def last_user(messages: Sequence[Message], number: int = 0) -> int:
     for place in range(len(messages) - 1, -1, -1):
         if isinstance(messages[place], dict) and messages[place].get("role") == "user":
             return place
     raise ValueError(f"Prompt {number} has no user message, so there is no question to split.")
 
 
-def text_of(message: dict[str, Any], number: int = 0) -> str:
+def text_of(message: Message, number: int = 0) -> str:
     """The text of a message; of one made of parts, that of its only part."""
     content = message.get("content")
     if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):

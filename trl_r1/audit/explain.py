@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trl_r1.text.completions import reply, thought_bounds
+from trl_r1.text.records import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Explanation:
     score: float | None
     reply: str
     thought: tuple[int, int, int]  # characters of the reply: the thought's start and end, and where the rest starts
-    logged: dict[str, Any]  # column -> value, as the reward logs it
+    logged: Row  # column -> value, as the reward logs it
     metrics: dict[str, float]
     spans: list[tuple[int, int, float]] | None  # None: this reward does not say where
     options: list[Option]
@@ -86,7 +87,7 @@ def explain(
     if gold is not None:
         row.setdefault("solution", gold)
         row.setdefault(getattr(reward, "solution_column", "solution"), gold)
-    logged: dict[str, Any] = {}
+    logged: Row = {}
     metrics: dict[str, float] = {}
     score = _score(reward, completion, prompt, row, logged, metrics)
     text = reply(completion)
@@ -108,7 +109,7 @@ def _score(
     completion: Any,
     prompt: Any,
     row: Mapping[str, Any],
-    logged: dict[str, Any],
+    logged: Row,
     metrics: dict[str, float],
 ) -> float | None:
     from trl_r1.audit.isolated import as_trl_calls

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from trl_r1.answers.notation import canonical
 from trl_r1.answers.quantities import quantity
 from trl_r1.text.completions import ANSWER, THINK
+from trl_r1.text.records import Json
 
 
 THOUGHTS = {  # an honest thought without digits, so that it can hold no answer by accident
@@ -81,7 +81,7 @@ class Row:
     right: str
     wrong: str
     language: str = "en"  # a key of THOUGHTS
-    columns: dict[str, Any] = field(default_factory=dict)
+    columns: Json = field(default_factory=dict)
 
     @property
     def thought(self) -> str:

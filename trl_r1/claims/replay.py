@@ -12,6 +12,8 @@ from typing import Any
 
 import z3
 
+from trl_r1.text.records import Json
+
 
 QUERY_MILLISECONDS = 10_000  # by the clock, for what Z3 does not count as resources
 QUERY_RESOURCES = 10_000_000  # Z3's own unit; deterministic, unlike time
@@ -65,7 +67,7 @@ def commands(text: str) -> list[str]:
     return found
 
 
-def replay(premises: str, claim: str) -> dict[str, Any]:
+def replay(premises: str, claim: str) -> Json:
     """What a step is, and an example where it is wrong.
 
     Args:

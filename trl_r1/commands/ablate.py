@@ -23,6 +23,7 @@ import yaml
 from trl_r1.pipeline.ablation import PARTS, WHOLE, Arm, drop, outcome, table, write
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 STAGES = ("zero", "reasoning_rl", "all_scenario_rl")
@@ -93,7 +94,7 @@ def arms_of(args: argparse.Namespace) -> list[Arm]:
         ValueError: a part the recipe does not have, or an arm that is no mapping.
     """
     whole = load(args.recipe)
-    more: dict[str, Any] = {}
+    more: Json = {}
     for text in args.set:
         key, equals, value = text.partition("=")
         if not equals:
@@ -124,7 +125,7 @@ def number(value: Any) -> Any:
         return value
 
 
-def load(name: str) -> dict[str, Any]:
+def load(name: str) -> Json:
     from trl_r1 import recipes
 
     content = yaml.safe_load(recipes.find(name).read_text(encoding="utf-8"))

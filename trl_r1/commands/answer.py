@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_r1.routing.router import ROUTES, Routed, Router
+from trl_r1.text.records import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     return answer_rows(args, router, rows) if args.questions else calibrate_on(args, router, rows)
 
 
-def read_rows(args: argparse.Namespace, name: str, ask: Any) -> list[dict[str, Any]]:
+def read_rows(args: argparse.Namespace, name: str, ask: Any) -> list[Row]:
     """Rows with ``question``, ``prompt`` and, where there is one, ``solution``.
 
     Raises:
@@ -104,7 +105,7 @@ def read_rows(args: argparse.Namespace, name: str, ask: Any) -> list[dict[str, A
     return rows
 
 
-def answer_rows(args: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
+def answer_rows(args: argparse.Namespace, router: Router, rows: list[Row]) -> int:
     from trl_r1.storage.files import replace_file
 
     named = getattr(args, "answer_from", None)
@@ -123,7 +124,7 @@ def answer_rows(args: argparse.Namespace, router: Router, rows: list[dict[str, A
     return 0
 
 
-def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence[str] | None = None) -> dict[str, Any]:
+def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence[str] | None = None) -> Row:
     """One line of an answers file: what `trl-r1 review` reads. ``sources``: where an answer may stand."""
     from trl_r1.answers.types import declared_type
     from trl_r1.data.review import sample_id
@@ -151,7 +152,7 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
     }
 
 
-def calibrate_on(args: argparse.Namespace, router: Router, rows: list[dict[str, Any]]) -> int:
+def calibrate_on(args: argparse.Namespace, router: Router, rows: list[Row]) -> int:
     from trl_r1.rewards.accuracy import verify
     from trl_r1.routing.calibrate import calibrate, draw_pools
 

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trl_r1.text.records import Row
+
 
 SHOWN = 5  # unusable rows that are printed
 
@@ -157,7 +159,7 @@ def _refuse(option: str, path: Path, source: str) -> None:
         raise ValueError(f"--{option} {str(path)!r} would overwrite the source; name another file.")
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Row) -> str:
     return json.dumps(row, ensure_ascii=False, default=str) + "\n"
 
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from trl_r1 import errors
 from trl_r1.mini import story
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 PIPELINE = "mini/pipeline"
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
+def finished(folder: Path) -> Json | None:
     """The demo's summary; None while there is none."""
     path = folder / "summary.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

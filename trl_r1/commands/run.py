@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from typing import Any
 
 from trl_r1.pipeline.plan import Pipeline, read
 from trl_r1.pipeline.record import Record, refuse
+from trl_r1.text.records import Json
 
 
 WORDS = ("status", "resume", "plan")  # may stand before the file: trl-r1 run status mini/pipeline
@@ -86,7 +86,7 @@ def state_of(plan: Pipeline, record: Record | None, alive: bool) -> dict[str, st
     """One word per stage: finished, running, stopped (a killed run left it), failed, ready, waiting."""
     states: dict[str, str] = {}
     for step in plan.steps:
-        entry: dict[str, Any] = record.of(step.name) if record else {}
+        entry: Json = record.of(step.name) if record else {}
         noted = entry.get("state")
         if record and record.finished(step):
             states[step.name] = "finished"

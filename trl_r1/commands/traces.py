@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from trl_r1.text.records import Row
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     return {"make": make, "annotate": annotate, "verify": verify}[args.command](args)
 
 
-def problems_of(args: argparse.Namespace, *more: str) -> list[dict[str, Any]]:
+def problems_of(args: argparse.Namespace, *more: str) -> list[Row]:
     """Rows as ``data.traces`` takes them."""
     from trl_r1.data.columns import load_rows, require_columns
     from trl_r1.grpo.curriculum import levels_of

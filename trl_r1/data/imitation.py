@@ -19,6 +19,7 @@ from trl_r1.data.columns import is_empty, require_columns, to_prompt
 from trl_r1.models.rendering import Renderer, TrainingRow, UnfitTemplate
 from trl_r1.models.templates import Template, find_template
 from trl_r1.text.completions import reply
+from trl_r1.text.records import Json
 
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def split_conversation(messages: Any, number: int) -> tuple[Any, Any]:
     return clean[:-1], clean[-1:]
 
 
-def pair_up(prompt: Any, completion: Any) -> dict[str, Any]:
+def pair_up(prompt: Any, completion: Any) -> Json:
     """Both as text, or both as messages: the prompt decides."""
     if isinstance(prompt, str):
         return {"prompt": prompt, "completion": completion if isinstance(completion, str) else reply(completion)}

@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.storage.shards import write_or_tell
+from trl_r1.text.records import Row
 
-
-Row = dict[str, Any]
 
 DECISIONS = ("keep", "drop")
 SHOWN = ("question", "solution", "language")  # for the reader; changing them is refused

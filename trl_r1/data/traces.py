@@ -34,6 +34,7 @@ from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.sandbox import pool as verifier
 from trl_r1.storage.files import replace_file
 from trl_r1.storage.shards import seed_of
+from trl_r1.text.records import Row
 
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ FILE = Path("data") / "traces.parquet"
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations; the text says the same beside them
 
 
-def annotate(
-    pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: int = 1024
-) -> list[list[dict[str, Any]]]:
+def annotate(pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: int = 1024) -> list[list[Row]]:
     """The judged steps of each (question, trace): text, place, SMT-LIB, verdict ("right" or "wrong"), counterexample.
 
     What is neither ("open": a premise; "vacuous": after a contradiction; undecided in time) is left out.
@@ -66,7 +65,7 @@ def annotate(
     written = [formal_steps(trace, question) for question, trace in pairs]
     items = [[step.premises, step.claim] for steps in written for step in steps]
     answers = iter(verifier.run(REPLAY, items, seconds=seconds, megabytes=megabytes))
-    found: list[list[dict[str, Any]]] = []
+    found: list[list[Row]] = []
     for (_, trace), steps in zip(pairs, written, strict=True):
         rows = []
         for step, answer in zip(steps, answers):  # strict would ask for one answer too many
@@ -120,7 +119,7 @@ def thinnest(counts: Mapping[int, int], available: Mapping[int, Sequence[Any]]) 
 class Made:
     """What came out: traces as rows, and what became of everything that was drawn."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     funnel: Counter[str] = field(default_factory=Counter)
 
     def levels(self) -> Counter[int]:
@@ -129,7 +128,7 @@ class Made:
 
 def judged(
     problems: Sequence[Mapping[str, Any]], texts: Sequence[str], source: str, reward: Accuracy | None = None
-) -> tuple[list[dict[str, Any]], Counter[str]]:
+) -> tuple[list[Row], Counter[str]]:
     """Traces as rows, and counts of what each became; ``kind`` of a dropped one is the reason.
 
     Args:
@@ -218,7 +217,7 @@ def make(
     return made
 
 
-def take(made: Made, rows: Sequence[dict[str, Any]], target: int, wrong_share: float) -> None:
+def take(made: Made, rows: Sequence[Row], target: int, wrong_share: float) -> None:
     """Adds what is kept of a batch: at most one right and one wrong trace per question, the quota of wrong ones held."""
     seen = {(row["question"], row["kind"]) for row in made.rows}
     for row in sorted(rows, key=lambda row: row["kind"]):  # right before wrong

@@ -26,7 +26,7 @@ from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_diffe
 from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import sample
 from trl_r1.storage.files import replace_file
-from trl_r1.text.records import Completion, Problem
+from trl_r1.text.records import Completion, Json, Problem
 
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Evaluation:
     """What a model did on P problems with K samples each; the numbers are computed from ``problems``."""
 
     problems: list[GradedProblem]
-    settings: dict[str, Any] = field(default_factory=dict)  # how the texts were drawn; JSON values
+    settings: Json = field(default_factory=dict)  # how the texts were drawn; JSON values
     level: float = 0.95  # of the intervals
 
     @property
@@ -155,7 +155,7 @@ class Evaluation:
         values = values[~np.isnan(values)]
         return float(values.mean()) if len(values) else math.nan
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The numbers, ready for JSON: ``{"pass@1": .., "cons@16": .., "interval": {"pass@1": [low, high], ..}, ..}``.
 
         A number nobody could compute (language without a language column) is None.
@@ -302,20 +302,12 @@ def evaluate(
         progress=progress,
         renderer=renderer,
     )
-    graded = [
-        grade(
-            Problem(
-                row[prompt_column],
-                "",
-                str(row[solution_column]),
-                row.get(language_column) if language_column else None,
-                answer_type=declared_type(row, graders.type_column),
-            ),
-            [Completion(*one) for one in zip(texts, lengths, clipped, strict=True)],
-            graders,
-        )
-        for row, texts, lengths, clipped in zip(rows, drawn.texts, drawn.lengths, drawn.clipped, strict=True)
-    ]
+    graded = []
+    for row, *columns in zip(rows, drawn.texts, drawn.lengths, drawn.clipped, strict=True):
+        language = row.get(language_column) if language_column else None
+        kind = declared_type(row, graders.type_column)
+        problem = Problem(row[prompt_column], "", str(row[solution_column]), language, answer_type=kind)
+        graded.append(grade(problem, [Completion(*one) for one in zip(*columns, strict=True)], graders))
     settings = {
         "model": str(getattr(model, "name_or_path", "") or getattr(model.config, "_name_or_path", "")),
         "samples": samples,

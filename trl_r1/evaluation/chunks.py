@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
+from trl_r1.text.records import Json, Row
 
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SEED_STEP = 1000  # between the seeds of neighbouring chunks
 
 def evaluate_in_chunks(
     load: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]],
-    problems: Sequence[dict[str, Any]],
+    problems: Sequence[Row],
     folder: Path,
     part: str,
     *,
@@ -39,7 +40,7 @@ def evaluate_in_chunks(
     seed: int = 0,
     graders: Graders,
     progress: Callable[[str], None] | None = None,
-    about: dict[str, Any] | None = None,
+    about: Json | None = None,
     **sampling: Any,
 ) -> Evaluation:
     """The stored evaluation of a part, or a new one that takes up what an earlier start has done.
@@ -101,7 +102,7 @@ def evaluate_in_chunks(
 class Chunk:
     """One piece of a part: its problems, its seed, and where it is stored."""
 
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Row]
     seed: int
     path: Path
 
@@ -128,7 +129,7 @@ class Chunk:
         return result
 
 
-def cut(problems: Sequence[dict[str, Any]], folder: Path, part: str, chunk: int, seed: int) -> list[Chunk]:
+def cut(problems: Sequence[Row], folder: Path, part: str, chunk: int, seed: int) -> list[Chunk]:
     """The chunks of a part. A chunk's seed depends on its number alone, not on who samples it."""
     store = folder / "chunks" / part
     return [

@@ -16,11 +16,10 @@ from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
 from trl_r1.evaluation.chunks import Chunk
 from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
+from trl_r1.text.records import Json
 
 
-Wanted = tuple[
-    Chunk, dict[str, Any]
-]  # a chunk, and its part's samples, temperature, top_p, max_new_tokens, batch_size
+Wanted = tuple[Chunk, Json]  # a chunk, and its part's samples, temperature, top_p, max_new_tokens, batch_size
 
 
 def sample_chunks(
@@ -53,7 +52,7 @@ def start_evaluating(load: Callable[[], tuple[Any, Any]], graders: Graders, thre
     torch.set_num_threads(threads)
     model, tokenizer = load()
 
-    def work(job: dict[str, Any]) -> dict[str, Any]:
+    def work(job: Json) -> Json:
         return packed(
             evaluate(
                 model, tokenizer, job["rows"], seed=job["seed"], progress=False, graders=graders, **job["sampling"]
@@ -63,12 +62,12 @@ def start_evaluating(load: Callable[[], tuple[Any, Any]], graders: Graders, thre
     return work
 
 
-def packed(evaluation: Evaluation) -> dict[str, Any]:
+def packed(evaluation: Evaluation) -> Json:
     """An evaluation as JSON values; NaN is Python's own word for JSON."""
     return {"problems": [problem.to_row() for problem in evaluation.problems], "settings": evaluation.settings}
 
 
-def unpacked(content: dict[str, Any]) -> Evaluation:
+def unpacked(content: Json) -> Evaluation:
     """
     >>> import json
     >>> from trl_r1.evaluation.graded import GradedSample

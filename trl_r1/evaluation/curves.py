@@ -16,12 +16,13 @@ import numpy as np
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.evaluation.pictures import BLACK, BLUE, COLOURS, GREEN, ORANGE, PINK, RED, SKY, canvas, save, second_axis
 from trl_r1.storage.files import read_json_lines
+from trl_r1.text.records import Row
 
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 def read_metrics(path: str | os.PathLike[str]) -> Rows:

@@ -18,6 +18,7 @@ from typing import Any
 
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.storage.files import read_json_lines, replace_file
+from trl_r1.text.records import Row
 
 
 FILE_NAME = "followed.jsonl"
@@ -38,13 +39,13 @@ def record(run: str | os.PathLike[str], step: int, evaluations: Mapping[str, Eva
     replace_file(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines))
 
 
-def read_followed(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_followed(run: str | os.PathLike[str]) -> list[Row]:
     """The lines, by step."""
     rows = [row for row in read_json_lines(Path(run) / FILE_NAME) if isinstance(row.get("step"), int)]
     return sorted((row for row in rows if isinstance(row.get("part"), str)), key=lambda row: row["step"])
 
 
-def as_metrics(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def as_metrics(run: str | os.PathLike[str]) -> list[Row]:
     """The same as lines of a metrics log: ``{"step": 35, "followed/gsm8k/pass@1": 0.31}``."""
     return [
         {"step": row["step"], f"followed/{row['part']}/pass@1": row["pass@1"]}

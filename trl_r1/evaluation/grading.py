@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.difficulty import Grade, grade, stated_difficulty
+from trl_r1.text.records import Json
 from trl_r1.text.steps import reasoning, reasoning_steps
 
 
@@ -37,7 +38,7 @@ class Columns:
     domain: str | None = None
 
 
-def measured(problem: GradedProblem) -> dict[str, Any]:
+def measured(problem: GradedProblem) -> Json:
     """What sampling has shown of a problem: right answers, samples, and the median steps of the right ones (of all, where
     none is right). Of one whose gold answer cannot be read: the steps alone, for nobody could have been right."""
     chosen = [one for one in problem.samples if one.correct] or problem.samples
@@ -47,13 +48,13 @@ def measured(problem: GradedProblem) -> dict[str, Any]:
     return {"right": sum(problem.right), "tried": len(problem.samples), "steps": steps}
 
 
-def evidence(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+def evidence(row: Mapping[str, Any], columns: Columns) -> Json:
     """What a row says about itself, as arguments of ``difficulty.grade``.
 
     Raises:
         ValueError: a pass rate without a number of samples, or outside [0, 1].
     """
-    found: dict[str, Any] = {}
+    found: Json = {}
     if columns.right is not None and row[columns.right] is not None:
         tried = columns.samples if columns.tried is None else row[columns.tried]
         found |= {"right": int(row[columns.right]), "tried": None if tried is None else int(tried)}

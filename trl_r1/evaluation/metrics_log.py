@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trl_r1.storage.files import read_json_lines, replace_file
+from trl_r1.text.records import Row
 
 
 FILE = "metrics.jsonl"
@@ -53,7 +54,7 @@ class MetricsLog(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
+        logs: Row | None = None,
         **kwargs: Any,
     ) -> None:
         if not state.is_world_process_zero or not logs:
@@ -67,7 +68,7 @@ class MetricsLog(TrainerCallback):
             file.flush()
 
 
-def step_of(row: dict[str, Any]) -> float:
+def step_of(row: Row) -> float:
     """The step of a log line; a line without one counts as step 0."""
     step = row.get("step", 0)
     return step if isinstance(step, int | float) else 0

@@ -23,6 +23,7 @@ from trl_r1.evaluation.metrics import Interval
 from trl_r1.evaluation.pictures import BLACK, COLOURS, canvas, save
 from trl_r1.evaluation.report import evaluation_section, samples_section
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 PICTURE = "pass_at_k.png"
@@ -48,7 +49,7 @@ def zero_shot_of(part: str, parts: Mapping[str, Any]) -> str | None:
     return label if is_few_shot and label in parts else None
 
 
-def numbers(evaluation: Evaluation, ks: Sequence[int]) -> dict[str, Any]:
+def numbers(evaluation: Evaluation, ks: Sequence[int]) -> Json:
     """``Evaluation.to_dict`` with the unbiased pass@k for every k up to the number of samples."""
     found = evaluation.to_dict()
     for k in ks:

@@ -22,13 +22,14 @@ from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
 from trl_r1.data.spec import DatasetSpec
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.storage.structured import did_you_mean, option, read_entries, refuse_twins
+from trl_r1.text.records import Json, Messages, Row
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 # Columns and splits as their owners publish them; samples as DeepSeek-R1 v2, D.1 takes them (64 for AIME, 16 for MATH).
-BENCHMARKS: dict[str, dict[str, Any]] = {
+BENCHMARKS: dict[str, Json] = {
     "aime24": {
         "name": "HuggingFaceH4/aime_2024",
         "split": "train",
@@ -93,7 +94,7 @@ def read_suite(given: Any) -> list[Entry]:
     return entries
 
 
-def with_usual(entry: dict[str, Any]) -> dict[str, Any]:
+def with_usual(entry: Json) -> Json:
     """An element of that list with what is usual for its benchmark, and with a label.
 
     Raises:
@@ -126,7 +127,7 @@ def load_entry(entry: Entry, seed: int = 0) -> Dataset:
     return rows if entry.problems is None else rows.select(range(min(entry.problems, len(rows))))
 
 
-def problems_of(entry: Entry, template: Template, shots: int = 0, seed: int = 0) -> list[dict[str, Any]]:
+def problems_of(entry: Entry, template: Template, shots: int = 0, seed: int = 0) -> list[Row]:
     """Rows with ``question``, ``prompt``, ``solution``, ``language``, the examples already in the prompt.
 
     Args:
@@ -187,7 +188,7 @@ def with_shots(template: Template, examples: Sequence[tuple[str, str]], question
     if isinstance(last, str):
         before = [f"{render(template, asked)}{joint(reply)}{reply}" for asked, reply in shown]
         return "\n\n".join([*before, last])
-    turns: list[dict[str, Any]] = []
+    turns: Messages = []
     for asked, reply in shown:
         turns += [*render(template, asked), {"role": "assistant", "content": reply}]
     return [*turns, *last]

@@ -27,6 +27,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from trl_r1.text.records import Json, Row
+
 
 NAME = "mini:knowledge"
 MODELS = {
@@ -102,7 +104,7 @@ def is_right(given: str, truth: tuple[str, str, str]) -> bool:
     return f"{truth[0]} {truth[1]}" in " ".join(said) and truth[2] in said
 
 
-def rows(seed: int) -> list[dict[str, Any]]:
+def rows(seed: int) -> list[Row]:
     """The evaluation: every book once, as ``question``, ``truth`` (three words) and ``kind``."""
     return [{"question": b.question, "truth": list(b.truth), "kind": b.kind} for b in draw_books(seed)]
 
@@ -146,7 +148,7 @@ def build_tokenizer() -> Any:
     return fast
 
 
-def train(folder: Path, seed: int, style: str, layers: int = 2, steps: int = STEPS) -> dict[str, Any]:
+def train(folder: Path, seed: int, style: str, layers: int = 2, steps: int = STEPS) -> Json:
     """Reads the pages of a world and leaves model and tokenizer in ``folder``; returns what was asked for.
 
     Half of the questions are read with up to half of their words left out, as people ask; a sub-query is then not

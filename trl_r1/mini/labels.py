@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
 
 from trl_r1.mini.corpus import CHATTER, Document
 from trl_r1.mini.general import (
@@ -32,6 +31,7 @@ from trl_r1.mini.general import (
     word,
 )
 from trl_r1.mini.world import PROMPT_TEMPLATE, Problem
+from trl_r1.text.records import Row
 
 
 DOMAINS = ("writing", "factual", "self", "translation", "unsafe")
@@ -142,7 +142,7 @@ def draw_web(count: int, seed: int) -> list[Document]:
     return pages
 
 
-def draw_demonstrations(domain: str, count: int, seed: int) -> list[dict[str, Any]]:
+def draw_demonstrations(domain: str, count: int, seed: int) -> list[Row]:
     """Rows of one domain for supervised fine-tuning: ``row`` with the ``completion`` a person wrote, tags and all."""
     rng = random.Random(f"demonstrations {domain} {seed}")
     rows = []
@@ -152,7 +152,7 @@ def draw_demonstrations(domain: str, count: int, seed: int) -> list[dict[str, An
     return rows
 
 
-def draw_judged_pairs(count: int, seed: int, judge: Judge | None = None) -> list[dict[str, Any]]:
+def draw_judged_pairs(count: int, seed: int, judge: Judge | None = None) -> list[Row]:
     """Safe prompts with two replies and what a judge gave each, every look of it: lists ``scores_a``, ``scores_b``."""
     judge, rng, rows = judge or Judge(), random.Random(f"pairs {seed}"), []
     for request in draw_requests("train", count, seed):
@@ -176,7 +176,7 @@ def draw_judged_pairs(count: int, seed: int, judge: Judge | None = None) -> list
     return rows
 
 
-def draw_safety_labels(count: int, seed: int) -> list[dict[str, Any]]:
+def draw_safety_labels(count: int, seed: int) -> list[Row]:
     """Prompts with one reply each and ``label``: 1 for safe, 0 for unsafe, two thirds of them on unsafe prompts."""
     rng = random.Random(f"safety {seed}")
     unsafe = draw_requests("train", 2 * count // 3, seed, ("unsafe",))
@@ -190,7 +190,7 @@ def draw_safety_labels(count: int, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def row(request: Request) -> dict[str, Any]:
+def row(request: Request) -> Row:
     """A general prompt as a row of a dataset. No gold answer: nothing may check it but ``trl_r1.mini.checks``."""
     return {
         "question": request.question,

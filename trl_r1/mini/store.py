@@ -29,6 +29,7 @@ from datasets import Dataset, Features, Value
 
 from trl_r1.mini import corpus, general, geometry, labels, model, wider, world
 from trl_r1.storage.folders import cache_folder
+from trl_r1.text.records import Row
 
 
 PREFIX = "mini:"
@@ -109,21 +110,21 @@ def load_split(name: str, seed: int = 0) -> Dataset:
     return Dataset.from_list(rows, features=Features({**kinds, **more}))
 
 
-def problem_rows(split: str, count: int, seed: int) -> list[dict[str, Any]]:
+def problem_rows(split: str, count: int, seed: int) -> list[Row]:
     """Problems as rows."""
     counts = world.TERM_COUNTS if split == "train" else HELD_OUT_TERM_COUNTS
     problems = world.draw_problems(split, count, seed, counts)
     return [{"question": p.question, "solution": p.solution, "language": p.language, "id": p.id} for p in problems]
 
 
-def prompt_rows(split: str, *domains: str) -> Callable[[int, int], list[dict[str, Any]]]:
+def prompt_rows(split: str, *domains: str) -> Callable[[int, int], list[Row]]:
     """A drawer of general prompts alone."""
     return lambda count, seed: [
         labels.row(request) for request in general.draw_requests(split, count, seed, domains or None)
     ]
 
 
-DRAWN: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {
+DRAWN: dict[str, Callable[[int, int], list[Row]]] = {
     **{domain: partial(labels.draw_demonstrations, domain) for domain in labels.DOMAINS},
     "preferences": labels.draw_judged_pairs,
     "safety": labels.draw_safety_labels,

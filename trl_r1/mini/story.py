@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trl_r1.text.records import Json
+
 
 Entry = Mapping[str, Any]
 
@@ -25,7 +27,7 @@ TITLES = {
 }
 
 
-def entries(stages: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
+def entries(stages: Mapping[str, Entry]) -> dict[str, Json]:
     """The stages' summaries, gathered under the names of the paper's stages.
 
     ``rejection_sampling`` trains nothing: before is the sampled model on the test problems, after is what was kept of its
@@ -52,7 +54,7 @@ def entries(stages: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
     return told
 
 
-def picked(summary: Entry) -> dict[str, Any]:
+def picked(summary: Entry) -> Json:
     return {key: summary[key] for key in ("seconds", "training_seconds", "steps", "before", "after") if key in summary}
 
 

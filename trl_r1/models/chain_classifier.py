@@ -24,7 +24,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import processors
@@ -46,6 +45,7 @@ from trl_r1.models.classifier import Classifier
 from trl_r1.models.damage import DAMAGES, Example, damaged
 from trl_r1.storage.files import replace_file
 from trl_r1.text.completions import chain_of
+from trl_r1.text.records import Json, Row
 
 
 LABELS = ("damaged", "coherent")
@@ -211,7 +211,7 @@ def read_examples(path: str, question_column: str | None = None, chain_column: s
     return examples
 
 
-def _cell(row: dict[str, Any], named: str | None, usual: tuple[str, ...], what: str, path: str, number: int) -> str:
+def _cell(row: Row, named: str | None, usual: tuple[str, ...], what: str, path: str, number: int) -> str:
     column = named or next((name for name in usual if isinstance(row.get(name), str)), None)
     if column is None or not isinstance(row.get(column), str):
         wanted = f"the column {named!r}" if named else f"any of {', '.join(usual)}"
@@ -281,7 +281,7 @@ def resolve_mini(name: str, seed: int = 0) -> str:
     return str(build_once(path, make))
 
 
-def build_mini(folder: Path, seed: int, scale: str) -> dict[str, Any]:
+def build_mini(folder: Path, seed: int, scale: str) -> Json:
     """Trains the mini classifier on gold chains of the train split and measures it on the dev split."""
     count, held_out_count, settings = MINI[scale]
     examples, held_out = mini_examples("train", count, seed), mini_examples("dev", held_out_count, seed)
@@ -291,7 +291,7 @@ def build_mini(folder: Path, seed: int, scale: str) -> dict[str, Any]:
 
 def fit(
     classifier: Classifier, examples: list[Example], held_out: list[Example], settings: Settings, folder: Path
-) -> dict[str, Any]:
+) -> Json:
     """Trains, measures, and saves the classifier with ``semantic.json``; returns what that file holds."""
     started = time.perf_counter()
     steps = train(classifier, examples, settings)
@@ -348,7 +348,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+def _run(args: argparse.Namespace, given: Json) -> Json:
     if (args.output / "config.json").exists():
         raise ValueError(f"{args.output} holds a checkpoint already. Name another --output.")
     if not 0.0 < args.held_out < 1.0:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.models.engines import EngineError
+from trl_r1.text.records import Json
 
 
 Job = Any  # a JSON value
@@ -101,7 +102,7 @@ class Worker:
             ],  # ASCII: halves of characters
         }
 
-    def report(self, job: Job) -> dict[str, Any]:
+    def report(self, job: Job) -> Json:
         try:
             work = self.work = self.work or self.start()
         except (ValueError, OSError, ImportError) as error:  # a mistake in the recipe, or a node that lacks something
@@ -184,7 +185,7 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: Json = {"logging_level": logging.ERROR, "log_to_driver": False}
     if cluster.address in (None, "", "local"):
         options |= {
             "address": "local",

@@ -30,7 +30,7 @@ from trl_r1.models.sampling import Prompt, sample
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable, UnusableKey
 from trl_r1.storage.shards import seed_of
 from trl_r1.text.completions import reply
-from trl_r1.text.records import Completion
+from trl_r1.text.records import Completion, Json
 
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class SamplingServer:
     backoff: float = 1.0  # seconds before the second attempt, doubled before each further one
     seconds: float = 600.0  # of one attempt altogether, so that a server that drips cannot hold us
     key_variable: str = "TRL_R1_API_KEY"  # environment variable with the key; none is sent where it is unset
-    extra: dict[str, Any] = field(default_factory=dict)  # further fields of the request: {"top_k": -1} for vLLM
+    extra: Json = field(default_factory=dict)  # further fields of the request: {"top_k": -1} for vLLM
     read: Callable[[bytes], Completion | None] | None = None  # takes a completion apart; None: read_completion
 
     def __post_init__(self) -> None:
@@ -195,7 +195,7 @@ class SamplingServer:
             most_bytes=MOST_BYTES,
         )
 
-    def _request(self, prompt: Prompt, seed: int) -> dict[str, Any]:
+    def _request(self, prompt: Prompt, seed: int) -> Json:
         return {
             "model": self.model,
             ("prompt" if isinstance(prompt, str) else "messages"): prompt,

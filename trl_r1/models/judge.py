@@ -25,6 +25,7 @@ from typing import Any
 
 from trl_r1.network.endpoint import TOO_SLOW, Endpoint, Reply, Unavailable
 from trl_r1.text.completions import after_thought
+from trl_r1.text.records import Json
 
 
 BEST = 10  # verdicts go from 0 to 10: whole numbers that every model has seen people use
@@ -129,8 +130,8 @@ class Judge:
             raise Unavailable(NO_VERDICT, reply)
         return score
 
-    def _request(self, prompt: str, reply: str) -> dict[str, Any]:
-        request: dict[str, Any] = {
+    def _request(self, prompt: str, reply: str) -> Json:
+        request: Json = {
             "model": self.model,
             "messages": [
                 {"role": "system", "content": self._task()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -13,6 +13,7 @@ from trl import ModelConfig, get_quantization_config
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.gguf import is_gguf, resolve_gguf
 from trl_r1.storage.files import looks_like_path
+from trl_r1.text.records import Json
 
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def load_policy(
     Raises:
         ValueError: it cannot be loaded, or has 4-bit weights that a CPU decodes wrongly; says why in one sentence.
     """
-    options: dict[str, Any] = {
+    options: Json = {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,

@@ -24,10 +24,9 @@ from trl_r1.models.cluster import Cluster, connected, deaths_told
 from trl_r1.models.engines import EngineError
 from trl_r1.models.sampling import Prompt, end_tokens
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Completion
+from trl_r1.text.records import Completion, Json, Row
 
 
-Row = dict[str, Any]
 Request = tuple[Sequence[Prompt], int, int]  # prompts, samples of each, seed
 
 
@@ -40,7 +39,7 @@ class Sampling:
     max_new_tokens: int
     ends: frozenset[int]  # ids of the tokens that end a text
     chat: bool  # the prompts are conversations
-    engine: dict[str, Any] = field(default_factory=dict)  # arguments of vLLM's engine, such as max_model_len
+    engine: Json = field(default_factory=dict)  # arguments of vLLM's engine, such as max_model_len
     batch_size: int = 64  # texts that Ray hands an engine at once
 
 

@@ -5,10 +5,10 @@ in the prompt, ``mini`` and ``chat`` leave it to the model's habits and the form
 """
 
 import difflib
-from typing import Any
+
+from trl_r1.text.records import Messages
 
 
-Messages = list[dict[str, Any]]
 Template = str | Messages
 
 PLACEHOLDER = "{question}"

@@ -17,6 +17,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trl_r1.storage.files import read_json_lines, replace_file
+from trl_r1.text.records import Row
 
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class HackAlarm(TrainerCallback):
                 if (line.get("step"), *pair) in known_alarms:
                     self.seen[pair] = []
 
-    def take(self, logs: dict[str, Any]) -> list[tuple[str, str]]:
+    def take(self, logs: Row) -> list[tuple[str, str]]:
         """Adds a line's numbers to the windows; the pairs that got one."""
         got = []
         for preference in self.preferences:
@@ -137,12 +138,12 @@ class HackAlarm(TrainerCallback):
             self.trainer._metrics["train"][METRIC].append(float(raised))
 
 
-def read_alarms(folder: Path) -> list[dict[str, Any]]:
+def read_alarms(folder: Path) -> list[Row]:
     """The alarms of a run, by step."""
     return [row for row in read_json_lines(Path(folder) / FILE_NAME) if isinstance(row.get("step"), int)]
 
 
-def sentence(row: dict[str, Any], window: int) -> str:
+def sentence(row: Row, window: int) -> str:
     """
     >>> sentence({"step": 90, "preference": "helpfulness", "rule": "accuracy", "rise": 0.5, "fall": 0.25}, 40)
     'ALARM at step 90: over 40 logged steps the reward helpfulness rose by 0.5 while accuracy fell by 0.25.'

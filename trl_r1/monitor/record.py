@@ -6,24 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from trl_r1.monitor import hack_alarm as preference
 from trl_r1.monitor.alarms import Finding
 from trl_r1.storage.files import read_json_lines, replace_file
+from trl_r1.text.records import Row
 
 
 FILE_NAME = "monitor_alarms.jsonl"
 KEYS = {"step", "name", "seen", "advice", "level"}
 
 
-def read_alarms(folder: Path) -> list[dict[str, Any]]:
+def read_alarms(folder: Path) -> list[Row]:
     """The monitor's alarms of a run, in the order they were raised."""
     rows = read_json_lines(folder / FILE_NAME)
     return [row for row in rows if KEYS <= set(row) and isinstance(row["step"], int)]
 
 
-def every_alarm(folder: Path) -> list[dict[str, Any]]:
+def every_alarm(folder: Path) -> list[Row]:
     """The same, with those of the preference alarm (``trl_r1.monitor.hack_alarm``) among them, by step."""
     others = [
         {
@@ -39,7 +39,7 @@ def every_alarm(folder: Path) -> list[dict[str, Any]]:
     return sorted([*read_alarms(folder), *others], key=lambda row: row["step"])
 
 
-def record(folder: Path, step: int, findings: Sequence[Finding]) -> list[dict[str, Any]]:
+def record(folder: Path, step: int, findings: Sequence[Finding]) -> list[Row]:
     """Adds findings to the file; their rows come back."""
     rows = [{"step": step, **asdict(one)} for one in findings]
     write(folder, [*read_alarms(folder), *rows])
@@ -52,10 +52,10 @@ def keep_until(folder: Path, step: int) -> None:
         write(folder, [row for row in read_alarms(folder) if 0 < row["step"] <= step])
 
 
-def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write(folder: Path, rows: Sequence[Row]) -> None:
     replace_file(folder / FILE_NAME, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def sentence(row: dict[str, Any]) -> str:
+def sentence(row: Row) -> str:
     """An alarm in one line."""
     return f"{str(row['level']).upper()} at step {row['step']}, {row['name']}: {row['seen']} {row['advice']}"

@@ -10,11 +10,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from trl_r1.evaluation.curves import is_number
+from trl_r1.text.records import Row
 
 
 HELD_OUT = ("heldout/pass@1", "eval_heldout/pass@1")  # ours first; then what TRL's own evaluation logs
@@ -68,7 +69,7 @@ class History:
     points: dict[str, dict[int, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, rows: Iterable[dict[str, Any]]) -> History:
+    def of(cls, rows: Iterable[Row]) -> History:
         """The history of log lines that have a ``step``."""
         history = cls()
         for row in rows:
@@ -76,7 +77,7 @@ class History:
                 history.add(int(row["step"]), row)
         return history
 
-    def add(self, step: int, row: dict[str, Any]) -> None:
+    def add(self, step: int, row: Row) -> None:
         """Takes a log line in."""
         for key, value in row.items():
             if key != "step" and is_number(value):

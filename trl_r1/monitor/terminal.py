@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Any
 
 from trl_r1.evaluation.curves import read_metrics
 from trl_r1.monitor.page import TILES, direction, name_of
 from trl_r1.monitor.record import every_alarm
 from trl_r1.monitor.signals import History
+from trl_r1.text.records import Row
 
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -52,7 +52,7 @@ def find_run(folder: Path) -> Path:
 
 def screen(folder: Path, columns: int = 100) -> str:
     """The run as it is now, no line longer than ``columns`` where words allow it."""
-    rows: list[dict[str, Any]] = read_metrics(folder / "metrics.jsonl")
+    rows: list[Row] = read_metrics(folder / "metrics.jsonl")
     history = History.of(rows)
     step = int(max((row["step"] for row in rows), default=0))
     lines = [f"{name_of(folder)}    step {step}", ""]

@@ -25,9 +25,10 @@ from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_diffe
 from trl_r1.evaluation.pictures import COLOURS, canvas, save
 from trl_r1.rewards.catalogue import read_rewards
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
-Recipe = dict[str, Any]
+Recipe = Json
 WHOLE = "whole"
 MASTERED = 0.8  # share of held-out answers that are right
 HELD_OUT = "heldout/pass@1"
@@ -40,7 +41,7 @@ ARTICLE = {  # what the article says a part is worth; its setting is not describ
 }
 
 
-def _rewards(recipe: Recipe) -> list[dict[str, Any]]:
+def _rewards(recipe: Recipe) -> list[Json]:
     """The recipe's rewards, however they are written, each with name, weight and options."""
     return read_rewards(recipe["rewards"]) if recipe.get("rewards") else []
 

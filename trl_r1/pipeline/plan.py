@@ -33,6 +33,7 @@ from typing import Any
 import yaml
 
 from trl_r1 import recipes
+from trl_r1.text.records import Json
 
 
 MODULES = "trl_r1.stages"
@@ -51,8 +52,8 @@ class Step:
     module: str
     config: str  # the recipe as the file names it
     folder: Path
-    recipe: dict[str, Any]
-    changed: dict[str, Any]  # the options that differ from the recipe's own keys
+    recipe: Json
+    changed: Json  # the options that differ from the recipe's own keys
     after: tuple[str, ...]  # direct predecessors, said or implied
     launch: tuple[str, ...] = ()  # options of `accelerate launch`
     cpu: bool = False  # it will use no accelerator, so it may be forked
@@ -164,7 +165,7 @@ def read(
 
 
 def waits_for(
-    name: str, entry: Mapping[str, Any], options: dict[str, Any], names: Sequence[str], words: Mapping[str, str]
+    name: str, entry: Mapping[str, Any], options: Json, names: Sequence[str], words: Mapping[str, str]
 ) -> tuple[str, ...]:
     """The stages that a stage comes after: those it names, then those whose folders its options refer to.
 
@@ -190,7 +191,7 @@ def waits_for(
 def step_of(
     name: str,
     entry: Mapping[str, Any],
-    options: dict[str, Any],
+    options: Json,
     after: tuple[str, ...],
     content: Mapping[str, Any],
     source: Path,
@@ -223,7 +224,7 @@ def step_of(
     )
 
 
-def check_entries(source: Path, entries: list[Any]) -> list[dict[str, Any]]:
+def check_entries(source: Path, entries: list[Any]) -> list[Json]:
     """The entries of ``stages``, each a mapping with known keys and a name of its own."""
     names: set[str] = set()
     for number, entry in enumerate(entries, start=1):
@@ -246,7 +247,7 @@ def check_entries(source: Path, entries: list[Any]) -> list[dict[str, Any]]:
     return entries
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> Json:
     """A YAML mapping.
 
     Raises:
@@ -286,9 +287,9 @@ def whole(source: Path, key: str, value: Any, least: int) -> int:
     return value
 
 
-def by_stage(changes: Iterable[str], names: list[str]) -> dict[str, dict[str, Any]]:
+def by_stage(changes: Iterable[str], names: list[str]) -> dict[str, Json]:
     """``["zero.max_steps=3"]`` as ``{"zero": {"max_steps": 3}}``."""
-    options: dict[str, dict[str, Any]] = {}
+    options: dict[str, Json] = {}
     for change in changes:
         place, equals, value = change.partition("=")
         name, dot, key = place.partition(".")

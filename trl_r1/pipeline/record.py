@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from trl_r1.pipeline.plan import Pipeline, Step
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 FILE_NAME = "pipeline.json"
@@ -50,7 +50,7 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def products(folder: Path, known: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+def products(folder: Path, known: Json | None = None) -> dict[str, Json]:
     """The products in a stage's folder: name -> sha256, size in bytes, time of change.
 
     Args:
@@ -72,14 +72,14 @@ def products(folder: Path, known: dict[str, Any] | None = None) -> dict[str, dic
     return dict(sorted(files.items()))
 
 
-def hashes(files: dict[str, dict[str, Any]]) -> dict[str, str]:
+def hashes(files: dict[str, Json]) -> dict[str, str]:
     return {name: entry["sha256"] for name, entry in files.items()}
 
 
 class Record:
     """The record of one pipeline folder, in memory and on disk; every change is written whole before it counts."""
 
-    def __init__(self, folder: Path, content: dict[str, Any]):
+    def __init__(self, folder: Path, content: Json):
         self.folder, self.content = folder, content
 
     @classmethod
@@ -134,7 +134,7 @@ class Record:
     def save(self) -> None:
         replace_file(self.folder / FILE_NAME, json.dumps(self.content, indent=1, ensure_ascii=False))
 
-    def of(self, name: str) -> dict[str, Any]:
+    def of(self, name: str) -> Json:
         """What is recorded of a stage; {} when it has not been started."""
         return self.content["stages"].get(name, {})
 
@@ -179,7 +179,7 @@ class Record:
         """stage -> product -> sha256, for everything the step waits for."""
         return {name: hashes(self.products_of(plan[name])) for name in step.after}
 
-    def products_of(self, step: Step) -> dict[str, dict[str, Any]]:
+    def products_of(self, step: Step) -> dict[str, Json]:
         return products(step.folder, self.of(step.name).get("products"))
 
     # --- what is not as it was
@@ -250,13 +250,13 @@ class Record:
         return names
 
 
-def settings_of(step: Step) -> dict[str, Any]:
+def settings_of(step: Step) -> Json:
     """The keys of a step's recipe that decide its result, as JSON."""
     settings = {key: value for key, value in step.recipe.items() if key not in manifest.VOLATILE}
     return json.loads(json.dumps(dict(sorted(settings.items())), default=str))
 
 
-def difference(entry: dict[str, Any], step: Step) -> str | None:
+def difference(entry: Json, step: Step) -> str | None:
     """What the file asks of a stage now and did not when it ran, in words; all keys, the first in full."""
     if entry.get("stage") != step.stage:
         return f"{step.name} ran as the stage {entry.get('stage')!r} and is {step.stage!r} now"

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from trl_r1 import errors
 from trl_r1.pipeline import report
@@ -27,6 +26,7 @@ from trl_r1.pipeline.record import SUMMARY, Record, refuse
 from trl_r1.pipeline.supervisor import MARKER, sweep
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 HEARTBEAT = 5.0  # seconds between two notes of how long a stage has run
@@ -46,11 +46,11 @@ class Run:
         plan: Pipeline,
         console: Console | None = None,
         command: str = "trl-r1 run",
-        describe: Callable[[str, dict[str, Any]], str] = lambda name, summary: "",
+        describe: Callable[[str, Json], str] = lambda name, summary: "",
     ):
         self.plan, self.console, self.command = plan, console or Console(), command
         self.describe = describe  # what else is said of a finished stage, from its summary
-        self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.messages: queue.Queue[Json | None] = queue.Queue()
         self.running: dict[str, float] = {}  # stage -> since when its seconds are not yet noted
         self.failed: dict[str, str] = {}
         self.awaiting_person: dict[str, str] = {}  # stages that wait for a person
@@ -317,7 +317,7 @@ class Run:
             self.messages.put(json.loads(line))
         self.messages.put(None)
 
-    def send(self, order: dict[str, Any]) -> None:
+    def send(self, order: Json) -> None:
         assert self.supervisor.stdin is not None
         try:
             self.supervisor.stdin.write((json.dumps(order) + "\n").encode())

@@ -33,6 +33,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from trl_r1.text.records import Json
+
 
 MARKER = "TRL_R1_PIPELINE"  # in the environment of every process of a pipeline: its folder
 LINUX = sys.platform.startswith("linux")
@@ -52,7 +54,7 @@ def die_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def become(order: dict[str, Any], parent: int) -> None:
+def become(order: Json, parent: int) -> None:
     """In a fresh fork: own group, own log, no stdin."""
     os.setsid()
     die_with(parent)
@@ -98,7 +100,7 @@ class Supervisor:
     def say(self, **message: Any) -> None:
         os.write(1, (json.dumps(message) + "\n").encode())
 
-    def obey(self, order: dict[str, Any]) -> None:
+    def obey(self, order: Json) -> None:
         if "preload" in order:
             when_parent_dies(signal.SIGKILL)  # nobody reads stdin while this imports, and there are no children yet
             for module in order["preload"]:
@@ -118,7 +120,7 @@ class Supervisor:
                     self.signal(pid, signal.SIGTERM)
                     self.deadlines[pid] = time.monotonic() + PATIENCE
 
-    def fork(self, order: dict[str, Any]) -> int:
+    def fork(self, order: Json) -> int:
         parent = os.getpid()
         sys.stdout.flush()
         pid = os.fork()
@@ -139,7 +141,7 @@ class Supervisor:
             os._exit(1)
         os._exit(code)
 
-    def spawn(self, order: dict[str, Any]) -> int:
+    def spawn(self, order: Json) -> int:
         parent = os.getpid()
         process = subprocess.Popen(
             order["command"],

@@ -22,6 +22,7 @@ from trl_r1.recipes.published import (
     Deviation,
     Entry,
 )
+from trl_r1.text.records import Json
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Preset:
     fields: dict[str, Entry]
     deviations: list[Deviation] = field(default_factory=list)
 
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self) -> Json:
         return {name: entry.value for name, entry in self.fields.items()}
 
 

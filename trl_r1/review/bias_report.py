@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from trl_r1.evaluation.markdown import inline
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.review.counterfactual import Gap
 from trl_r1.review.slices import MEASURES, SHARES, Slice, excludes_zero
+from trl_r1.text.records import Row
 
 
 def number(value: float, measure: str) -> str:
@@ -81,7 +81,7 @@ def markdown(title: str, entries: Sequence[Slice] | Sequence[Gap], level: float,
     return "\n\n".join([f"# {inline(title)}", headline(entries), how, *notes, table]) + "\n"
 
 
-def gaps_as_json(gaps: Sequence[Gap]) -> list[dict[str, Any]]:
+def gaps_as_json(gaps: Sequence[Gap]) -> list[Row]:
     """Plain values."""
     return [
         {**vars(gap), "groups": list(gap.groups), "means": list(gap.means), "interval": list(gap.interval)}

@@ -25,7 +25,7 @@ from trl_r1.review.items import Item, topic_of
 from trl_r1.review.slices import MEASURES, Groups, excludes_zero, mentions, pattern_of
 from trl_r1.routing.paths import Ask, Sampler, Settings
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Origin, Problem, Sample
+from trl_r1.text.records import Origin, Problem, Row, Sample
 
 
 PLACEHOLDER = "{name}"
@@ -82,7 +82,7 @@ def swap(question: str, words: Sequence[str], others: Sequence[str]) -> str:
     return question
 
 
-def pairs_of(rows: Sequence[dict[str, Any]], groups: Groups) -> list[Pair]:
+def pairs_of(rows: Sequence[Row], groups: Groups) -> list[Pair]:
     """All pairs that questions and groups make: ``question`` and, where there is one, ``solution``.
 
     A question with words of both groups of a pair is left out: it would still have both after a swap.

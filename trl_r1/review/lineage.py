@@ -25,6 +25,7 @@ from trl_r1.data.review import sample_id
 from trl_r1.review.lineage_steps import step_of
 from trl_r1.review.records import ROWS, Answer, Edge, Run, as_text, evaluations
 from trl_r1.storage.files import read_json_lines
+from trl_r1.text.records import Json
 
 
 RUN, PIPELINE = "run.json", "pipeline.json"
@@ -199,7 +200,7 @@ def edges(run: Run) -> list[Edge]:
 # --- the chain
 
 
-def trace(runs: list[Run], answer: Answer, rows: int = 3) -> dict[str, Any]:
+def trace(runs: list[Run], answer: Answer, rows: int = 3) -> Json:
     """Everything behind an answer, newest run first, as JSON values.
 
     Args:

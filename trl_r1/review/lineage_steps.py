@@ -9,12 +9,13 @@ from typing import Any
 from trl_r1.pipeline.record import products
 from trl_r1.review.records import ROWS, SHOWN_SETTINGS, Answer, Edge, Run, as_text, nearest
 from trl_r1.storage.files import read_json_lines
+from trl_r1.text.records import Json, Row
 
 
-def step_of(run: Run, links: Iterable[Edge], answer: Answer, rows: int) -> dict[str, Any]:
+def step_of(run: Run, links: Iterable[Edge], answer: Answer, rows: int) -> Json:
     """A run on the way to an answer."""
     links = list(links)
-    step: dict[str, Any] = {
+    step: Json = {
         "run": run.name,
         "stage": run.stage,
         "folder": str(run.folder),
@@ -34,7 +35,7 @@ def step_of(run: Run, links: Iterable[Edge], answer: Answer, rows: int) -> dict[
     return step
 
 
-def own_rows(run: Run, answer: Answer, count: int) -> list[dict[str, Any]]:
+def own_rows(run: Run, answer: Answer, count: int) -> list[Json]:
     """The rows a stage has made itself, those like the answer."""
     files = []
     for name in ROWS:
@@ -50,7 +51,7 @@ def own_rows(run: Run, answer: Answer, count: int) -> list[dict[str, Any]]:
     return files
 
 
-def learnt_from(run: Run, links: Iterable[Edge], answer: Answer, count: int) -> list[dict[str, Any]]:
+def learnt_from(run: Run, links: Iterable[Edge], answer: Answer, count: int) -> list[Json]:
     """The data sets a run names; those other runs made are shown with the run that made them."""
     sources = []
     for edge in links:
@@ -64,11 +65,11 @@ def learnt_from(run: Run, links: Iterable[Edge], answer: Answer, count: int) -> 
     return sources
 
 
-def problems(run: Run, edge: Edge, answer: Answer, count: int) -> dict[str, Any]:
+def problems(run: Run, edge: Edge, answer: Answer, count: int) -> Json:
     """Rows of a data set that is on this disk or in the miniature world; for another, where it is."""
     from trl_r1.data.columns import load_rows
 
-    description: dict[str, Any] = {"file": edge.value, "option": edge.option}
+    description: Json = {"file": edge.value, "option": edge.option}
     if edge.path is None and not edge.value.startswith("mini:"):
         return {**description, "note": "on the hub; not looked at here"}
     same = edge.option == "dataset_name"
@@ -89,7 +90,7 @@ def problems(run: Run, edge: Edge, answer: Answer, count: int) -> dict[str, Any]
 KEPT_KEYS = ("id", "question", "solution", "language", "domain", "completion", "score", "provenance", "near")
 
 
-def rows_to_show(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def rows_to_show(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     """The columns a reader wants, the prompt only where there is no question."""
     result = []
     for row in rows:
@@ -102,7 +103,7 @@ def rows_to_show(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-def rewards_of(run: Run, answer: Answer) -> list[dict[str, Any]]:
+def rewards_of(run: Run, answer: Answer) -> list[Json]:
     """What a run was paid for: each reward, its weight, its mean at the end of training, and its score of this answer."""
     if "num_generations" not in run.settings or not run.settings.get("rewards"):
         return []
@@ -114,7 +115,7 @@ def rewards_of(run: Run, answer: Answer) -> list[dict[str, Any]]:
     logged = read_json_lines(run.folder / "metrics.jsonl")
     rewards = []
     for entry in entries:
-        content: dict[str, Any] = {"name": entry["name"], "weight": entry["weight"], "options": entry["options"]}
+        content: Json = {"name": entry["name"], "weight": entry["weight"], "options": entry["options"]}
         try:
             (reward,), _ = load_rewards([entry])
             score = reward(

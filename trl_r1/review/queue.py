@@ -28,6 +28,7 @@ from trl_r1.review.items import Item, empty, refuses
 from trl_r1.review.page import page
 from trl_r1.review.slices import Slice
 from trl_r1.storage.files import read_json_lines, replace_file
+from trl_r1.text.records import Row
 
 
 QUEUE, RESULT, PAGE = "queue.jsonl", "reviewed.jsonl", "index.html"
@@ -119,7 +120,7 @@ def choose(items: Iterable[Item], rules: Rules, alarms: Sequence[Slice] = ()) ->
     return chosen
 
 
-def row_of(look: Look) -> dict[str, Any]:
+def row_of(look: Look) -> Row:
     """A queued answer as the rows of `trl_r1.data.review` and of the cold start are."""
     item = look.item
     return {
@@ -143,7 +144,7 @@ class Desk:
     """A folder in which a person reviews."""
 
     folder: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
     @classmethod
     def open(cls, folder: str | Path) -> Desk:

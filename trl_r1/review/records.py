@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.evaluation.benchmark import KIND
+from trl_r1.text.records import Json, Row
 
 
 ROWS = ("kept.jsonl", "data.jsonl")
@@ -63,7 +64,7 @@ class Edge:
     run: Run | None = None  # the run that made it
 
 
-def evaluations(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+def evaluations(run: Run) -> Iterator[tuple[str, Json]]:
     """The stored evaluations of a run: name of the file without ending, content."""
     for path in sorted(run.folder.glob("*.json")):
         try:
@@ -97,14 +98,14 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
-def nearest(answer: Answer, rows: Iterable[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+def nearest(answer: Answer, rows: Iterable[Mapping[str, Any]], count: int) -> list[Row]:
     """The rows most like an answer: the same prompt first, then by shared word runs of prompt and completion.
 
     Returns:
         rows with ``near``: {"same_prompt", "prompt", "completion"}, shares in [0, 1].
     """
     prompt, completion_grams = grams(as_text(answer.prompt)), grams(answer.completion)
-    scored: list[tuple[tuple[bool, float], int, dict[str, Any]]] = []
+    scored: list[tuple[tuple[bool, float], int, Row]] = []
     for row in rows:
         question = row.get("prompt") or row.get("question")
         same = as_text(question).strip() == as_text(answer.prompt).strip()

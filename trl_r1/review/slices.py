@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.review.items import Item, refuses
+from trl_r1.text.records import Row
 
 
 LEAST = 8  # problems on either side of a comparison
@@ -216,7 +216,7 @@ def alarms(entries: Sequence[Slice]) -> list[Slice]:
     ]
 
 
-def as_json(entries: Sequence[Slice]) -> list[dict[str, Any]]:
+def as_json(entries: Sequence[Slice]) -> list[Row]:
     """Plain values."""
     return [
         {

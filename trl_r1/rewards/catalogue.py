@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trl_r1.storage.structured import did_you_mean, option, read_entries
+from trl_r1.text.records import Json
 
 
 GROUP = "trl_r1.rewards"
@@ -46,10 +47,10 @@ class RewardEntry:
 
     name: str = option(help="A name of `trl-r1 rewards list`, or a path package.module:object.", like="accuracy")
     weight: float = option(1.0, "What its score is multiplied by.", like=1.0)
-    options: dict[str, Any] = option({}, "The reward's own.")
+    options: Json = option({}, "The reward's own.")
 
 
-def read_rewards(given: Any) -> list[dict[str, Any]]:
+def read_rewards(given: Any) -> list[Json]:
     """The `rewards` of a recipe as mappings with `name`, `weight` and `options`, as run.json keeps them.
 
     Raises:
@@ -166,7 +167,7 @@ def _import(path: str) -> Any:
     return found
 
 
-def _configure(found: Any, name: str, options: dict[str, Any]) -> Callable[..., Any]:
+def _configure(found: Any, name: str, options: Json) -> Callable[..., Any]:
     if inspect.isclass(found):
         _check(options, _options_of(found), name)
         made: Any = found(**options)

@@ -17,9 +17,10 @@ from functools import cached_property
 from typing import Any
 
 from trl_r1.rewards.catalogue import load_reward, metric_name
+from trl_r1.text.records import Json
 
 
-DEFAULT_LAYERS: tuple[dict[str, Any], ...] = (
+DEFAULT_LAYERS: tuple[Json, ...] = (
     {"name": "trl_r1.rewards.symbolic:Symbolic", "weight": 0.4},
     {"name": "trl_r1.rewards.logic:Logic", "weight": 0.3},
     {"name": "trl_r1.rewards.semantic:Semantic", "weight": 0.3},
@@ -174,7 +175,7 @@ def _checked(weights: Sequence[Any], names: list[str], where: str) -> list[float
     return numbers
 
 
-def _scores_of(function: Callable[..., Any], completions: list[Any], passed: dict[str, Any]) -> list[float | None]:
+def _scores_of(function: Callable[..., Any], completions: list[Any], passed: Json) -> list[float | None]:
     found = function(completions=completions, **passed)
     scores = [None if score is None or math.isnan(score) else float(score) for score in found]
     if len(scores) != len(completions):

@@ -27,6 +27,7 @@ from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.router import Routed, Router, RoutingLimits
 from trl_r1.routing.settling import learn_settled, weight_of
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 KIND = "trl_r1.router"
@@ -172,7 +173,7 @@ class Calibration:
 
     limits: RoutingLimits
     complexity: Complexity
-    facts: dict[str, Any]
+    facts: Json
     settled: Complexity | None = None
 
     def save(self, path: str | File) -> File:

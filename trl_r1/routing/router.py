@@ -28,6 +28,7 @@ from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.settling import vote_features, weight_of
 from trl_r1.routing.votes import Tally, confidence, is_decided
 from trl_r1.storage.shards import seed_of
+from trl_r1.text.records import Json
 
 
 ROUTES = ("auto", "simple", "complex")
@@ -90,9 +91,9 @@ class Routed:
     draft_tokens: int  # of them for a draft that became no path
     seconds: float
 
-    def to_dict(self, texts: bool = False) -> dict[str, Any]:
+    def to_dict(self, texts: bool = False) -> Json:
         """Plain values for JSON; with ``texts``, all paths too."""
-        content: dict[str, Any] = {
+        content: Json = {
             "route": self.route, "why": self.why, "complexity": _round(self.complexity), "answer": self.answer,
             "paths": len(self.paths), "cached": self.cached, "votes": [list(vote) for vote in self.votes],
             "agreement": _round(self.agreement), "chosen": self.chosen, "chosen_by": self.chosen_by,

@@ -25,6 +25,7 @@ from trl_r1.models.gguf import is_gguf, resolve_gguf
 from trl_r1.storage import manifest
 from trl_r1.storage.checkpoints import newest_complete, resolve_resume
 from trl_r1.storage.files import looks_like_path, replace_file
+from trl_r1.text.records import Json
 
 
 SUMMARY = "summary.json"
@@ -39,14 +40,14 @@ class RunFolder:
 
     config: TrainingArguments
     stage: str
-    settings: dict[str, Any]
+    settings: Json
     explicit: bool  # the user named a checkpoint, or asked for the newest
     known: bool  # this same run was here before
     resume: str | None
     lock: Any = None  # held while the run lives, by the main process
 
     @classmethod
-    def look(cls, stage: str, config: TrainingArguments, settings: dict[str, Any]) -> RunFolder:
+    def look(cls, stage: str, config: TrainingArguments, settings: Json) -> RunFolder:
         """Whether the folder can be used, without changing anything in it.
 
         Raises:
@@ -116,7 +117,7 @@ def find_model(name: str | None, config: TrainingArguments, revision: str | None
     return name
 
 
-def model_options(model: ModelConfig, given: dict[str, Any] | str | None) -> dict[str, Any]:
+def model_options(model: ModelConfig, given: Json | str | None) -> Json:
     """`model_init_kwargs` of a trainer: what the model's own fields say, under what the recipe gave itself."""
     given = json.loads(given) if isinstance(given, str) else given
     return {
@@ -127,7 +128,7 @@ def model_options(model: ModelConfig, given: dict[str, Any] | str | None) -> dic
     }
 
 
-def finished(config: TrainingArguments) -> dict[str, Any] | None:
+def finished(config: TrainingArguments) -> Json | None:
     """The summary of a run that was finished by an earlier start (and says so); None while there is work to do."""
     path = Path(config.output_dir) / SUMMARY
     if not path.is_file() or config.resume_from_checkpoint not in (None, False):

@@ -21,6 +21,7 @@ from trl_r1.models.cpu import computes_bfloat16
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.load import base_of, find_policy, parameters_of
 from trl_r1.runs.heldout import longest_answer
+from trl_r1.text.records import Json
 
 
 MANY = 7.2e13  # operations for each thread that are told: an hour at 2e10 a second, and few processors reach that
@@ -38,7 +39,7 @@ def overrides(dtype: str | None = None, half: bool = True) -> dict[str, str]:
     return {"use_cpu": "true", **({"bf16": "false"} if half else {}), **changes}
 
 
-def as_options(changes: dict[str, Any]) -> str:
+def as_options(changes: Json) -> str:
     """For a command line."""
     return " ".join(f"--{name} {value}" for name, value in changes.items())
 
@@ -91,7 +92,7 @@ def what_takes_for_ever(config: Any, model: ModelConfig, path: str, *generations
     slow = slow and (model.dtype == "float16" or not computes_bfloat16())
     slow = slow and weights_of(path, model.model_revision) >= LARGE
     reasons: list[str] = []
-    changes: dict[str, Any] = {}
+    changes: Json = {}
     for generation in generations:
         reason = generation.reason(model.model_revision if generation.model == path else None)
         if reason is not None:

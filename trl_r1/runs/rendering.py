@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.models.rendering import Renderer
+from trl_r1.text.records import Json
 
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def renderer_of(
     return Renderer(tokenizer, chat_template_kwargs=read_kwargs(given), stop_token_ids=stops)
 
 
-def read_kwargs(given: Any) -> dict[str, Any]:
+def read_kwargs(given: Any) -> Json:
     """``chat_template_kwargs`` from a recipe: a mapping, JSON, or nothing.
 
     Raises:

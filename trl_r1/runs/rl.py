@@ -35,6 +35,7 @@ from trl_r1.runs.options import RLOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
+from trl_r1.text.records import Json
 
 
 __all__ = ["Hooks", "PreparedRun", "prepare", "quiet_libraries", "run_rl"]
@@ -58,7 +59,7 @@ class Hooks:
     def begin(self, trainer: R1GRPOTrainer) -> None:
         """The model is as it was given; callbacks may be added."""
 
-    def end(self, trainer: R1GRPOTrainer) -> tuple[list[str], dict[str, Any]]:
+    def end(self, trainer: R1GRPOTrainer) -> tuple[list[str], Json]:
         """The model is trained: sentences for the report, entries for the summary."""
         return [], {}
 
@@ -131,7 +132,7 @@ def run_rl(
     model: ModelConfig,
     prepared: PreparedRun,
     hooks: Hooks | None = None,
-) -> dict[str, Any]:
+) -> Json:
     """Evaluates, trains, saves, evaluates and reports; returns the summary it also writes to `summary.json`.
 
     Leaves in `output_dir`: run.json, checkpoints, metrics.jsonl, monitor.html, the model, evaluation_before.json,

@@ -26,6 +26,7 @@ from trl_r1.runs.folder import SUMMARY, elapsed, finished
 from trl_r1.runs.heldout import ProgressLine, evaluation
 from trl_r1.storage.checkpoints import train
 from trl_r1.storage.shards import write_or_tell
+from trl_r1.text.records import Json
 
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Run:
         self.stage, self.config = stage, config
         self.folder = Path(config.output_dir)
         self.started = time.time() - earlier_seconds
-        self.summary: dict[str, Any] | None = finished(config)
+        self.summary: Json | None = finished(config)
         self.training_seconds: float | None = None  # over all starts
         self.steps: int | None = None
         self.before: Evaluation | None = None
@@ -111,7 +112,7 @@ class Run:
         self.after = self.evaluate(trainer, held_out, "after")
         self.steps = trainer.state.global_step
 
-    def finish(self, entries: dict[str, Any], report: Callable[[], Any]) -> dict[str, Any]:
+    def finish(self, entries: Json, report: Callable[[], Any]) -> Json:
         """`write` in the main process; the others wait until it is done. Every process gets the summary."""
         if self.is_main:
             summary = self.write(entries, report)
@@ -120,7 +121,7 @@ class Run:
         self.config.distributed_state.wait_for_everyone()
         return summary
 
-    def write(self, entries: dict[str, Any], report: Callable[[], Any]) -> dict[str, Any]:
+    def write(self, entries: Json, report: Callable[[], Any]) -> Json:
         """Writes the report, then the summary; returns it.
 
         Args:
@@ -135,7 +136,7 @@ class Run:
         write_or_tell(self.folder / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False))
         return summary
 
-    def _summary(self, entries: dict[str, Any]) -> dict[str, Any]:
+    def _summary(self, entries: Json) -> Json:
         known = {
             "stage": self.stage,
             "steps": self.steps,

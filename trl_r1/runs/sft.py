@@ -40,6 +40,7 @@ from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.rendering import dress, read_kwargs, renderer_of
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
+from trl_r1.text.records import Json
 
 
 SHOWN = {"loss": "loss", "mean_token_accuracy": "token accuracy", "learning_rate": "lr"}
@@ -189,9 +190,9 @@ def run_sft(
     model: ModelConfig,
     prepared: PreparedTuning,
     notes: list[str] | None = None,
-    more: dict[str, Any] | None = None,
+    more: Json | None = None,
     earlier_seconds: float = 0.0,
-) -> dict[str, Any]:
+) -> Json:
     """Evaluates, tunes, saves, evaluates and reports; returns the summary it also writes to `summary.json`.
 
     Leaves in `output_dir`: run.json, checkpoints, metrics.jsonl, the model or the adapter, evaluation_before.json,

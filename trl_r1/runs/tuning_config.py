@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from trl import SFTConfig
+
+from trl_r1.text.records import Json
 
 
 @dataclass
@@ -14,7 +15,7 @@ class R1SFTConfig(SFTConfig):
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
 
-    chat_template_kwargs: dict[str, Any] | str | None = field(
+    chat_template_kwargs: Json | str | None = field(
         default=None,
         metadata={"help": "Handed to the chat template with every row: {enable_thinking: false}, for instance."},
     )

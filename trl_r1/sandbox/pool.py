@@ -33,6 +33,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from trl_r1.text.records import Json
+
 
 START_SECONDS = 120.0  # a keeper has to be ready by then, on however slow a disk
 GRACE_SECONDS = 5.0  # beyond an item's own limit, before the keeper itself counts as stuck
@@ -118,7 +120,7 @@ class Keeper:
         assert self.process.stdout is not None
         return self.process.stdout.fileno()
 
-    def send(self, message: dict[str, Any]) -> bool:
+    def send(self, message: Json) -> bool:
         """False if the keeper is gone."""
         assert self.process.stdin is not None
         data = memoryview(json.dumps(message).encode() + b"\n")
@@ -129,7 +131,7 @@ class Keeper:
             return False
         return True
 
-    def receive(self) -> list[dict[str, Any]] | None:
+    def receive(self) -> list[Json] | None:
         """The messages that have arrived; None at the end of the keeper's life."""
         data = os.read(self.fileno(), 65536)
         if not data:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable
 from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Outcome, ResourceLimits
+from trl_r1.text.records import Json
 
 
 TRIES = 3
@@ -124,7 +124,7 @@ class Piston:
         return _outcome(status, result, seconds, limits)
 
 
-def _outcome(status: str, result: dict[str, Any], seconds: float, limits: ResourceLimits) -> Outcome:
+def _outcome(status: str, result: Json, seconds: float, limits: ResourceLimits) -> Outcome:
     stdout, stderr = str(result.get("stdout") or ""), str(result.get("stderr") or "")
     if status == "ok" and max(len(stdout), len(stderr)) > limits.output_bytes:
         status = "output"
@@ -134,7 +134,7 @@ def _outcome(status: str, result: dict[str, Any], seconds: float, limits: Resour
     return Outcome(status, stdout[:kept], stderr[:kept], float(seconds))
 
 
-def post(url: str, path: str, request: dict[str, Any], wall_seconds: float, key: str = "") -> dict[str, Any]:
+def post(url: str, path: str, request: Json, wall_seconds: float, key: str = "") -> Json:
     """The JSON object that a server answers with.
 
     Raises:
@@ -158,7 +158,7 @@ def post(url: str, path: str, request: dict[str, Any], wall_seconds: float, key:
         raise Unusable(str(error)) from error
 
 
-def read_object(reply: Reply) -> dict[str, Any]:
+def read_object(reply: Reply) -> Json:
     """The JSON object in a reply.
 
     Raises:

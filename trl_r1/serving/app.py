@@ -30,6 +30,7 @@ from trl_r1.routing.paths import Cancelled, Settings
 from trl_r1.serving.access import LOOPBACK, AccessControl, error_body
 from trl_r1.serving.requests import BadRequest, Bounds, GenerationRequest, read
 from trl_r1.serving.service import GenerationResult, Service
+from trl_r1.text.records import Json
 
 
 log = logging.getLogger("trl_r1.serve")
@@ -119,14 +120,14 @@ def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = L
         return problem(error.status_code, sentence.get(error.status_code, str(error.detail)))
 
     @app.get("/health")
-    async def health() -> dict[str, Any]:
+    async def health() -> Json:
         return {"status": "ok", "running": serving.running, "inside": serving.inside}
 
-    def card() -> dict[str, Any]:
+    def card() -> Json:
         return {"id": serving.model, "object": "model", "created": serving.created, "owned_by": "trl-r1"}
 
     @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
+    async def models() -> Json:
         return {"object": "list", "data": [card()]}
 
     @app.get("/v1/models/{name:path}")
@@ -310,9 +311,9 @@ async def stream(serving: Serving, generation: GenerationRequest, task: Task) ->
 # --- what is sent
 
 
-def response_content(generation: GenerationRequest, result: GenerationResult) -> dict[str, Any]:
+def response_content(generation: GenerationRequest, result: GenerationResult) -> Json:
     """The body of a response that is sent at once."""
-    choices: list[dict[str, Any]] = []
+    choices: list[Json] = []
     for number, (text, why) in enumerate(zip(result.texts, result.finish, strict=True)):
         content = (
             {"message": {"role": "assistant", "content": text, "refusal": None}} if generation.chat else {"text": text}
@@ -321,7 +322,7 @@ def response_content(generation: GenerationRequest, result: GenerationResult) ->
     return {**head(generation, stream=False), "choices": choices, "usage": usage(result), "trl_r1": result.record}
 
 
-def head(generation: GenerationRequest, stream: bool) -> dict[str, Any]:
+def head(generation: GenerationRequest, stream: bool) -> Json:
     kind = ("chat.completion.chunk" if stream else "chat.completion") if generation.chat else "text_completion"
     name = "chatcmpl" if generation.chat else "cmpl"
     return {"id": f"{name}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": generation.model}
@@ -344,7 +345,7 @@ class Frame:
     ) -> bytes:
         """A piece of one choice's text."""
         if self.generation.chat:
-            delta: dict[str, Any] = {"role": "assistant", "content": ""} if role else {"content": text} if text else {}
+            delta: Json = {"role": "assistant", "content": ""} if role else {"content": text} if text else {}
             choice = {"index": number, "delta": delta, "logprobs": None, "finish_reason": finish}
         else:
             choice = {"index": number, "text": text, "logprobs": None, "finish_reason": finish}
@@ -355,7 +356,7 @@ class Frame:
         """The last chunk, for who asked for it."""
         return self.event({"choices": [], "usage": usage(result)})
 
-    def event(self, content: dict[str, Any]) -> bytes:
+    def event(self, content: Json) -> bytes:
         text = json.dumps({**self.head, **content}, ensure_ascii=False)
         return b"data: " + text.encode("utf-8", errors="replace") + b"\n\n"
 

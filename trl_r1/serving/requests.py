@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Settings
 from trl_r1.routing.router import ROUTES
+from trl_r1.text.records import Json, Messages
 
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -145,7 +146,7 @@ def read(body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds
     )
 
 
-def as_object(body: bytes) -> dict[str, Any]:
+def as_object(body: bytes) -> Json:
     """The JSON object of a body.
 
     Raises:
@@ -304,7 +305,7 @@ class ChatBody(Body):
         short_enough(lambda messages: sum(len(message.content) for message in messages)),
     ]
 
-    def conversation(self) -> list[dict[str, Any]]:
+    def conversation(self) -> Messages:
         """As the model reads it: a developer's words are the system's."""
         return [
             {"role": "system" if message.role == "developer" else message.role, "content": message.content}

@@ -15,6 +15,7 @@ from trl_r1.routing.router import Router
 from trl_r1.serving.batch_queue import BatchQueue
 from trl_r1.serving.requests import BadRequest, GenerationRequest
 from trl_r1.storage.shards import seed_of
+from trl_r1.text.records import Json
 
 
 OnText = Callable[[int, str], Any]
@@ -29,7 +30,7 @@ class GenerationResult:
     finish: list[str]  # "stop" or "length"
     prompt_tokens: int
     completion_tokens: int  # everything generated for it, the paths that were not shown too
-    record: dict[str, Any]
+    record: Json
 
 
 @dataclass

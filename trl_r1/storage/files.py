@@ -4,7 +4,8 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from trl_r1.text.records import Row
 
 
 READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv"}  # data files -> who reads them
@@ -43,7 +44,7 @@ def current_umask() -> int:
     return mask
 
 
-def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_json_lines(path: str | os.PathLike[str]) -> list[Row]:
     """The JSON objects of a file, one per line, without the lines that are not a whole object; [] without a file.
 
     A process killed while it writes leaves such a line, at the end or, if it was started again, in the middle.

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 from trl_r1.version import __version__
 
 
@@ -36,16 +37,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def settings_of(*parts: Any) -> dict[str, Any]:
+def settings_of(*parts: Any) -> Json:
     """All fields of the given dataclass instances that decide a run's numbers, JSON-able, sorted by name."""
-    merged: dict[str, Any] = {}
+    merged: Json = {}
     for part in parts:
         fields = part.to_dict() if hasattr(part, "to_dict") else vars(part)
         merged.update({key: value for key, value in fields.items() if key not in VOLATILE and not key.startswith("_")})
     return json.loads(json.dumps(dict(sorted(merged.items())), default=str))
 
 
-def belongs(output_dir: str | Path, stage: str, settings: dict[str, Any], explicit_resume: bool) -> bool:
+def belongs(output_dir: str | Path, stage: str, settings: Json, explicit_resume: bool) -> bool:
     """Whether this same run was in `output_dir` before (then it resumes there); False for a free folder.
 
     Raises:
@@ -83,7 +84,7 @@ def belongs(output_dir: str | Path, stage: str, settings: dict[str, Any], explic
     return False
 
 
-def claim(output_dir: str | Path, stage: str, settings: dict[str, Any]) -> None:
+def claim(output_dir: str | Path, stage: str, settings: Json) -> None:
     """Writes `run.json` into a folder that `belongs` found free."""
     record = {
         "stage": stage,
@@ -110,7 +111,7 @@ def hold(output_dir: str | Path) -> FileLock:
     return lock
 
 
-def _difference(before: dict[str, Any], stage: str, settings: dict[str, Any]) -> str | None:
+def _difference(before: Json, stage: str, settings: Json) -> str | None:
     """The first difference between two runs, in words."""
     if before.get("stage") != stage:
         return f"it is a run of the stage {before.get('stage')!r}, this is {stage!r}"

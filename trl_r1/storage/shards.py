@@ -22,14 +22,13 @@ from typing import Any
 
 from trl_r1.errors import InfrastructureError
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Row
 
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "units.json"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-Row = dict[str, Any]
 
 
 def seed_of(*parts: Any) -> int:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
+from trl_r1.text.records import Json
+
 
 T = TypeVar("T")
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -91,7 +93,7 @@ def read_names(option: str, given: Any) -> list[str]:
     return names
 
 
-def read_mapping(option: str, given: Any) -> dict[str, Any]:
+def read_mapping(option: str, given: Any) -> Json:
     """A mapping: from YAML, or as JSON.
 
     Raises:
@@ -130,7 +132,7 @@ def read_entries(
     given: Any,
     kind: type[T],
     key: str | None = "name",
-    complete: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    complete: Callable[[Json], Json] = dict,
     also: Sequence[str] = (),
     least: int = 1,
 ) -> list[T]:

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
-Messages = list[dict[str, Any]]  # a conversation: each message has role and content
+Row = dict[str, Any]  # one line of a data set or of a JSON lines file; the file's format, or its owner, gives the keys
+Json = dict[str, Any]  # a JSON object as a whole: options of a recipe, a request, a summary; its writer says the keys
+Message = dict[str, Any]  # one turn of a conversation: role, content, and what else a chat template reads
+Messages = list[Message]
 Prompt = str | Messages
-Row = dict[str, Any]  # one line of a JSON file, its keys given by the file's format
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from trl_r1.models.rendering.probes import Pieces
 from trl_r1.models.rendering.rows import Ending, encode, find_ending, special_ids, text_of
 from trl_r1.models.rendering.schemas import schema_marks
 from trl_r1.text.completions import THINK
+from trl_r1.text.records import Message
 
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class Chat:
         return len(shown) > 1
 
 
-def joined(message: dict[str, Any]) -> dict[str, Any]:
+def joined(message: Message) -> Message:
     """An assistant's message whose thought in parts has moved to ``reasoning_content``, its text to the content."""
     parts = message.get("content")
     if message.get("role") != "assistant" or not isinstance(parts, list) or not any(map(thought_part, parts)):

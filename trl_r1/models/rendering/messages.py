@@ -8,9 +8,9 @@ from typing import Any
 
 from trl_r1.models.rendering.facts import UnfitTemplate
 from trl_r1.text.completions import THINK
+from trl_r1.text.records import Messages
 
 
-Messages = list[dict[str, Any]]
 Marks = tuple[str, str]
 
 KEYS = ("reasoning_content", "thinking", "reasoning")

@@ -10,6 +10,7 @@ from typing import Any
 from trl_r1.models.rendering.facts import UnfitTemplate
 from trl_r1.models.rendering.messages import Marks, Messages
 from trl_r1.text.completions import THINK
+from trl_r1.text.records import Message
 
 
 Render = Callable[[Messages, bool], str]
@@ -66,12 +67,12 @@ def try_render(render: Render, messages: Messages, generate: bool = False) -> st
         return None
 
 
-def turn(**message: Any) -> dict[str, Any]:
+def turn(**message: Any) -> Message:
     """An assistant's message."""
     return {"role": "assistant", **message}
 
 
-def by_key(key: str, thought: str, answer: str) -> dict[str, Any]:
+def by_key(key: str, thought: str, answer: str) -> Message:
     """An assistant's message with its thought under a key, or in parts."""
     if key == "parts":
         parts = [{"type": "thinking", "thinking": thought}, {"type": "text", "text": answer}]

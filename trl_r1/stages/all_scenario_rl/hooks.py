@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 
@@ -43,6 +42,7 @@ from trl_r1.stages.all_scenario_rl.mixture import (
 )
 from trl_r1.storage.files import replace_file
 from trl_r1.storage.structured import read_entries
+from trl_r1.text.records import Json
 
 
 PREFERENCES = (HELPFULNESS, HARMLESSNESS)
@@ -89,7 +89,7 @@ class ScenarioOptions(RLOptions):
             raise ValueError(f"alarm_window={self.alarm_window}: at least 4 logged steps, two for each half.")
         self.reward_list = [self._completed(entry) for entry in self.reward_list]
 
-    def _completed(self, entry: dict[str, Any]) -> dict[str, Any]:
+    def _completed(self, entry: Json) -> Json:
         """A preference reward with its window, and with the model and scale that `reward_models` gives it."""
         if entry["name"] not in PREFERENCES:
             return entry
@@ -109,7 +109,7 @@ class ScenarioOptions(RLOptions):
         return {**entry, "options": options}
 
 
-def scale_of(folder: Path, name: str) -> dict[str, Any]:
+def scale_of(folder: Path, name: str) -> Json:
     """How a trained model's raw score becomes reward points: helpfulness standardised, harmlessness a probability."""
     if name == HARMLESSNESS:
         return {"normalize": "sigmoid"}
@@ -210,7 +210,7 @@ class ScenarioHooks(Hooks):
         if not trainer.args.resume_from_checkpoint:
             self._checked(trainer, "before")
 
-    def end(self, trainer: R1GRPOTrainer) -> tuple[list[str], dict[str, Any]]:
+    def end(self, trainer: R1GRPOTrainer) -> tuple[list[str], Json]:
         assert self.alarm is not None
         before, after = self._stored("before"), self._checked(trainer, "after")
         mixture = ", ".join(f"{count} for {route}" for route, count in self.mixture.most_common())

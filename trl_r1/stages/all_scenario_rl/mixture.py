@@ -25,6 +25,7 @@ from trl_r1.data.columns import is_empty
 from trl_r1.data.spec import DatasetSpec
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.storage.structured import option
+from trl_r1.text.records import Row
 
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class MixtureSource(DatasetSpec):
     share: float = option(1.0, "Weight among the datasets that are in use at the time.", gt=0)
 
 
-def load_source(source: MixtureSource, template: Template, seed: int) -> list[dict[str, Any]]:
+def load_source(source: MixtureSource, template: Template, seed: int) -> list[Row]:
     """The rows of one dataset in the common columns.
 
     Raises:

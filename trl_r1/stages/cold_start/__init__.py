@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from trl_r1 import errors
 from trl_r1.evaluation.report import write_report
@@ -30,6 +29,7 @@ from trl_r1.runs.tuning_config import R1SFTConfig
 from trl_r1.stages.cold_start import make as cold_data
 from trl_r1.stages.cold_start.job import ColdStartJob
 from trl_r1.stages.cold_start.options import ColdStartOptions
+from trl_r1.text.records import Json, Row
 
 
 STAGE = "cold_start"
@@ -75,7 +75,7 @@ def imitating(options: ColdStartOptions) -> ColdStartOptions:
     return replace(options, prompt_column="prompt", completion_column="completion", messages_column=None)
 
 
-def made(job: ColdStartJob, prepared: PreparedTuning) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def made(job: ColdStartJob, prepared: PreparedTuning) -> tuple[list[Row], Json]:
     """The data, made by the main process; the others wait until it lies there."""
     state = job.config.distributed_state
     while not state.is_main_process and not (job.folder / cold_data.DATA).is_file():

@@ -43,7 +43,7 @@ from trl_r1.stages.cold_start.sources import ChainSource, Example, lay_out
 from trl_r1.storage.files import read_json_lines
 from trl_r1.storage.shards import Shards, digest_of, write_or_tell
 from trl_r1.text.completions import reply
-from trl_r1.text.records import Completion, Problem, Row, Sample
+from trl_r1.text.records import Completion, Json, Problem, Row, Sample
 
 
 TEXT = "cold_start_text"  # a column of our own, while existing chains are read
@@ -176,7 +176,7 @@ def examples_of(path: str) -> list[Example]:
     return [Example(str(row["question"]), str(row["reasoning"]), str(row["summary"])) for row in rows]
 
 
-def make(job: ColdStartJob) -> tuple[list[Row], dict[str, Any]]:
+def make(job: ColdStartJob) -> tuple[list[Row], Json]:
     """Draws, judges, reviews and keeps; the rows of `data.jsonl`, and what became of all samples.
 
     Raises:
@@ -210,7 +210,7 @@ def make(job: ColdStartJob) -> tuple[list[Row], dict[str, Any]]:
 # --- keeping
 
 
-def keep(job: ColdStartJob, judged: Shards) -> tuple[list[Row], dict[str, Any]]:
+def keep(job: ColdStartJob, judged: Shards) -> tuple[list[Row], Json]:
     """Of each problem the first `rows_per_problem` samples that passed, and the counts of what became of all."""
     order = {source.label: number for number, source in enumerate(job.sources)}
     counts: dict[str, Counter[str]] = {label: Counter() for label in order}
@@ -257,7 +257,7 @@ def record(row: Row, problem: Problem, options: ColdStartOptions) -> Row:
     }
 
 
-def nothing_left(counts: dict[str, Any]) -> str:
+def nothing_left(counts: Json) -> str:
     """Why there is no row, in one sentence."""
     total: Counter[str] = Counter()
     for count in counts["sources"].values():
@@ -309,7 +309,7 @@ def rows_to_imitate(kept: list[Row]) -> Dataset:
     return Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in kept])
 
 
-def notes_on(kept: list[Row], counts: dict[str, Any]) -> list[str]:
+def notes_on(kept: list[Row], counts: Json) -> list[str]:
     """What the report says about the data: a table of what became of the samples of each source."""
     columns = list(dict.fromkeys(name for count in counts["sources"].values() for name in count))
     table = [f"| source | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]

@@ -24,6 +24,7 @@ from trl_r1.models.templates import Template, find_template, render
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
 from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.completions import ANSWER, THINK, after_thought, thought, visible
+from trl_r1.text.records import Messages
 
 
 SOURCES: dict[str, str] = {
@@ -182,7 +183,7 @@ def asking(
     if not chat:
         parts = [words["task"], *(f"{words['problem']} {one.question}\n{worked(one)}" for one in shown)]
         return "\n\n".join([*parts, f"{words['problem']} {question}\n{OPEN}"])
-    messages: list[dict[str, Any]] = []
+    messages: Messages = []
     for one in shown:
         messages += [
             {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {one.question}"},

@@ -44,6 +44,7 @@ from trl_r1.runs.sft import imitated, load_tokenizer
 from trl_r1.runs.tuning_config import R1SFTConfig
 from trl_r1.storage import manifest
 from trl_r1.storage.structured import one_of, read_mapping, read_names
+from trl_r1.text.records import Json
 
 
 METHODS = ("sft", "on_policy")
@@ -179,7 +180,7 @@ def prompts_of(rows: Dataset) -> Dataset:
 
 def run_on_policy(
     options: DistillOptions, config: DistillationConfig, model: ModelConfig, prepared: PreparedDistillation
-) -> dict[str, Any]:
+) -> Json:
     """Evaluates, distils, saves, evaluates and reports; returns the summary it also writes to `summary.json`."""
     run = Run("distill", config)
     if run.summary is not None:

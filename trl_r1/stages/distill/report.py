@@ -16,6 +16,7 @@ from trl_r1.evaluation.metrics import Interval
 from trl_r1.models.load import load_policy, parameters_of
 from trl_r1.runs.folder import SUMMARY
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 HEADING = "## Distillation"
@@ -69,7 +70,7 @@ def worth(
     teacher_evaluation: Evaluation | None,
     others: dict[str, str],
     method: str,
-) -> dict[str, Any]:
+) -> Json:
     """The numbers: parameters of both, the ratio, the share of the teacher's pass@1 kept, and every other run.
 
     Args:
@@ -77,7 +78,7 @@ def worth(
         student, teacher: names that a configuration can be loaded from.
         others: runs on the same student by name.
     """
-    found: dict[str, Any] = {"method": method}
+    found: Json = {"method": method}
     if teacher is not None:
         sizes = {"student": parameters_of(student), "teacher": parameters_of(teacher)}
         found["parameters"] = {**sizes, "ratio": sizes["student"] / sizes["teacher"]}
@@ -121,7 +122,7 @@ def seconds_of(folder: Path) -> float | None:
     return json.loads(path.read_text(encoding="utf-8")).get("training_seconds") if path.is_file() else None
 
 
-def section(found: dict[str, Any], summary: dict[str, Any], notes: Sequence[str] = ()) -> str:
+def section(found: Json, summary: Json, notes: Sequence[str] = ()) -> str:
     """The same in Markdown."""
     lines = [HEADING, ""]
     for note in notes:
@@ -177,7 +178,7 @@ def put_into(report: str, text: str) -> str:
     )
 
 
-def finish(folder: Path, found: dict[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+def finish(folder: Path, found: Json, notes: Sequence[str]) -> Json:
     """Adds the numbers to the run's summary and the section to its report; doing it twice changes nothing."""
     path = folder / SUMMARY
     summary = {**json.loads(path.read_text(encoding="utf-8")), "distillation": found}

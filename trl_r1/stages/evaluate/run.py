@@ -29,6 +29,7 @@ from trl_r1.runs.processor import Generation, check_processor
 from trl_r1.runs.run import Run
 from trl_r1.storage import manifest
 from trl_r1.storage.structured import read_numbers
+from trl_r1.text.records import Json, Row
 
 
 DEFAULT_SAMPLES = 16
@@ -119,7 +120,7 @@ class PreparedEvaluation:
     """What `prepare_evaluation` found in order."""
 
     entries: list[Entry]
-    parts: dict[str, list[dict[str, Any]]]  # problems by part; empty when judging stored answers
+    parts: dict[str, list[Row]]  # problems by part; empty when judging stored answers
     graders: Graders
     model: str | None
     earlier: dict[str, Evaluation]
@@ -139,7 +140,7 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     earlier = load_parts(options.compare_with) if options.compare_with else {}
     stored = load_parts(options.regrade) if options.regrade else {}
     entries: list[Entry] = []
-    parts: dict[str, list[dict[str, Any]]] = {}
+    parts: dict[str, list[Row]] = {}
     if not options.regrade:
         entries = read_suite(options.datasets)
         for entry in entries:
@@ -205,7 +206,7 @@ def samples_of(entry: Entry, options: EvaluateOptions) -> int:
     return min(wanted, options.most_samples or wanted)
 
 
-def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> dict[str, Any]:
+def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> Json:
     """Samples (or judges again) and reports; returns the summary it also writes.
 
     Leaves in `output_dir`: run.json, one JSON per part with every answer, report.md, pass_at_k.png, summary.json.
@@ -282,7 +283,7 @@ def sample_parts(
     return found
 
 
-def sampling_of(entry: Entry, options: EvaluateOptions) -> dict[str, Any]:
+def sampling_of(entry: Entry, options: EvaluateOptions) -> Json:
     """How the answers of a dataset are drawn."""
     return {
         "samples": samples_of(entry, options),

@@ -12,6 +12,7 @@ from trl_r1.evaluation.markdown import environment_section, fenced, inline, sett
 from trl_r1.evaluation.pictures import COLOURS
 from trl_r1.stages.rejection_sampling.job import Entry
 from trl_r1.storage.shards import write_or_tell
+from trl_r1.text.records import Row
 
 
 PICTURE = "funnel.png"
@@ -34,7 +35,7 @@ class Funnel:
         """Left after a step, over all pools."""
         return sum(self.left[step].values())
 
-    def to_list(self) -> list[dict[str, Any]]:
+    def to_list(self) -> list[Row]:
         """The table as JSON rows."""
         return [{"step": step, "left": self.total(step), "pools": dict(row)} for step, row in self.left.items()]
 

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from trl_r1.data.near_duplicates import Contamination
 from trl_r1.data.review import sample_id
 from trl_r1.runs.folder import RunFolder
 from trl_r1.stages.rejection_sampling.pools import Pool
 from trl_r1.storage.shards import write_or_tell
-from trl_r1.text.records import Problem, Sample, Verdict
+from trl_r1.text.records import Problem, Row, Sample, Verdict
 
 
 STAGE = "rejection_sampling"
-Row = dict[str, Any]
 
 
 @dataclass

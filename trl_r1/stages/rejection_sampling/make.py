@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -49,7 +48,7 @@ from trl_r1.stages.rejection_sampling.select import (
 )
 from trl_r1.storage import manifest
 from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of
-from trl_r1.text.records import Completion, Sample
+from trl_r1.text.records import Completion, Json, Sample
 
 
 logger = logging.getLogger(__name__)
@@ -135,7 +134,7 @@ def model_settings(model: ModelConfig) -> Row:
 
 def run_rejection(
     options: RejectionOptions, limits: FilterLimits, model: ModelConfig, prepared: PreparedRejection
-) -> dict[str, Any] | None:
+) -> Json | None:
     """Samples, judges, selects and reports; returns the summary (None in processes that only helped to sample).
 
     Raises:
@@ -307,7 +306,7 @@ def conclude(
     options: RejectionOptions,
     limits: FilterLimits,
     prepared: PreparedRejection,
-) -> dict[str, Any]:
+) -> Json:
     """Selects, writes kept.jsonl, the log of what was dropped, the report and, last, the summary."""
     began, folder = time.time(), run.folder
     funnel = Funnel(list(prepared.pools))

@@ -28,7 +28,7 @@ from trl_r1.rewards.language import prompt_language
 from trl_r1.stages.rejection_sampling.mix import DOMAINS
 from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.completions import reply
-from trl_r1.text.records import Problem
+from trl_r1.text.records import Problem, Row
 
 
 CHAINS = {
@@ -36,8 +36,6 @@ CHAINS = {
     "drop": "the reply without its thought",
     "auto": "without its thought for a greeting and the like, else as it is",
 }
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from trl_r1.evaluation.markdown import environment_section, inline, percent, set
 from trl_r1.evaluation.metrics import Interval, auroc_interval, bootstrap_interval
 from trl_r1.evaluation.pictures import BLUE, ORANGE, canvas, save
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Json
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Helpful:
             margins.tolist(),
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         return {key: value for key, value in asdict(self).items() if key != "margins"}
 
 
@@ -92,7 +93,7 @@ class Safety:
             safe.tolist(),
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         return {key: value for key, value in asdict(self).items() if key not in ("scores", "labels")}
 
 

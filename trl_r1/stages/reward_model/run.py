@@ -35,6 +35,7 @@ from trl_r1.stages.reward_model.report import Helpful, Safety, write_preference_
 from trl_r1.stages.reward_model.train import HARMLESS, HELPFUL, train_one
 from trl_r1.storage import manifest
 from trl_r1.storage.structured import read_mapping
+from trl_r1.text.records import Json, Row
 
 
 LEAST_HELD_OUT = 2
@@ -167,7 +168,7 @@ def judged_pairs(
     return pairs
 
 
-def _mapping(given: Any) -> dict[str, Any] | None:
+def _mapping(given: Any) -> Json | None:
     return given if isinstance(given, dict) else None
 
 
@@ -223,7 +224,7 @@ def judge_of(options: RewardModelOptions) -> PairJudge:
 
 def run_reward_models(
     options: RewardModelOptions, config: RewardConfig, model: ModelConfig, prepared: PreparedRewardModels
-) -> dict[str, Any]:
+) -> Json:
     """Trains one model or two, measures them on the held-out rows, and reports; returns the summary."""
     run = Run("reward_model", config)
     if run.summary is not None:
@@ -257,7 +258,7 @@ def run_reward_models(
     )
 
 
-def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+def pair_rows(pairs: Sequence[Pair]) -> list[Row]:
     return [{"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]
 
 

@@ -32,6 +32,7 @@ from trl_r1.rewards.preference import _told, conversation
 from trl_r1.runs.heldout import ProgressLine
 from trl_r1.storage.checkpoints import newest_complete, train
 from trl_r1.storage.files import replace_file
+from trl_r1.text.records import Row
 
 
 HELPFUL, HARMLESS = "helpfulness", "harmlessness"
@@ -51,7 +52,7 @@ def train_one(
     path: str,
     config: RewardConfig,
     model: ModelConfig,
-    rows: list[dict[str, Any]],
+    rows: list[Row],
     held_out: list[tuple[Any, str]],
 ) -> dict[str, list[float]]:
     """Trains one model in its own folder and scores the held-out texts before and after.
