@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from trl_r1.grpo.advantages import (
     ADVANTAGES,
     batch_normalized,
+    compares_nothing,
     dead_groups,
     find_advantage,
     group_centered,
@@ -15,6 +16,7 @@ from trl_r1.grpo.advantages import (
     leave_one_out,
     pass_at_k,
     robust,
+    ungraded_groups,
     weighted_sum,
     weighted_sum_of_normalized,
 )
@@ -146,6 +148,21 @@ def test_credit_follows_the_completion_not_its_place(rewards, order):
 def test_a_group_without_spread_is_dead_also_when_a_completion_is_unscored():
     rewards = torch.tensor([1.0, 1.0, 0.0, 0.5, NAN, 2.0, NAN, NAN])
     assert dead_groups(rewards, 2).tolist() == [True, True, False, False, True, True, True, True]
+
+
+def test_a_group_with_fewer_than_two_rewards_was_graded_by_nobody():
+    nan = float("nan")
+    rewards = torch.tensor([1.0, 1.0, nan, nan, 2.0, nan, nan, nan, nan, nan, nan, nan])
+    assert ungraded_groups(rewards, 4).tolist() == [False] * 4 + [True] * 8
+    assert ungraded_groups(torch.tensor([1.0, nan]), 1).tolist() == [False, True]
+
+
+def test_only_the_whole_group_as_one_subset_compares_nothing():
+    compares = [k for k in range(1, 6) if not compares_nothing(pass_at_k, 5, {"k": k})]
+    assert compares == [1, 2, 3, 4]
+    assert not any(
+        compares_nothing(ADVANTAGES[name], 2, {"k": 1} if name == "pass_at_k" else {}) for name in ADVANTAGES
+    )
 
 
 def test_weighted_sum_leaves_out_what_a_function_did_not_judge():

@@ -16,12 +16,27 @@ def test_defaults_add_nothing_to_trl():
     assert made.entropy_schedule == "constant"
 
 
+def nobody(rewards, group_size):
+    return rewards - rewards
+
+
+def broken(rewards, group_size):
+    return rewards.there_is_no_such_method()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"advantage": "group_normalised"}, "Did you mean 'group_normalized'"),
         ({"advantage": "pass_at_k", "advantage_options": {"k": 9}}, "groups of num_generations=8"),
         ({"advantage": "pass_at_k", "advantage_options": {"q": 2}}, "do not fit pass_at_k"),
+        ({"advantage": "pass_at_k", "advantage_options": {"k": 8}}, "k=8 of num_generations=8 is one subset"),
+        ({"advantage": "pass_at_k", "num_generations": 4}, "k=4 of num_generations=4 is one subset"),
+        ({"advantage": f"{__name__}.broken"}, "fails on plain rewards of 0 and 1"),
+        ({"advantage": f"{__name__}.nobody"}, "every completion gets 0, whatever its reward"),
+        ({"top_k": 1}, "all completions of a group are the same"),
+        ({"min_p": 1.0}, "all completions of a group are the same"),
+        ({"temperature": 0.0}, "all completions of a group are the same"),
         ({"beta": -0.1}, "would reward distance"),
         ({"beta": "much"}, "is not a number"),
         ({"kl_estimator": "k4", "beta": 0.1}, "kl_estimator='k4' is unknown"),
@@ -40,6 +55,13 @@ def test_what_cannot_work_is_refused_in_one_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence.replace("(", r"\(")) as caught:
         config(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_credit_that_is_zero_for_some_groups_only_is_welcome():
+    """k=3 of 4 credits a group with one right completion, and none with two."""
+    assert config(advantage="pass_at_k", advantage_options={"k": 3}, num_generations=4).advantage == "pass_at_k"
+    assert config(advantage="pass_at_k", advantage_options={"k": 1}).advantage_options == {"k": 1}
+    assert config(advantage="two_tower", top_k=1, num_generations=2).top_k == 1  # compared with a critic
 
 
 def test_numbers_from_yaml_may_be_text_or_whole_floats():

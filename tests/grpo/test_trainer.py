@@ -59,8 +59,8 @@ def test_batch_normalised_after_normalising_each_reward_is_what_trl_does(ours, s
 
 def test_other_advantages_train_differently(ours, stock):
     base = stock()
-    for name in ("leave_one_out", "robust", "pass_at_k"):
-        assert differences(ours(advantage=name), base) != [], name
+    for name, options in (("leave_one_out", None), ("robust", None), ("pass_at_k", {"k": 2})):
+        assert differences(ours(advantage=name, advantage_options=options), base) != [], name
 
 
 # -- one batch in the hand ------------------------------------------------------------------------------------------
@@ -291,6 +291,39 @@ def test_evaluation_with_one_generation_leaves_controllers_alone(tiny, tmp_path)
 def test_length_distribution_is_logged(ours):
     line = ours(max_steps=1)["lines"][0]
     assert line["completions/length_p10"] <= line["completions/length_p50"] <= line["completions/length_p90"] <= 8
+
+
+def test_lengths_are_counted_of_completions_that_are_masked_for_being_cut(tiny, tmp_path):
+    """A random model hardly ever ends within eight tokens: all are cut, masked, and eight tokens long."""
+    trainer = make(tiny, tmp_path, mask_truncated_completions=True)
+    batch, _ = rollout(trainer)
+    metrics = trainer._metrics["train"]
+    assert metrics["completions/clipped_ratio"] == [1.0]
+    assert batch["completion_mask"].sum() == 0
+    assert [metrics[f"completions/length_p{percent}"] for percent in (10, 50, 90)] == [[8.0]] * 3
+    assert metrics["completions/mean_length"] == [8.0]
+
+
+def test_lengths_leave_out_what_a_tool_wrote(tiny, tmp_path):
+    trainer = make(tiny, tmp_path)
+    ones = torch.ones(2, 6, dtype=torch.long)
+    trainer._lengths = torch.tensor([6, 6])
+    trainer._log_lengths({"completion_mask": ones, "tool_mask": torch.tensor([[1] * 6, [1, 1, 0, 0, 0, 1]])}, "train")
+    found = [trainer._metrics["train"][f"completions/length_p{percent}"][0] for percent in (10, 50, 90)]
+    assert found == pytest.approx([3.3, 4.5, 5.7])  # of 3 and 6
+
+
+def ungraded_without_a_space(completions, prompts=None, **columns):
+    """None for prompts of one word, whose groups nobody grades."""
+    return [float(place % 3) if " " in prompt else None for place, prompt in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("options", [{}, {"advantage": "group_centered"}, {"mask_dead_groups": True}])
+def test_groups_that_nobody_graded_are_counted_apart_from_those_that_are_equal(tiny, tmp_path, options):
+    trainer = make(tiny, tmp_path, rewards=[ungraded_without_a_space], **options)
+    rollout(trainer)
+    assert trainer._metrics["train"]["frac_reward_ungraded"] == [0.5]
+    assert trainer._metrics["train"]["frac_reward_zero_std"] == [0.0]
 
 
 def test_a_plain_grpo_config_is_welcome(tiny, tmp_path, stock):

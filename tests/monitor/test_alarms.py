@@ -119,6 +119,16 @@ def test_no_signal_tells_too_easy_from_too_hard():
     assert "too hard" in hard[0].advice
 
 
+def test_no_signal_tells_groups_that_nobody_could_grade():
+    ungraded = lines(20, **metrics(dead=0.05), frac_reward_ungraded=0.9)
+    assert [f.seen[:45] for f in look(History.of(ungraded), AlarmThresholds())] == [
+        "90% of the groups could not be graded by any "
+    ]
+    assert names(lines(20, **metrics(dead=0.05), frac_reward_ungraded=0.8)) == set()
+    mixed = look(History.of(lines(20, **metrics(dead=0.6), frac_reward_ungraded=0.4)), AlarmThresholds())
+    assert mixed[0].seen.startswith("60% of the groups have the same reward")
+
+
 def test_language_mixing_is_a_notice():
     found = look(History.of(lines(30, **metrics(language=lambda t: 1 - 0.5 * t))), AlarmThresholds())
     assert [(one.name, one.level) for one in found] == [("language_mixing", "notice")]

@@ -152,7 +152,8 @@ def curves_section(pictures: Sequence[Curve]) -> str:
 
 SHOWN = (
     "reward", "rewards/", "heldout/", "completions/mean_length", "completions/clipped_ratio", "entropy", "kl", "beta",
-    "entropy_coef", "frac_reward_zero_std", "loss", "mean_token_accuracy", "grad_norm", "learning_rate", "step_time",
+    "entropy_coef", "frac_reward_zero_std", "frac_reward_ungraded", "loss", "mean_token_accuracy", "grad_norm",
+    "learning_rate", "step_time",
 )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ import importlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -263,3 +264,24 @@ def dead_groups(rewards: Tensor, group_size: int) -> Tensor:
     highest = groups.nan_to_num(-torch.inf).amax(dim=1)
     lowest = groups.nan_to_num(torch.inf).amin(dim=1)
     return ~(highest - lowest > DEAD_SPREAD).repeat_interleave(group_size)
+
+
+def ungraded_groups(rewards: Tensor, group_size: int) -> Tensor:
+    """(N,) rewards -> (N,) bool: True for every completion of a group that the rewards could not compare.
+
+    Fewer than two of its completions have a reward (of a group of one: none). Every such group is dead as well.
+    """
+    graded = (~rewards.isnan()).view(-1, group_size).sum(dim=1)  # (P,)
+    return (graded < min(2, group_size)).repeat_interleave(group_size)
+
+
+def compares_nothing(function: AdvantageFn, group_size: int, options: Mapping[str, Any]) -> bool:
+    """Whether an advantage is 0 for every completion, whatever the rewards: tried on groups that differ in all ways.
+
+    One right of G, one wrong of G, half right, and G different rewards; a function that credits none of them credits
+    nothing.
+    """
+    places = torch.arange(group_size, dtype=torch.float32)
+    groups = [places == 0, places != 0, places < group_size / 2, places]
+    credit = function(torch.cat([group.float() for group in groups]), group_size, **options)
+    return isinstance(credit, Tensor) and bool((credit == 0).all())

@@ -10,7 +10,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
-from trl_r1.grpo.advantages import ADVANTAGES, PER_TOKEN, find_advantage
+from trl_r1.grpo.advantages import ADVANTAGES, PER_TOKEN, compares_nothing, find_advantage
 from trl_r1.grpo.conflicts import refuse
 from trl_r1.grpo.critic.options import CriticOptions
 from trl_r1.grpo.curriculum import CURRICULA
@@ -203,6 +203,7 @@ class R1GRPOConfig(GRPOConfig):
         refuse(self, early=True)
         super().__post_init__()
         self._check_advantage()
+        self._check_sampling()
         refuse(self)
         for option in ("dynamic_sampling_rounds", "verified_paths"):
             if getattr(self, option):
@@ -272,8 +273,35 @@ class R1GRPOConfig(GRPOConfig):
         if self.advantage == "pass_at_k" and not (isinstance(size, int) and 1 <= size <= self.num_generations):
             raise ValueError(
                 f"advantage='pass_at_k' draws subsets of k={size} from groups of num_generations={self.num_generations}; "
-                "set advantage_options: {k: ...} to a whole number from 1 to num_generations."
+                "set advantage_options: {k: ...} to a whole number from 1 to num_generations - 1."
             )
+        try:
+            nothing = compares_nothing(function, self.num_generations, options)
+        except Exception as error:
+            raise ValueError(
+                f"advantage={self.advantage!r} fails on plain rewards of 0 and 1 in groups of {self.num_generations} "
+                f"({type(error).__name__}: {error}). Mend the function, or choose one of: trl, {', '.join(ADVANTAGES)}."
+            ) from error
+        if nothing:
+            why = f"in groups of num_generations={self.num_generations} every completion gets 0, whatever its reward"
+            advice = "Return credit that differs within a group"
+            if self.advantage == "pass_at_k":
+                why = f"k={size} of num_generations={self.num_generations} is one subset, compared with no other"
+                advice = (
+                    f"Set advantage_options: {{k: ...}} to 1 to {self.num_generations - 1}, or raise num_generations"
+                )
+            raise ValueError(f"advantage={self.advantage!r} would train nothing: {why}. {advice}.")
+
+    def _check_sampling(self) -> None:
+        """Refuses sampling that draws one completion for a whole group, whose advantages are 0 by construction."""
+        if self.advantage in PER_TOKEN:
+            return  # compares with a critic, not with siblings
+        for name, single in (("temperature", 0.0), ("top_k", 1), ("top_p", 0.0), ("min_p", 1.0)):
+            if getattr(self, name) == single:
+                raise ValueError(
+                    f"{name}={single} always draws the likeliest token, so all completions of a group are the same and "
+                    f"every advantage is 0. Drop {name}, or choose an advantage with a critic ({', '.join(PER_TOKEN)})."
+                )
 
     def _check_whole_groups(self, option: str) -> None:
         rows = self.per_device_train_batch_size * self.steps_per_generation

@@ -50,9 +50,11 @@ from trl_r1.grpo.advantages import (
     find_advantage,
     group_centered,
     group_normalized,
+    ungraded_groups,
     weighted_sum,
     weighted_sum_of_normalized,
 )
+from trl_r1.grpo.checks import check_policy, check_scores, check_weights
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.critic.connect import CriticAdvantages
 from trl_r1.grpo.dynamic_sampling import DynamicSampling
@@ -81,7 +83,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
 
     Raises:
         RuntimeError: the installed TRL lacks a method that the chosen options need.
-        ValueError: the adapter's kind does not allow a rolling reference; 4-bit weights that a CPU cannot train.
+        ValueError: the adapter's kind does not allow a rolling reference; 4-bit weights that a CPU cannot train; nothing
+            that would be trained; an adapter whose reference would be another model (checks.py).
         NotImplementedError: a rolling reference or verified paths under DeepSpeed ZeRO-3 or FSDP.
 
     Source: DeepSeek-R1, arXiv:2501.12948, Eq. 1-3; GRPO, arXiv:2402.03300. Departures are listed in docs/papers.md.
@@ -103,6 +106,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
 
     # class-level defaults: TRL's own tests and some tools build trainers without __init__
     _scores: Tensor | None = None  # (N, F) gathered scores of the batch just rewarded
+    _lengths: Tensor | None = None  # (B,) tokens of the completions just rewarded, of this process
     _moving_reference: ReferencePolicy | None = None
     _train_sampler: Any = None
     _dynamic: DynamicSampling | None = None
@@ -122,6 +126,9 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
         for taken in (self.model, self.ref_model):
             make_trainable_on_cpu(taken)
+        check_policy(self.model, float(self.beta), self.options.reference_every)
+        in_reward = self.options.kl_placement == "reward" and float(self.beta) > 0.0
+        check_weights(self.reward_weights.tolist(), self.reward_func_names, in_reward)
         self._start_kl()
         self._own_advantages = self.options.advantage != "trl" or self.options.kl_placement == "reward"
         self._start_reference()
@@ -141,9 +148,12 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
 
     # -- rewards and advantages ------------------------------------------------------------------------------------
 
-    def _calculate_rewards(self, *args, **kwargs):
-        self._scores = super()._calculate_rewards(*args, **kwargs)  # (N, F), all processes
-        return self._scores
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        scores = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # (N, F), all processes
+        check_scores(scores, self.reward_weights, self.reward_func_names, completions, self.state.global_step)
+        self._scores = scores
+        self._lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=scores.device)
+        return scores
 
     def _generate_and_score_completions(self, inputs):
         batch, dead = self._score(inputs)
@@ -162,7 +172,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             self._scores = self._paths.replay(batch, self._scores, sampled)
         if self._own_advantages or self.options.mask_dead_groups or self._dynamic is not None:
             dead = self._credit(batch, mode)
-        self._scores = None
+        self._log_ungraded(mode)
+        self._scores = self._lengths = None
         return batch, dead
 
     def _credit(self, batch: Batch, mode: str) -> Tensor:
@@ -199,7 +210,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             for _ in range(min(len(advantages), len(logged))):
                 logged.pop()
             logged.extend(advantages.tolist())
-        self._metrics[mode]["frac_reward_zero_std"][-1] = dead.float().mean().item()
+        equal = dead & ~ungraded_groups(rewards, group_size)  # TRL counts no group here that nobody could grade
+        self._metrics[mode]["frac_reward_zero_std"][-1] = equal.float().mean().item()
 
         if self.options.mask_dead_groups:
             counted = batch.get("tool_mask", torch.ones_like(batch["completion_mask"]))
@@ -234,10 +246,27 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         return advantages
 
     def _log_lengths(self, batch: Batch, mode: str) -> None:
-        """The distribution of completion lengths in tokens, where TRL logs mean and extremes."""
-        lengths = self.accelerator.gather(batch["completion_mask"].sum(dim=1)).float()
+        """The distribution of completion lengths in tokens, where TRL logs mean and extremes.
+
+        Counted as TRL counts: every token sampled, also of a completion that mask_truncated_completions takes out of the
+        loss, and none that a tool wrote (of one that is both, the tools' too: TRL has dropped its mask).
+        """
+        mask, lengths = batch["completion_mask"], self._lengths
+        lengths = mask.sum(dim=1) if lengths is None else lengths
+        if "tool_mask" in batch:
+            lengths = lengths - (mask * (1 - batch["tool_mask"])).sum(dim=1)
+        lengths = self.accelerator.gather(lengths).float()
         for percent in (10, 50, 90):
             self._metrics[mode][f"completions/length_p{percent}"].append(torch.quantile(lengths, percent / 100).item())
+
+    def _log_ungraded(self, mode: str) -> None:
+        """`frac_reward_ungraded`, beside TRL's `frac_reward_zero_std`: the share of groups that nobody could grade."""
+        if self._scores is None:
+            return
+        group_size = self.num_generations if mode == "train" else self.num_generations_eval
+        rewards = weighted_sum(self._scores, self.reward_weights.to(self._scores.device))
+        share = ungraded_groups(rewards, group_size).float().mean().item()
+        self._metrics[mode]["frac_reward_ungraded"].append(share)
 
     # -- reference, checkpoints --------------------------------------------------------------------------------------
 

@@ -253,10 +253,19 @@ def language_mixing(history: History, limits: AlarmThresholds) -> Finding | None
 
 
 def no_signal(history: History, limits: AlarmThresholds) -> Finding | None:
-    """Nearly every group has equal rewards: there is nothing left to learn from."""
-    now = history.now("frac_reward_zero_std", 2 * limits.width)
+    """Nearly every group has equal rewards, or none: there is nothing to learn from."""
+    equal = history.now("frac_reward_zero_std", 2 * limits.width)
+    ungraded = history.now("frac_reward_ungraded", 2 * limits.width) or 0.0
+    now = None if equal is None else equal + ungraded
     if now is None or now < limits.dead:
         return None
+    if ungraded > now / 2:
+        return Finding(
+            "no_signal",
+            f"{ungraded:.0%} of the groups could not be graded by any reward, so they teach nothing.",
+            "Read a few completions and rows: the rewards return None for them, mostly because a column (the gold answer) "
+            "is empty or because what they look for is never written.",
+        )
     rule = history.rule()
     level = history.now(rule, limits.width) if rule is not None else None
     easy = level is not None and level > 0.5
@@ -266,7 +275,7 @@ def no_signal(history: History, limits: AlarmThresholds) -> Finding | None:
         else "The problems are too hard for this model: start with easier ones (docs/difficulty.md), raise num_generations, "
         "or start from a cold-started model."
     )
-    sentence = f"{now:.0%} of the groups have the same reward for all completions, so they teach nothing."
+    sentence = f"{equal:.0%} of the groups have the same reward for all completions, so they teach nothing."
     return Finding("no_signal", sentence, advice, "notice" if easy else "alarm")
 
 

@@ -93,7 +93,8 @@ CHARTS = (
         "What is lost", "share",
         fixed(
             Line("completions/clipped_ratio", "completions cut off"),
-            Line("frac_reward_zero_std", "groups that teach nothing"),
+            Line("frac_reward_zero_std", "groups of equal rewards"),
+            Line("frac_reward_ungraded", "groups that nobody could grade"),
         ),
         share=True,
     ),

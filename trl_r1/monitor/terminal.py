@@ -19,6 +19,7 @@ MORE = (
     ("monitor/language", "language"),
     ("completions/clipped_ratio", "cut off"),
     ("frac_reward_zero_std", "dead groups"),
+    ("frac_reward_ungraded", "ungraded groups"),
     ("monitor/drift", "drift"),
 )
 

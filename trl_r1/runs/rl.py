@@ -21,6 +21,7 @@ from trl_r1.data.columns import to_prompts
 from trl_r1.data.spec import spec_of
 from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
+from trl_r1.grpo.checks import check_weights
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.curriculum import levels_of
 from trl_r1.grpo.trainer import R1GRPOTrainer
@@ -89,6 +90,8 @@ def prepare(
             "`rewards` instead."
         )
     config.reward_weights = config.reward_weights or weights
+    in_reward = config.kl_placement == "reward" and config.beta > 0.0
+    check_weights(config.reward_weights, [reward.__name__ for reward in rewards], in_reward)
     train_rows = _training_problems(options, config.seed) if make_rows is None else make_rows()
     _check_sharding(config)
     if config.curriculum != "none":
