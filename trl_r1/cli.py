@@ -152,15 +152,11 @@ def main(argv: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    import difflib
+    from trl_r1.errors import did_you_mean
 
-    near = difflib.get_close_matches(name, [*COMMANDS, *STAGES], n=1)
-    print(
-        f"trl-r1: there is no command {name!r}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" Commands: {', '.join([*COMMANDS, *STAGES])}.",
-        file=sys.stderr,
-    )
+    known = [*COMMANDS, *STAGES]
+    near = did_you_mean(name, known)
+    print(f"trl-r1: there is no command {name!r}.{near} Commands: {', '.join(known)}.", file=sys.stderr)
     return 2
 
 

@@ -1,4 +1,4 @@
-"""Errors: which exception becomes which sentence and exit code; the one page that commands and stages share.
+"""Errors: which exception becomes which sentence and exit code, and "did you mean"; the one page that all rooms share.
 
 0    done
 1    looked at and found wanting (an exploit that is paid, golds that cannot be used), or an error of ours: a traceback
@@ -10,11 +10,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 MISTAKE, INFRASTRUCTURE, PERSON, INTERRUPTED = 2, 3, 4, 130
@@ -55,6 +56,16 @@ def code_of(error: BaseException, page: Page = BEFORE_WORK) -> int | None:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     return next((code for kinds, code in page if isinstance(error, kinds)), None)
+
+
+def did_you_mean(word: Any, known: Iterable[str]) -> str:
+    """The question after a word that is not known, with a space before it; nothing where no known word is near.
+
+    >>> did_you_mean("sampels", ["samples", "template"])
+    " Did you mean 'samples'?"
+    """
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def sentence(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from trl_r1.answers.forms import TYPES
 from trl_r1.answers.forms import answer_type as type_of
 from trl_r1.answers.notation import canonical
 from trl_r1.answers.quantities import unit_name
+from trl_r1.errors import did_you_mean
 
 
 class Asked(NamedTuple):
@@ -98,11 +98,9 @@ def _named(name: str) -> str:
     base, _, detail = kind.partition(":")
     fine = not detail or (base == "decimal" and detail.isdecimal()) or (base == "choice" and detail.isalpha())
     if base not in TYPES or not fine:
-        near = difflib.get_close_matches(base, [*TYPES, *_ALIASES], n=1)
         raise ValueError(
-            f"The answer type {name!r} is unknown."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-            + f" Choose from: {', '.join(TYPES)}; decimal:2 and choice:ABCD say more."
+            f"The answer type {name!r} is unknown.{did_you_mean(base, [*TYPES, *_ALIASES])}"
+            f" Choose from: {', '.join(TYPES)}; decimal:2 and choice:ABCD say more."
         )
     return kind
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
 from trl_r1.data.spec import DatasetSpec
+from trl_r1.errors import did_you_mean
 from trl_r1.models.templates import Template, find_template, render
-from trl_r1.storage.structured import did_you_mean, option, read_entries, refuse_twins
+from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.records import Json, Messages, Row
 
 

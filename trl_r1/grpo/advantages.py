@@ -9,7 +9,6 @@ G may be 1 (evaluation with one generation): every advantage that compares sibli
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import math
 import os
@@ -19,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from trl_r1.errors import did_you_mean
 
 
 AdvantageFn = Callable[..., Tensor]
@@ -209,10 +210,10 @@ def find_advantage(name: str) -> AdvantageFn:
     if name in ADVANTAGES:
         return ADVANTAGES[name]
     if "." not in name:
-        near = difflib.get_close_matches(name, [*ADVANTAGES, *PER_TOKEN, "trl"], n=1)
+        known = ["trl", *ADVANTAGES, *PER_TOKEN]
         raise ValueError(
-            f"advantage={name!r} is unknown." + (f" Did you mean {near[0]!r}?" if near else "") + f" Choose one of:"
-            f" trl, {', '.join([*ADVANTAGES, *PER_TOKEN])}, or give your own by dotted path (package.module.function)."
+            f"advantage={name!r} is unknown.{did_you_mean(name, known)} Choose one of:"
+            f" {', '.join(known)}, or give your own by dotted path (package.module.function)."
         )
     module_name, _, attribute = name.rpartition(".")
     if os.getcwd() not in sys.path:  # `trl grpo` finds dotted rewards beside the script in the same way

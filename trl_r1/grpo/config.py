@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 from dataclasses import dataclass, field
@@ -16,20 +15,10 @@ from trl_r1.grpo.critic.options import CriticOptions
 from trl_r1.grpo.curriculum import CURRICULA
 from trl_r1.grpo.kl import KL_ESTIMATORS
 from trl_r1.grpo.schedules import ENTROPY_SCHEDULES
+from trl_r1.storage.structured import one_of
 
 
 RATIO_LEVELS = ("token", "sequence", "sequence_product")
-
-
-def one_of(name: str, value: Any, choices: tuple[str, ...] | list[str]) -> None:
-    """Raises ValueError with the near miss unless `value` is among `choices`."""
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        raise ValueError(
-            f"{name}={value!r} is unknown."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-            + f" Choose one of: {', '.join(choices)}."
-        )
 
 
 @dataclass
@@ -195,10 +184,10 @@ class R1GRPOConfig(GRPOConfig):
         one_of("old_logps", self.old_logps, ("policy", "sampled"))
         one_of("curriculum", self.curriculum, CURRICULA)
         one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)
-        one_of("kl_estimator", self.kl_estimator, list(KL_ESTIMATORS))
+        one_of("kl_estimator", self.kl_estimator, KL_ESTIMATORS)
         one_of("kl_placement", self.kl_placement, ("loss", "reward"))
         one_of("kl_level", self.kl_level, ("token", "sequence"))
-        one_of("entropy_schedule", self.entropy_schedule, list(ENTROPY_SCHEDULES))
+        one_of("entropy_schedule", self.entropy_schedule, ENTROPY_SCHEDULES)
         self._numbers()
         refuse(self, early=True)
         super().__post_init__()

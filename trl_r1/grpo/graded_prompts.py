@@ -5,25 +5,19 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accelerate.utils import gather_object
 
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.curriculum import Curriculum, CurriculumSampler, levels_of
-from trl_r1.grpo.fast_trainer import FastGRPOTrainer
+from trl_r1.grpo.mixin import Host
 from trl_r1.storage.checkpoints import checkpoint_folder
 from trl_r1.storage.files import replace_file
 
 
 STATE_FILE = "trl_r1_curriculum.json"
 ROW_COLUMN = "trl_r1_row"  # the number of a row, which a reward sees and which says whose completion it judges
-
-
-if TYPE_CHECKING:
-    Host = FastGRPOTrainer  # the class that this one is mixed into
-else:
-    Host = object
 
 
 class GradedPrompts(Host):

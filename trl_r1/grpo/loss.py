@@ -5,7 +5,7 @@ The estimators live in kl.py, the schedules in schedules.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from trl_r1.compat import trl as compat
 from trl_r1.compat.host import Batch
 from trl_r1.grpo.config import R1GRPOConfig
-from trl_r1.grpo.fast_trainer import FastGRPOTrainer, loss_mask
+from trl_r1.grpo.fast_trainer import loss_mask
 from trl_r1.grpo.kl import (
     AdaptiveBeta,
     as_product,
@@ -23,6 +23,7 @@ from trl_r1.grpo.kl import (
     sequence_sum,
     weighted_kl,
 )
+from trl_r1.grpo.mixin import Host
 from trl_r1.grpo.passes import KLPass, holding
 from trl_r1.grpo.schedules import ENTROPY_SCHEDULES
 
@@ -44,12 +45,6 @@ class SteeredBeta(float):
 
     def __mul__(self, stock_kl):
         return self.term(float(self), stock_kl)
-
-
-if TYPE_CHECKING:
-    Host = FastGRPOTrainer  # the class that this one is mixed into
-else:
-    Host = object
 
 
 class ChosenKL(Host):

@@ -186,14 +186,7 @@ class SamplingServer:
         return drawn
 
     def _server(self) -> Endpoint:
-        return Endpoint(
-            self.endpoint,
-            self.key_variable,
-            seconds=self.seconds,
-            attempts=self.attempts,
-            backoff=self.backoff,
-            most_bytes=MOST_BYTES,
-        )
+        return Endpoint.of(self, MOST_BYTES)
 
     def _request(self, prompt: Prompt, seed: int) -> Json:
         return {

@@ -106,14 +106,7 @@ class Judge:
             return Failure({TOO_SLOW: "slow", NO_VERDICT: NO_VERDICT}.get(error.why, "unreachable"))
 
     def _server(self) -> Endpoint:
-        return Endpoint(
-            self.endpoint,
-            self.key_variable,
-            seconds=self.seconds,
-            attempts=self.attempts,
-            backoff=self.backoff,
-            most_bytes=MOST_BYTES,
-        )
+        return Endpoint.of(self, MOST_BYTES)
 
     def _read(self, reply: Reply) -> float | Failure:
         """What a reply says that no further attempt would change.
@@ -158,6 +151,16 @@ class Judge:
         return CRITERIA.get(self.criterion, self.criterion)
 
 
+def message_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that a chat completion's message is, a thought before it aside; empty where it is none."""
+    try:
+        content = json.loads(body)["choices"][0]["message"]["content"]
+        message = json.loads(after_thought(content).strip())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
 def verdict(body: bytes) -> float | None:
     """The score in a chat completion, in [0, 1]; None unless its message is one JSON object with a score in range.
 
@@ -166,12 +169,7 @@ def verdict(body: bytes) -> float | None:
     >>> verdict(b'{"choices": [{"message": {"content": "{\\\\"score\\\\": 7}"}}]}')
     0.7
     """
-    try:
-        content = json.loads(body)["choices"][0]["message"]["content"]
-        found = json.loads(after_thought(content).strip())
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    score = found.get("score") if isinstance(found, dict) else None
+    score = message_object(body).get("score")
     if isinstance(score, bool) or not isinstance(score, (int, float)) or not 0 <= score <= BEST:
         return None
     return score / BEST if math.isfinite(score) else None

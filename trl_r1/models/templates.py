@@ -4,8 +4,7 @@ The reply is expected as ``<think>reasoning</think> <answer>answer</answer>``; `
 in the prompt, ``mini`` and ``chat`` leave it to the model's habits and the format reward.
 """
 
-import difflib
-
+from trl_r1.errors import did_you_mean
 from trl_r1.text.records import Messages
 
 
@@ -49,11 +48,10 @@ def find_template(template: Template) -> Template:
     parts = [template] if isinstance(template, str) else [message.get("content") for message in template]
     if any(isinstance(part, str) and PLACEHOLDER in part for part in parts):
         return template
-    near = difflib.get_close_matches(template, TEMPLATES, n=1) if isinstance(template, str) else []
+    near = did_you_mean(template, TEMPLATES) if isinstance(template, str) else ""
     raise ValueError(
-        f"template={shorten(template)!r} is neither the name of a template nor a text with {PLACEHOLDER} in it."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" Choose one of: {', '.join(TEMPLATES)}; or write your own, such as 'Question: {PLACEHOLDER} Answer:'."
+        f"template={shorten(template)!r} is neither the name of a template nor a text with {PLACEHOLDER} in it.{near}"
+        f" Choose one of: {', '.join(TEMPLATES)}; or write your own, such as 'Question: {PLACEHOLDER} Answer:'."
     )
 
 

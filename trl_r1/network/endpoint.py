@@ -25,7 +25,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 
 T = TypeVar("T")
@@ -85,6 +85,21 @@ class UnusableKey(ValueError):
     """The API key has characters that no header can carry. The message does not show it."""
 
 
+class Client(Protocol):
+    """The options with which a judge or an engine says which server it asks, and how patient it is."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def key_variable(self) -> str: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def backoff(self) -> float: ...
+
+
 def sleep(seconds: float) -> bool:
     """Waits, and says that the next attempt may be made."""
     time.sleep(seconds)
@@ -121,6 +136,18 @@ class Endpoint:
             raise ValueError("The endpoint's seconds are positive, its backoff is 0 or more.")
         if min(self.attempts, self.most_bytes) < 1:
             raise ValueError("The endpoint's attempts and most_bytes are 1 or more.")
+
+    @classmethod
+    def of(cls, client: Client, most_bytes: int) -> Endpoint:
+        """The server of a client that has its address and bounds among its own options."""
+        return cls(
+            client.endpoint,
+            client.key_variable,
+            seconds=client.seconds,
+            attempts=client.attempts,
+            backoff=client.backoff,
+            most_bytes=most_bytes,
+        )
 
     def post(
         self,

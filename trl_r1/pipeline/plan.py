@@ -33,6 +33,7 @@ from typing import Any
 import yaml
 
 from trl_r1 import recipes
+from trl_r1.errors import did_you_mean
 from trl_r1.text.records import Json
 
 
@@ -265,20 +266,12 @@ def load(path: Path) -> Json:
 def strange(where: Any, content: Mapping[str, Any], known: set[str]) -> None:
     for key in content:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise ValueError(
-                f"{where} has the unknown key {key!r}."
-                + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(sorted(known))}.")
-            )
+            near = did_you_mean(key, known) or f" Known: {', '.join(sorted(known))}."
+            raise ValueError(f"{where} has the unknown key {key!r}.{near}")
 
 
 def unknown_name(kind: str, name: str, known: list[str], where: str = "") -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return (
-        f"There is no {kind} {name!r}{where}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" There is: {', '.join(known) or 'none'}."
-    )
+    return f"There is no {kind} {name!r}{where}.{did_you_mean(name, known)} There is: {', '.join(known) or 'none'}."
 
 
 def whole(source: Path, key: str, value: Any, least: int) -> int:

@@ -1,10 +1,16 @@
-"""Recipes travel with the package: find one by name, list them, copy them out for editing."""
+"""Recipes travel with the package: find one by name, list them, copy them out for editing.
+
+Belongs here: numbers, each with its source in a comment (``recipes/*.yaml`` of the checkout), presets and the published values.
+Not: code that acts on them. A new recipe is a YAML file, found by its path without the ending; a new card is an entry of
+``CARDS`` in ``presets.py``.
+"""
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from pathlib import Path
+
+from trl_r1.errors import did_you_mean
 
 
 def folder() -> Path:
@@ -32,11 +38,8 @@ def find(config: str) -> Path:
     recipe = folder() / (config if config.endswith((".yaml", ".yml")) else config + ".yaml")
     if recipe.is_file():
         return recipe
-    near = difflib.get_close_matches(config, names(), n=1)
     raise ValueError(
-        f"There is no file and no recipe {config!r}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" Recipes: {', '.join(names())}."
+        f"There is no file and no recipe {config!r}.{did_you_mean(config, names())} Recipes: {', '.join(names())}."
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trl_r1.errors import did_you_mean
 from trl_r1.recipes.published import (
     BASE,
     DISTILLATION_RATES,
@@ -118,16 +119,11 @@ def preset(stage: str, gpu: str, model: str | None = None) -> Preset:
     Raises:
         ValueError: an unknown stage or card.
     """
-    import difflib
-
     stage = stage.replace("-", "_")
     for kind, name, known in (("stage with published numbers", stage, PAPER), ("card", gpu, CARDS)):
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
             raise ValueError(
-                f"There is no {kind} {name!r}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
-                + f" Choose one of: {', '.join(known)}."
+                f"There is no {kind} {name!r}.{did_you_mean(name, known)} Choose one of: {', '.join(known)}."
             )
     fields = {**PAPER[stage], **UNPUBLISHED[stage]}
     result = Preset(stage, gpu, fields, list(GAPS[stage]))

@@ -16,7 +16,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from trl_r1.storage.structured import did_you_mean, option, read_entries
+from trl_r1.errors import did_you_mean
+from trl_r1.storage.structured import option, read_entries
 from trl_r1.text.records import Json
 
 

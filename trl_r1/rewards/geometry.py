@@ -361,10 +361,6 @@ class Geometry(ClaimReward):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.seconds > 0 or self.megabytes < 256:
-            raise ValueError(
-                f"seconds={self.seconds}, megabytes={self.megabytes}: give the solver some time and at least 256 MiB."
-            )
         if self.algebraic and importlib.util.find_spec("z3") is None:
             raise ImportError('algebraic=True needs Z3, which is not installed. Try: pip install "trl-r1[logic]"')
 

@@ -126,11 +126,14 @@ def score_of(row: list[Claim], minimum_claims: int, most_claims: int) -> float |
 class ClaimReward:
     """What the rewards that count claims share: TRL's calling convention, the score, the spans and the log.
 
-    A subclass has the fields ``minimum_claims``, ``most_claims`` and ``name``, and says what the claims are.
+    A subclass has the fields ``minimum_claims``, ``most_claims``, the solver's ``seconds`` and ``megabytes``, and
+    ``name``, and says what the claims are.
     """
 
     minimum_claims: int
     most_claims: int
+    seconds: float
+    megabytes: int
     name: str
 
     def __post_init__(self) -> None:
@@ -138,6 +141,10 @@ class ClaimReward:
             value = getattr(self, option)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{option}={value!r} is not a number of claims. Give 1 or more.")
+        if not self.seconds > 0 or self.megabytes < 256:
+            raise ValueError(
+                f"seconds={self.seconds}, megabytes={self.megabytes}: give the solver some time and at least 256 MiB."
+            )
 
     @property
     def __name__(self) -> str:
@@ -221,10 +228,6 @@ class Logic(ClaimReward):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.seconds > 0 or self.megabytes < 256:
-            raise ValueError(
-                f"seconds={self.seconds}, megabytes={self.megabytes}: give the solver some time and at least 256 MiB."
-            )
         _require_solver(self.linear, self.propositional)
 
     def claims_of(self, texts: list[str], prompts: list[str]) -> list[list[Claim]]:

@@ -1,6 +1,6 @@
 """What every act begins with: a folder that is free or its own, a model that can be loaded, libraries that keep quiet.
 
-Shared by the acts behind the stages (`runs.run_rl`, `tuning.run_sft` and their kin). A mistake found here is a
+Shared by the acts behind the stages (`runs.rl.run_rl`, `runs.sft.run_sft` and their kin). A mistake found here is a
 ValueError of one sentence, and nothing but `run.json` in a free folder was written by then.
 """
 

@@ -12,9 +12,10 @@ from accelerate import PartialState
 from trl import TrlParser
 
 from trl_r1 import recipes
+from trl_r1.errors import did_you_mean
 from trl_r1.models.cluster import Cluster
 from trl_r1.rewards.catalogue import read_rewards
-from trl_r1.storage.structured import did_you_mean, one_of
+from trl_r1.storage.structured import one_of
 
 
 ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # environment variable

@@ -14,32 +14,32 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import set_seed
-from trl import ModelConfig, get_quantization_config
+from trl import ModelConfig
 
+from trl_r1 import errors
 from trl_r1.compat.sharding import shards_the_model
 from trl_r1.data.columns import to_prompts
 from trl_r1.data.spec import spec_of
-from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.grpo.checks import check_weights
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.curriculum import levels_of
 from trl_r1.grpo.trainer import R1GRPOTrainer
 from trl_r1.models.four_bit import check_four_bit
-from trl_r1.models.options import adapter_config, check_gates
+from trl_r1.models.options import R1ModelConfig, check_gates
 from trl_r1.monitor import AlarmThresholds, Monitor
 from trl_r1.monitor.record import read_alarms, sentence
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options, quiet_libraries
 from trl_r1.runs.heldout import Probe, evaluation_problems
-from trl_r1.runs.options import RLOptions
+from trl_r1.runs.options import RLOptions, parse
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
 from trl_r1.text.records import Json
 
 
-__all__ = ["Hooks", "PreparedRun", "prepare", "quiet_libraries", "run_rl"]
+__all__ = ["Hooks", "PreparedRun", "prepare", "quiet_libraries", "run_rl", "start"]
 
 
 @dataclass
@@ -106,6 +106,21 @@ def prepare(
     return PreparedRun(path, train_rows, evaluation_rows, rewards, folder.resume, folder.lock)
 
 
+def start(stage: str, argv: list[str] | None = None) -> dict[str, Any]:
+    """A whole stage of RL from its arguments: parsed, checked and run; returns the summary.
+
+    Raises:
+        SystemExit: the arguments cannot work; the sentence stands on stderr.
+    """
+    quiet_libraries()
+
+    def ready() -> tuple[RLOptions, R1GRPOConfig, ModelConfig, PreparedRun]:
+        options, config, model = parse((RLOptions, R1GRPOConfig, R1ModelConfig), argv)
+        return options, config, model, prepare(stage, options, config, model)
+
+    return run_rl(stage, *errors.tell(stage, ready))
+
+
 def _check_sharding(config: R1GRPOConfig) -> None:
     """One sentence before any model is loaded where FSDP or ZeRO-3 was asked for with an option that cannot work there."""
     if not shards_the_model():
@@ -152,9 +167,7 @@ def run_rl(
             reward_funcs=prepared.reward_functions,
             args=config,
             train_dataset=prepared.train_rows,
-            quantization_config=get_quantization_config(model),
-            peft_config=adapter_config(model),
-            callbacks=[MetricsLog(run.folder)],
+            **run.trainer_options(model),
         )
     )
     rows = prepared.evaluation_rows

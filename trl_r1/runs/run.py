@@ -21,7 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl import ModelConfig, get_quantization_config
 
+from trl_r1.evaluation.metrics_log import MetricsLog
+from trl_r1.models.options import adapter_config
 from trl_r1.runs.folder import SUMMARY, elapsed, finished
 from trl_r1.runs.heldout import ProgressLine, evaluation
 from trl_r1.storage.checkpoints import train
@@ -78,6 +81,14 @@ class Run:
         with elapsed(self.folder / "seconds.json", self.is_main) as seconds:
             yield
         self.training_seconds = round(seconds[0], 1)
+
+    def trainer_options(self, model: ModelConfig) -> dict[str, Any]:
+        """What every trainer of ours is given of the model's options, and the log that reports draw from."""
+        return {
+            "quantization_config": get_quantization_config(model),
+            "peft_config": adapter_config(model),
+            "callbacks": [MetricsLog(self.folder)],
+        }
 
     def quiet(self, trainer: T, progress: dict[str, str] | None = None) -> T:
         """The trainer without the libraries' printed dictionaries, with our bar unless bars are off.

@@ -1,6 +1,6 @@
 """The act behind the supervised stages: `run_sft` takes parsed options from a checked folder to a report.
 
-Order of events, as in `runs.run_rl`: everything that can be wrong is checked first and told in one sentence
+Order of events, as in `runs.rl.run_rl`: everything that can be wrong is checked first and told in one sentence
 (`prepare`), then the model is evaluated, tuned by TRL's `SFTTrainer` (resuming where a killed run stopped), saved,
 evaluated again, and the report is written.
 
@@ -22,15 +22,14 @@ from typing import Any
 
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
-from trl import ModelConfig, SFTConfig, SFTTrainer, get_quantization_config
+from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from trl_r1.data.imitation import to_imitate, tokenized
 from trl_r1.data.spec import spec_of
-from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes, is_adapter, merged
 from trl_r1.models.four_bit import check_four_bit
-from trl_r1.models.options import adapter_config, check_gates
+from trl_r1.models.options import check_gates
 from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options
@@ -217,14 +216,11 @@ def run_sft(
             args=config,
             train_dataset=prepared.train_rows,
             processing_class=prepared.tokenizer,
-            quantization_config=get_quantization_config(model),
-            peft_config=adapter_config(model),
-            callbacks=[MetricsLog(run.folder)],
+            **run.trainer_options(model),
         ),
         SHOWN,
     )
-    held_out = HeldOut(prepared.evaluation_rows, options, prepared.graders)
-    run.train(trainer, prepared.folder.resume, held_out)
+    run.train(trainer, prepared.folder.resume, HeldOut(prepared.evaluation_rows, options, prepared.graders))
     if run.is_main and options.merge_adapter and is_adapter(run.folder):
         merged(run.folder)
     settings, title = manifest.settings_of(options, model, config), f"{stage}: {model.model_name_or_path}"

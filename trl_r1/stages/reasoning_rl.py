@@ -14,21 +14,11 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.2; v2, Sec. 3.2.1 and Eq. 7 (s
 
 from __future__ import annotations
 
-from trl_r1 import errors
-from trl_r1.grpo.config import R1GRPOConfig
-from trl_r1.models.options import R1ModelConfig
-from trl_r1.runs.options import RLOptions, parse
-from trl_r1.runs.rl import prepare, quiet_libraries, run_rl
+from trl_r1.runs.rl import start
 
 
 def main(argv: list[str] | None = None) -> None:
-    quiet_libraries()
-
-    def ready():
-        options, config, model = parse((RLOptions, R1GRPOConfig, R1ModelConfig), argv)
-        return options, config, model, prepare("reasoning_rl", options, config, model)
-
-    run_rl("reasoning_rl", *errors.tell("reasoning_rl", ready))
+    start("reasoning_rl", argv)
 
 
 if __name__ == "__main__":

@@ -9,21 +9,11 @@ Source  DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.
 
 from __future__ import annotations
 
-from trl_r1 import errors
-from trl_r1.grpo.config import R1GRPOConfig
-from trl_r1.models.options import R1ModelConfig
-from trl_r1.runs.options import RLOptions, parse
-from trl_r1.runs.rl import prepare, quiet_libraries, run_rl
+from trl_r1.runs.rl import start
 
 
 def main(argv: list[str] | None = None) -> None:
-    quiet_libraries()
-
-    def ready():
-        options, config, model = parse((RLOptions, R1GRPOConfig, R1ModelConfig), argv)
-        return options, config, model, prepare("zero", options, config, model)
-
-    run_rl("zero", *errors.tell("zero", ready))
+    start("zero", argv)
 
 
 if __name__ == "__main__":

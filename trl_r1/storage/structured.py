@@ -12,7 +12,6 @@ nearly right, what was perhaps meant.
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import math
 import types
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
+from trl_r1.errors import did_you_mean
 from trl_r1.text.records import Json
 
 
@@ -53,16 +53,6 @@ def option(
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
-
-
-def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """The question after a word that is not known, with a space before it; nothing where no known word is near.
-
-    >>> did_you_mean("sampels", ["samples", "template"])
-    " Did you mean 'samples'?"
-    """
-    near = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def one_of(option: str, value: Any, choices: Iterable[str]) -> None:

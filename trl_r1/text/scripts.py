@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+
+from trl_r1.errors import did_you_mean
 
 
 HAN_PER_WORD = 1.6  # characters
@@ -93,9 +94,7 @@ def language_code(language: str) -> str:
     code = re.split(r"[-_]", name, maxsplit=1)[0]
     if code in LANGUAGES:
         return code
-    near = difflib.get_close_matches(name, [*LANGUAGES, *_NAMES], n=1)
     raise ValueError(
-        f"No language is called {language!r}."
-        + (f" Did you mean {near[0]!r}?" if near else "")
-        + f" Known: {', '.join(sorted(LANGUAGES))}."
+        f"No language is called {language!r}.{did_you_mean(name, [*LANGUAGES, *_NAMES])}"
+        f" Known: {', '.join(sorted(LANGUAGES))}."
     )

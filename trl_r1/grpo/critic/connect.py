@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from trl_r1.grpo.critic.critic import Critic, check_checkpoint
 from trl_r1.grpo.critic.options import CriticOptions
 from trl_r1.grpo.critic.token_rewards import TokenPlaces, spans_of, token_rewards
 from trl_r1.grpo.critic.towers import NAMES, final_norm
-from trl_r1.grpo.fast_trainer import FastGRPOTrainer, loss_mask
+from trl_r1.grpo.fast_trainer import loss_mask
 from trl_r1.grpo.kl import kl_to_reference
+from trl_r1.grpo.mixin import Host
 from trl_r1.storage.checkpoints import checkpoint_folder
 
 
@@ -43,12 +44,6 @@ class TrainTowers(TrainerCallback):
 
     def on_optimizer_step(self, args, state, control, **kwargs):
         self.trainer._critic.towers.zero_grad()  # the trainer does so for the model's own weights only
-
-
-if TYPE_CHECKING:
-    Host = FastGRPOTrainer  # the class that this one is mixed into
-else:
-    Host = object
 
 
 class CriticAdvantages(Host):

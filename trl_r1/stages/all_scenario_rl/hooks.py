@@ -1,6 +1,6 @@
 """The act behind the stage `all_scenario_rl`: a mixture of datasets, preference rewards in the last part, an alarm.
 
-What it adds to `runs.run_rl`:
+What it adds to `runs.rl.run_rl`:
 
     the rows       reasoning problems throughout, general prompts from the step where the preference rewards begin
     the rewards    `helpfulness` and `harmlessness` learn their models, their last steps, and their scale from the recipe's

@@ -1,6 +1,6 @@
 """The acts behind the stage `distill`: a student imitates its teacher's kept samples, or is corrected on its own.
 
-    sft        `tuning.run_sft` on the samples; teacher and student may speak different vocabularies
+    sft        `runs.sft.run_sft` on the samples; teacher and student may speak different vocabularies
     on_policy  TRL's DistillationTrainer: the student answers, the teacher's whole next-token distribution corrects it
                (reverse KL by default); needs one vocabulary. Other pairs take the SFT road, and the report says so.
 
@@ -25,15 +25,13 @@ from trl import (
     DistillationConfig,
     DistillationTrainer,
     ModelConfig,
-    get_quantization_config,
 )
 
 from trl_r1.data.spec import spec_of
-from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes
 from trl_r1.models.four_bit import check_four_bit
-from trl_r1.models.options import adapter_config, check_gates
+from trl_r1.models.options import check_gates
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options
 from trl_r1.runs.heldout import evaluation_problems
@@ -196,14 +194,11 @@ def run_on_policy(
             args=config,
             train_dataset=prepared.prompts,
             processing_class=prepared.tokenizer,
-            quantization_config=get_quantization_config(model),
-            peft_config=adapter_config(model),
-            callbacks=[MetricsLog(run.folder)],
+            **run.trainer_options(model),
         ),
         SHOWN,
     )
-    held_out = HeldOut(prepared.evaluation_rows, options, prepared.graders)
-    run.train(trainer, prepared.folder.resume, held_out)
+    run.train(trainer, prepared.folder.resume, HeldOut(prepared.evaluation_rows, options, prepared.graders))
     note = (
         f"On-policy: the student answered {len(prepared.prompts)} different prompts; the teacher is "
         f"`{options.teacher_model}`."

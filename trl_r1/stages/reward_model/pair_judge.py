@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trl_r1.models.judge import BEST, OWN_FAULTS, Failure, Judge, _ends
+from trl_r1.models.judge import BEST, OWN_FAULTS, Failure, Judge, _ends, message_object
 from trl_r1.stages.reward_model.pairs import QUERIES, Judged, orders
 from trl_r1.storage.files import read_json_lines
-from trl_r1.text.completions import after_thought
 
 
 TASK = """You compare two replies of assistants to one prompt. The user's message is a JSON object: "prompt" is what was \
@@ -62,14 +61,8 @@ def pair_verdict(body: bytes) -> float | None:
     >>> pair_verdict(b'{"choices": [{"message": {"content": "{\\\\"a\\\\": 8, \\\\"b\\\\": 5}"}}]}')
     3.0
     """
-    try:
-        content = json.loads(body)["choices"][0]["message"]["content"]
-        found = json.loads(after_thought(content).strip())
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    if not isinstance(found, dict):
-        return None
-    a, b = points(found.get("a")), points(found.get("b"))
+    message = message_object(body)
+    a, b = points(message.get("a")), points(message.get("b"))
     return None if a is None or b is None else a - b
 
 
