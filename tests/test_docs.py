@@ -1,9 +1,11 @@
 """The README and the docs are run: Python blocks run, YAML blocks are parsed by the stage, commands exist."""
 
+import ast
 import os
 import re
 import shlex
 from dataclasses import fields
+from pkgutil import resolve_name
 
 import pytest
 import yaml
@@ -134,3 +136,40 @@ def test_the_glossary_points_at_files_that_exist_and_defines_each_word_once():
     words = [word for word in words if word not in ("word", "---")]
     assert len(words) > 40
     assert sorted(set(words)) == sorted(words)
+
+
+def dotted_names():
+    """Every `trl_r1.a.b` of the pages and of the programs that users start, with where it stands."""
+    files = [*PAGES, *(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "benchmarks").glob("*.py")]
+    return {
+        name: file.name
+        for file in files
+        for name in re.findall(r"(?<![\w/.])trl_r1(?:[.:][A-Za-z_]\w*)+", file.read_text())
+    }
+
+
+def test_every_dotted_name_in_the_docs_can_be_imported():
+    missing = {}
+    for name, place in dotted_names().items():
+        try:
+            resolve_name(name.replace(":", "."))
+        except (ImportError, AttributeError) as error:
+            missing[name] = f"{place}: {error}"
+    assert missing == {}
+
+
+def test_every_file_that_the_docs_name_exists():
+    missing = set()
+    for page in PAGES:
+        for name in re.findall(r"`((?:\w+/)*\w+\.py)`", page.read_text()):
+            if not any((root / name).exists() for root in (ROOT, ROOT / "trl_r1", ROOT / "benchmarks")):
+                missing.add((page.name, name))
+    assert missing == {("advantages.md", "my_credit.py"), ("scale.md", "state.py")}  # the reader's own; accelerate's
+
+
+@pytest.mark.parametrize("room", sorted(path.parent.name for path in (ROOT / "trl_r1").glob("*/__init__.py")))
+def test_a_package_says_what_belongs_there_and_what_does_not(room):
+    docstring = ast.get_docstring(ast.parse((ROOT / "trl_r1" / room / "__init__.py").read_text()))
+    assert "Belongs here:" in docstring
+    assert "Not: " in docstring
+    assert re.search(r"\b[Aa] new\s|\bNew |An option", docstring)  # how to add one

@@ -3,6 +3,10 @@
 from trl_r1.agser import AGSERScorer
 for found in AGSERScorer(model, tokenizer).score(["Who wrote Medicine, and when?"]):
     print(found.score, found.attentive, found.answer)
+
+Belongs here: the score of one answer from the model's own attention, and what tests that score. Not: the test model's
+world (``mini/books.py``) and the command (``commands/agser.py``). New questions are a reader and one line in
+``READERS`` of ``datasets.py``; a rival score is a function in ``rivals.py``.
 """
 
 from __future__ import annotations

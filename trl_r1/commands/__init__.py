@@ -1,7 +1,8 @@
 """Commands: what one types after `trl-r1`, one file each; stages are started by name from ``cli``.
 
-Belongs here: arguments of a command (``add_arguments``) and the hand-over (``run``, which returns the exit code). Not: what
-the command does. A new command is one file here and one line in ``cli.COMMANDS``. Nothing imports this package.
+Belongs here: arguments of a command (``add_arguments``) and the hand-over (``run``, which returns the exit code).
+Not: what the command does. A new command is one file here and one line in ``cli.COMMANDS``. Nothing imports this
+package.
 """
 
 from __future__ import annotations

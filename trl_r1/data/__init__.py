@@ -1,12 +1,16 @@
-"""Data: rows from anywhere in, prompts a trainer can use out.
+"""Data: rows from anywhere in, prompts and rows to imitate out; filters, difficulty and checks of gold answers between.
 
-columns    hub id, file, folder or mini: world -> rows -> named columns -> ``prompt`` and ``solution``
-templates  how a question becomes a prompt: by name, or the user's own text with {question}
-pools      the kinds of prompts a data set is made of, each with its source, its filters and its number
-engines    prompts to texts: a model in this process, or any OpenAI-compatible server
-shards     work in numbered units, each written whole or not at all
-filters    why a sample should not become training data
+columns          hub id, file, folder or mini: world -> rows -> named columns -> ``prompt`` and ``solution``
+spec             where a dataset lies and what its columns are called, as one value
+imitation        rows to imitate: prompts and completions for supervised tuning
+filters          why a sample should not become training data
 near_duplicates  nearly the same twice, 10-grams of evaluation sets, too much of one prompt
-mix        pools in the wanted proportions
-funnel     what each filter let through, as a table and a picture
+difficulty       a level from 1 to 6 for every problem, from how often it was solved
+goldcheck        gold answers that cannot be used
+exact_numbers    number columns that a table's reader would round
+traces           reasonings whose steps a solver has checked
+review           a file of samples that waits for a person
+
+Belongs here: what is done to rows without a model. Not: drawing texts (``models``) and what one stage does with its rows
+(``stages``). A new filter is a function and one line in ``FILTERS`` of ``filters.py``.
 """

@@ -1,6 +1,10 @@
 """The embedded default: a world of verifiable problems, and a small base model built here, without a download.
 
 Importing this package is cheap, so that `trl-r1 demo` shows a finished result at once: torch loads with the first use.
+
+Belongs here: problems, texts, models and checks that need no download, each drawn from a seed. Not: anything that
+only a real model needs. A new kind of problem is one file that draws and writes it, and its entry in ``store.py``;
+since the cache's key is a digest of these files, any change here builds the miniatures anew, once.
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ alarms     series -> findings with a sentence on what to do; ALARMS
 charts     series -> SVG
 page       a run folder -> one self-contained HTML file
 terminal   a run folder -> a few lines of text
+
+Belongs here: what is read from a run's logs and texts while it trains. Not: measuring on held-out problems
+(``evaluation``). A new alarm is a function and one line in ``ALARMS`` of ``alarms.py``; a new chart one line in
+``charts.py``.
 """
 
 from trl_r1.monitor.alarms import ALARMS, AlarmThresholds, Finding

@@ -1,8 +1,8 @@
 """Recipes travel with the package: find one by name, list them, copy them out for editing.
 
-Belongs here: numbers, each with its source in a comment (``recipes/*.yaml`` of the checkout), presets and the published values.
-Not: code that acts on them. A new recipe is a YAML file, found by its path without the ending; a new card is an entry of
-``CARDS`` in ``presets.py``.
+Belongs here: numbers, each with its source in a comment (``recipes/*.yaml`` of the checkout), presets and the
+published values. Not: code that acts on them. A new recipe is a YAML file, found by its path without the ending; a
+new card is an entry of ``CARDS`` in ``presets.py``.
 """
 
 from __future__ import annotations

@@ -6,4 +6,8 @@ page             that page: one HTML file, no server
 slices           accuracy, length and refusal by language, topic and named group, with intervals
 counterfactual   the same question with another group's words: does the answer change?
 bias_report      the last two as Markdown and JSON
+
+Belongs here: looking at single answers after the fact, by a person or by slices. Not: measuring a model
+(``evaluation``) and a stage's own review of its rows (``data/review.py``). A new reason to look is a case of
+``reasons`` in ``queue.py`` and its line in ``WEIGHT``.
 """

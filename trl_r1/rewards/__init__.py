@@ -6,6 +6,11 @@ Importing this package is cheap: a reward's module, and what it needs, loads whe
     GRPOTrainer(..., reward_funcs=[accuracy_reward, format_reward])
 
 The same objects on the command line: ``trl grpo --reward_funcs trl_r1.rewards.accuracy_reward``.
+
+Belongs here: scores, and the table of names (``catalogue.py``). Not: finding and comparing answers (``answers``),
+checking steps (``claims``), running programs (``sandbox``). A new reward is one file here and one line in
+``BUILT_IN`` of ``catalogue.py``; outside this package it is an entry point of the group ``trl_r1.rewards``, or a
+dotted path in a recipe. Imports no torch.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ from trl_r1.routing import ModelPaths, Router
 router = Router(ModelPaths(model, tokenizer))
 found = router.answer("User: Compute ①2 ②9 ③4. Assistant:")
 print(found.answer, found.route, found.agreement, found.tokens)
+
+Belongs here: how much thought a question gets, and which of several answers is given. Not: HTTP (``serving``). A new
+way to choose among answers is a function and one line in ``CHOICES`` of ``choice.py``.
 """
 
 from __future__ import annotations

@@ -5,6 +5,10 @@
 
 Linux only; needs the system package ``bubblewrap``, or the right to make namespaces. ``SandboxFusion`` and ``Piston``
 keep the same promise on another machine.
+
+Belongs here: processes that may hang, die or attack, and their bounds. Not: what their output means
+(``rewards/code.py``). A new remote sandbox is one class in ``remote.py`` with ``run`` and ``describe``; a new local
+one a line in ``BACKENDS`` of ``choice.py``.
 """
 
 from trl_r1.sandbox.choice import BACKENDS, NoSandbox, open_sandbox
