@@ -143,6 +143,9 @@ def test_a_batch_of_dead_groups_only_moves_nothing(ours, tiny):
     finally:
         identity.share_of_low_bytes, identity.has_a_digit = before
     assert trace["losses"] == [0.0, 0.0]
+    assert [(line["entropy"], line["kl"]) for line in trace["lines"][:2]] == [
+        (None, None)
+    ] * 2  # of no token, and no 0
     assert all(torch.equal(weight, start[name]) for name, weight in trace["weights"].items())
 
 

@@ -71,6 +71,14 @@ def test_some_distance_is_a_runaway_only_while_right_answers_become_fewer():
     assert names(lines(30, **metrics(**some, accuracy=lambda t: 0.3 - 0.1 * t))) == {"kl_runaway"}
 
 
+def test_one_line_in_which_nothing_was_right_makes_no_runaway():
+    rows = lines(30, **metrics(accuracy=0.5, kl=lambda t: 0.01 + 0.5 * t))
+    rows[-1]["rewards/accuracy/mean"] = 0.0
+    assert names(rows) == set()
+    rows[-2]["rewards/accuracy/mean"] = rows[-3]["rewards/accuracy/mean"] = 0.0
+    assert names(rows) == {"kl_runaway"}
+
+
 def test_a_solved_task_leaves_a_quiet_policy_alone():
     quiet = metrics(entropy=lambda t: 0.7 * (1 - t) + 0.01, accuracy=0.95)
     assert "entropy_collapse" not in names(lines(30, **quiet))

@@ -10,7 +10,8 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from trl_r1.grpo.identity import share_of_low_bytes, tiny_prompts
 from trl_r1.monitor import AlarmThresholds, Monitor
 from trl_r1.monitor.drift import Anchor, make_anchor
-from trl_r1.monitor.record import every_alarm, read_alarms
+from trl_r1.monitor.record import every_alarm, judged_again, passed_sentence, read_alarms
+from trl_r1.monitor.signals import History
 from trl_r1.storage.files import read_json_lines
 
 
@@ -145,6 +146,27 @@ def test_an_alarm_is_raised_once_written_and_told(tmp_path, caplog):
     assert "location.reload" in (tmp_path / "monitor.html").read_text()
     monitor.on_train_end(arguments, state(30), None)
     assert "location.reload" not in (tmp_path / "monitor.html").read_text()
+
+
+def test_the_end_of_a_run_disproves_an_alarm_or_bears_it_out(tmp_path):
+    """Entropy falls to a tenth by step 20; right answers rise only later, from 52 to 96 %, or not at all."""
+
+    def line(step, end):
+        right = 0.52 if step <= 30 else 0.52 + (end - 0.52) * (step - 30) / 30
+        return {"step": step, "loss": 0.0, "reward": right, "rewards/accuracy/mean": right,
+                "entropy": 0.7 if step < 10 else 0.07}  # fmt: skip
+
+    monitor, arguments = Monitor(page_seconds=60), Arguments(tmp_path)
+    monitor.on_train_begin(arguments, state(0), None)
+    for step in range(1, 61):
+        monitor.on_log(arguments, state(step), None, logs=line(step, 0.96))
+    rows = read_alarms(tmp_path)
+    assert [row["name"] for row in rows] == ["entropy_collapse"]
+    assert judged_again(rows, monitor.history, monitor.limits) == ([], rows)
+    assert read_alarms(tmp_path) == rows  # kept in the history
+    assert passed_sentence(rows[0]).startswith(f"Passed: entropy_collapse was raised at step {rows[0]['step']} (")
+    stayed = History.of(line(step, 0.52) for step in range(1, 61))
+    assert judged_again(rows, stayed, monitor.limits) == (rows, [])
 
 
 def test_an_alarm_that_passed_and_came_back_is_raised_again(tmp_path):

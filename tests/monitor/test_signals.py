@@ -58,6 +58,14 @@ def test_now_then_and_gain():
     assert history.gain("nothing", 5, 5) is None
 
 
+def test_one_dead_line_is_no_fall():
+    """Mean 0.5 -> 0.4, median 0.5 -> 0.5; two lines of five in which nothing was right are none either, three are one."""
+    for dead, gain in ((1, 0.0), (2, 0.0), (3, -0.3)):
+        right = [0.5] * (10 - dead) + [0.0] * dead
+        history = History.of({"step": step, "loss": 0.0, "reward": value} for step, value in enumerate(right, start=1))
+        assert history.gain("reward", 5, 5) == pytest.approx(gain)
+
+
 def test_a_sparse_metric_is_compared_value_by_value():
     rows = [{"step": step, "loss": 0.0} for step in range(1, 31)]
     for step, value in ((10, 0.2), (20, 0.3), (30, 0.7)):

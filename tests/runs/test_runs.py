@@ -56,7 +56,7 @@ def test_a_misspelt_key(recipe, capsys, tmp_path):
     ("changes", "sentence"),
     [
         ({"advantage": "leave_one_ot"}, "Did you mean 'leave_one_out'?"),
-        ({"kl_target": 0.1}, "kl_target steers beta, but beta=0.0"),
+        ({"kl_target": 0.1}, "kl_target=0.1 steers beta, but beta=0.0"),
         ({"question_column": "problem"}, "problem"),
         ({"solution_column": "answr"}, "answr"),
         ({"per_device_train_batch_size": 6}, "divisible by num_generations (4)"),

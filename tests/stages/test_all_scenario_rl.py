@@ -12,7 +12,7 @@ import yaml
 
 from trl_r1.evaluation.metrics_log import FILE as METRICS
 from trl_r1.models.sampling import sample
-from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, find_divergence, read_alarms
+from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, find_divergence, notes, read_alarms
 from trl_r1.stages import all_scenario_rl
 from trl_r1.stages.all_scenario_rl.hooks import ScenarioOptions, find_check
 from trl_r1.stages.all_scenario_rl.mixture import MixtureSource, load_source, schedule
@@ -155,6 +155,15 @@ def test_an_alarm_is_written_logged_and_told_once_for_each_fresh_window(tmp_path
         "ALARM at step 7: over 4 logged steps the reward helpfulness rose by 4 while accuracy fell by 0.6"
         in caplog.text
     )
+    trainer.state = state
+    assert notes(alarm)[0].startswith("**ALARM at step 7")
+    state.log_history += [{"step": step, "rewards/accuracy/mean": 0.86} for step in (10, 11)]  # before: 0.85
+    [passed] = notes(alarm)
+    assert passed.startswith("Passed: ALARM at step 7")
+    assert passed.endswith("At the end accuracy is not below what it was before.")
+    state.log_history[-1]["rewards/accuracy/mean"] = 0.83
+    assert notes(alarm)[0].startswith("**ALARM at step 7")
+    del state.log_history[-2:]
     resumed = HackAlarm(trainer, tmp_path, window=4)
     resumed.on_train_begin(None, state, control)
     assert resumed.seen == alarm.seen

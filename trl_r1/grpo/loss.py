@@ -101,6 +101,7 @@ class ChosenKL(Host):
             self.entropy_coef = self._entropy_coef_at(self.state.global_step)
         with holding(self, "_kl_pass", KLPass(inputs)) as now:
             loss = super()._compute_loss(model, inputs)
+            self._nothing_is_no_measure(inputs, mode)
             if self._steers_kl and self.beta != 0.0 and now.terms != 1:
                 raise RuntimeError(
                     f"TRL asked for the KL term {now.terms} times in one loss instead of once, so the chosen KL did "
@@ -130,6 +131,15 @@ class ChosenKL(Host):
             kl = weighted_kl(options.kl_estimator, kl, importance_log_weight(logps, old, mask, level))
         return beta * kl
 
+    def _nothing_is_no_measure(self, batch: Batch, mode: str) -> None:
+        """Where masks leave no token of a micro-batch in the loss, TRL logs an entropy and a KL of 0; NaN is left out."""
+        if not (self.options.mask_truncated_completions or self.options.mask_dead_groups):
+            return
+        if self.accelerator.reduce(loss_mask(batch).sum(), reduction="sum") == 0:
+            for name in ("entropy", "kl"):
+                if self._metrics[mode].get(name):
+                    self._metrics[mode][name][-1] = float("nan")
+
     def _observe_kl(self, now: KLPass, mode: str) -> None:
         """Keeps the logged `kl` true where TRL computed it from prepared log-probabilities, and moves beta."""
         if not self._as_product and self._beta_controller is None:
@@ -141,7 +151,7 @@ class ChosenKL(Host):
         here = torch.stack([(kl * mask).sum(), mask.sum().to(kl.dtype)])  # [nats, tokens]
         if self._as_product:
             total = self.accelerator.reduce(here, reduction="sum")
-            self._metrics[mode]["kl"][-1] = (total[0] / total[1].clamp(min=1.0)).item()
+            self._metrics[mode]["kl"][-1] = (total[0] / total[1]).item()  # NaN, and left out, where no token counts
         if self._beta_controller is None or mode != "train":
             return
         self._kl_window = here if self._kl_window is None else self._kl_window + here

@@ -162,4 +162,25 @@ def notes(alarm: HackAlarm) -> list[str]:
             f"No alarm: in {alarm.watched} logged steps with a preference reward, none rose while "
             f"{' or '.join(alarm.rules)} fell (windows of {alarm.window})."
         ]
-    return [*(f"**{sentence(row, alarm.window)}**" for row in rows), ADVICE]
+    log = getattr(getattr(alarm.trainer, "state", None), "log_history", [])
+    standing = [row for row in rows if not came_back(row, log, alarm.window)]
+    passed = [
+        f"Passed: {sentence(row, alarm.window)} At the end {row['rule']} is not below what it was before."
+        for row in rows
+        if row not in standing
+    ]
+    return [*(f"**{sentence(row, alarm.window)}**" for row in standing), *([ADVICE] if standing else []), *passed]
+
+
+def came_back(row: Row, log: Sequence[Row], window: int) -> bool:
+    """Whether the rule reward of an alarm ends no lower than it stood in the first half of the alarm's window.
+
+    Args:
+        log: all lines of the run.
+    """
+    key = f"rewards/{row['rule']}/mean"
+    values = [(line["step"], line[key]) for line in log if isinstance(line.get(key), int | float) and "step" in line]
+    until = [value for step, value in values if step <= row["step"]][-window:]
+    after = [value for step, value in values if step > row["step"]][-(window // 2) :]
+    before = until[: window // 2]
+    return bool(before) and len(after) == window // 2 and sum(after) / len(after) >= sum(before) / len(before)

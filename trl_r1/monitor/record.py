@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from trl_r1.monitor import hack_alarm as preference
-from trl_r1.monitor.alarms import Finding
+from trl_r1.monitor.alarms import AlarmThresholds, Finding, look
+from trl_r1.monitor.signals import History
 from trl_r1.storage.files import read_json_lines, replace_file
 from trl_r1.text.records import Row
 
@@ -52,8 +53,22 @@ def keep_until(folder: Path, step: int) -> None:
         write(folder, [row for row in read_alarms(folder) if 0 < row["step"] <= step])
 
 
+def judged_again(rows: Sequence[Row], history: History, limits: AlarmThresholds) -> tuple[list[Row], list[Row]]:
+    """Alarms that the end of a run bears out, and those that it has disproved; each in the order they were raised."""
+    standing = {finding.name for finding in look(history, limits)}
+    return [row for row in rows if row["name"] in standing], [row for row in rows if row["name"] not in standing]
+
+
 def write(folder: Path, rows: Sequence[Row]) -> None:
     replace_file(folder / FILE_NAME, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def passed_sentence(row: Row) -> str:
+    """An alarm that did not last, in one line without its advice."""
+    seen = row["seen"]
+    return (
+        f"Passed: {row['name']} was raised at step {row['step']} ({seen.rstrip('.')}); at the end it no longer holds."
+    )
 
 
 def sentence(row: Row) -> str:

@@ -7,9 +7,8 @@ evaluated, trained (resuming where a killed run stopped), saved, evaluated again
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
@@ -28,7 +27,8 @@ from trl_r1.grpo.trainer import R1GRPOTrainer
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import R1ModelConfig, check_gates
 from trl_r1.monitor import AlarmThresholds, Monitor
-from trl_r1.monitor.record import read_alarms, sentence
+from trl_r1.monitor.record import judged_again, passed_sentence, read_alarms, sentence
+from trl_r1.monitor.signals import HELD_OUT, History
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options, quiet_libraries
 from trl_r1.runs.heldout import Probe, evaluation_problems
@@ -36,7 +36,7 @@ from trl_r1.runs.options import RLOptions, parse
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
-from trl_r1.text.records import Json
+from trl_r1.text.records import Json, Row
 
 
 __all__ = ["Hooks", "PreparedRun", "prepare", "quiet_libraries", "run_rl", "start"]
@@ -171,7 +171,8 @@ def run_rl(
         )
     )
     rows = prepared.evaluation_rows
-    trainer.add_callback(monitor(trainer, options))
+    watcher = monitor(trainer, options)
+    trainer.add_callback(watcher)
     hooks = hooks or Hooks()
 
     def begin() -> None:
@@ -184,7 +185,7 @@ def run_rl(
     settings, title = manifest.settings_of(options, model, config), f"{stage}: {model.model_name_or_path}"
 
     def report() -> None:
-        every_note = [*_notes(trainer, prepared), *notes]
+        every_note = [*_notes(trainer, prepared), *alarm_notes(run, trainer.state.log_history, watcher.limits), *notes]
         write_report(run.folder, title, settings, run.before, run.after, notes=every_note)
 
     return run.finish(more, report)
@@ -200,9 +201,21 @@ def monitor(trainer: R1GRPOTrainer, options: RLOptions) -> Monitor:
     return Monitor(trainer, limits=limits, drift_every=0 if trainer.beta else options.drift_every)
 
 
+def alarm_notes(run: Run, log: Sequence[Row], limits: AlarmThresholds) -> list[str]:
+    """The run's alarms for its report, judged again on all that is known at its end: those that still hold are bold.
+
+    Without a held-out probe the evaluations before and after training say whether right answers became more.
+    """
+    history = History.of(log)
+    if history.held_out() is None and run.before is not None and run.after is not None:
+        history.add(0, {HELD_OUT[0]: run.before["pass@1"]})
+        history.add(run.steps or 0, {HELD_OUT[0]: run.after["pass@1"]})
+    standing, passed = judged_again(read_alarms(run.folder), history, limits)
+    return [*(f"**{sentence(row)}**" for row in standing), *map(passed_sentence, passed)]
+
+
 def _notes(trainer: R1GRPOTrainer, prepared: PreparedRun) -> list[str]:
     notes = [f"{len(prepared.train_rows)} training problems, {trainer.accelerator.num_processes} process(es)."]
-    notes += [f"**{sentence(row)}**" for row in read_alarms(Path(trainer.args.output_dir))]
     if prepared.resume:
         notes.append(f"Resumed from {prepared.resume}.")
     return notes
