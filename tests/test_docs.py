@@ -30,6 +30,15 @@ def blocks(language):
     return found
 
 
+@pytest.mark.parametrize("code", blocks("bash"))
+def test_a_stage_is_started_so_that_a_mistake_is_the_last_line(code):
+    """`accelerate launch` alone puts a traceback of its own under our sentence."""
+    first = next(
+        (line for line in code.splitlines() if "trl_r1.stages." in line or re.match(r"trl-r1 \S+ ", line)), ""
+    )
+    assert "-m trl_r1.stages." not in first or "--quiet" in first or "--config_file" in first
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_runs(code, tmp_path, monkeypatch):

@@ -70,6 +70,8 @@ def test_a_misspelt_key(recipe, capsys, tmp_path):
         ({"rewards": []}, "must be a list"),
         ({"reward_weights": [1.0]}, "1 entries for 2 rewards"),
         ({"evaluation_dataset_name": "mini:trane"}, "mini:tr"),
+        ({"eval_strategy": "steps", "eval_steps": 1}, "eval_strategy='steps' needs held-out prompts"),
+        ({"eval_on_start": True}, "eval_on_start=True needs held-out prompts"),
         ({"resume_from_checkpoint": "./no/checkpoint-5"}, "it does not exist"),
     ],
 )
@@ -159,6 +161,17 @@ def test_a_run_leaves_what_it_promises_and_is_finished_the_second_time(recipe, c
     capsys.readouterr()
     zero.main(["--config", recipe(**options)])
     assert "finished already" in capsys.readouterr().out
+
+
+def test_trls_own_evaluation_is_made_on_held_out_prompts(recipe, tmp_path):
+    data = {
+        "evaluation_dataset_name": str(tmp_path / "rows.jsonl"),
+        "evaluation_split": "train",
+        "evaluation_problems": 2,
+    }
+    zero.main(["--config", recipe(**data, evaluation_samples=1, eval_strategy="steps", eval_steps=1)])
+    logged = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if "eval_rewards/accuracy/mean" in line] == [1, 2]
 
 
 def test_a_probe_does_not_change_the_run(recipe, tmp_path):

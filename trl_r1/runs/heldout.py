@@ -46,6 +46,32 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
     return to_prompts(rows, question, solution, options.template, language, options.drop_empty)
 
 
+def asks_while_training(config: TrainingArguments) -> bool:
+    """Whether the trainer itself is to evaluate (`eval_strategy`, `eval_on_start`)."""
+    return str(getattr(config.eval_strategy, "value", config.eval_strategy)) != "no" or bool(config.eval_on_start)
+
+
+def check_evaluation(config: TrainingArguments, rows: Dataset | None = None, why: str | None = None) -> None:
+    """Refuses the trainer's own evaluation where it has nothing to evaluate on.
+
+    Args:
+        rows: held-out prompts.
+        why: half a sentence on a stage that can never evaluate so.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not asks_while_training(config) or (rows is not None and why is None):
+        return
+    given = "eval_on_start=True" if config.eval_on_start else f"eval_strategy={config.eval_strategy.value!r}"
+    if why is None:
+        raise ValueError(
+            f"{given} needs held-out prompts; set evaluation_dataset_name (and evaluation_problems), or drop it. "
+            "probe_every measures right answers while training runs."
+        )
+    raise ValueError(f"{given} does not work here: {why}. Drop it.")
+
+
 def evaluation(
     trainer: Any,
     rows: Dataset | None,

@@ -31,7 +31,7 @@ from trl_r1.monitor.record import judged_again, passed_sentence, read_alarms, se
 from trl_r1.monitor.signals import HELD_OUT, History
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options, quiet_libraries
-from trl_r1.runs.heldout import Probe, evaluation_problems
+from trl_r1.runs.heldout import Probe, asks_while_training, check_evaluation, evaluation_problems
 from trl_r1.runs.options import RLOptions, parse
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.run import HeldOut, Run
@@ -97,6 +97,8 @@ def prepare(
     if config.curriculum != "none":
         levels_of(train_rows, config.curriculum_column)  # or one sentence that says what is missing
     evaluation_rows = evaluation_problems(options, config.seed)
+    why = "the held-out problems lack the columns that say which reward judges a row" if make_rows else None
+    check_evaluation(config, evaluation_rows, why)
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
@@ -167,6 +169,7 @@ def run_rl(
             reward_funcs=prepared.reward_functions,
             args=config,
             train_dataset=prepared.train_rows,
+            eval_dataset=prepared.evaluation_rows if asks_while_training(config) else None,
             **run.trainer_options(model),
         )
     )

@@ -33,7 +33,7 @@ from trl_r1.models.options import check_gates
 from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options
-from trl_r1.runs.heldout import evaluation_problems
+from trl_r1.runs.heldout import check_evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.rendering import dress, read_kwargs, renderer_of
@@ -85,6 +85,9 @@ def prepare(
         raw = spec_of(options).read(config.seed)
         raw = imitated(raw, options, options.dataset_name)
     evaluation_rows = evaluation_problems(options, config.seed)
+    check_evaluation(
+        config, why="the held-out problems are answered before and after training, and no rows to imitate"
+    )
     folder = RunFolder.look(stage, config, manifest.settings_of(options, model, config))
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)

@@ -1,6 +1,6 @@
 """Reasoning RL: reinforcement learning from the cold-started model, paid for accuracy, format and one language.
 
-    accelerate launch -m trl_r1.stages.reasoning_rl --config reasoning_rl      (or a path, or mini/reasoning_rl for a CPU)
+    trl-r1 reasoning-rl --config reasoning_rl      (or a path, or mini/reasoning_rl for a CPU)
 
 The act is that of R1-Zero; what differs is the recipe: the start (a model after the cold start), and the
 `language_consistency` reward added to the others with equal weight, which ends the mixing of languages at a small price

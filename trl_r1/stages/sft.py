@@ -1,6 +1,6 @@
 """SFT: imitation of chosen answers, in R1's way: 2 to 3 epochs, a cosine to a tenth, loss on the completion alone.
 
-    accelerate launch -m trl_r1.stages.sft --config sft          (or a path, or mini/sft for a CPU)
+    trl-r1 sft --config sft          (or a path, or mini/sft for a CPU)
 
 In the paper this stage fine-tunes the BASE model on the 800k samples; it does not go on from the checkpoint that the
 samples were drawn from. So does the recipe: `model_name_or_path` is the base, `dataset_name` what

@@ -1,6 +1,6 @@
 """R1-Zero: reinforcement learning on a base model, with no supervised step before it.
 
-    accelerate launch -m trl_r1.stages.zero --config zero          (or a path, or mini/zero for a CPU)
+    trl-r1 zero --config zero          (or a path, or mini/zero for a CPU)
 
 Reads   problems with a checkable gold answer; see docs/data.md.
 Leaves  in `output_dir`: the model, checkpoints, metrics.jsonl, evaluations, report.md with curves, summary.json.

@@ -1,6 +1,6 @@
 """All-scenario RL: rules where an answer can be checked, preference models elsewhere, these only in the last part.
 
-    accelerate launch -m trl_r1.stages.all_scenario_rl --config all_scenario_rl  (or a path, or mini/all_scenario_rl)
+    trl-r1 all-scenario-rl --config all_scenario_rl  (or a path, or mini/all_scenario_rl)
 
 Rewards   accuracy, format and language on reasoning prompts; on general prompts one of two models: helpfulness, which reads
           the summary alone, or harmlessness, which reads the whole response. General prompts and both models come in

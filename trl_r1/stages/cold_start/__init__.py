@@ -1,6 +1,6 @@
 """Cold start: makes a few thousand readable long chains and tunes the base on them, so that RL starts from a writer.
 
-    accelerate launch -m trl_r1.stages.cold_start --config cold_start          (or a path, or mini/cold_start for a CPU)
+    trl-r1 cold-start --config cold_start          (or a path, or mini/cold_start for a CPU)
 
 Reads   problems with a checkable gold answer, and the models or files that `sources` names; see docs/cold_start.md.
 Leaves  in `output_dir`: data.jsonl (the rows, each with where it came from), drawn/ and judged/ (every sample and what

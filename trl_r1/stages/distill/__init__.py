@@ -1,8 +1,8 @@
 """Distillation: a small student learns from what a large teacher wrote, or from the teacher's word on its own answers.
 
-    accelerate launch -m trl_r1.stages.distill --config distill                (Qwen to Qwen, on the teacher's samples)
-    accelerate launch -m trl_r1.stages.distill --config distill_llama          (Qwen to Llama: another vocabulary)
-    accelerate launch -m trl_r1.stages.distill --config distill_on_policy      (Qwen to Qwen, on the student's own answers)
+    trl-r1 distill --config distill                (Qwen to Qwen, on the teacher's samples)
+    trl-r1 distill --config distill_llama          (Qwen to Llama: another vocabulary)
+    trl-r1 distill --config distill_on_policy      (Qwen to Qwen, on the student's own answers)
 
 A recipe with `method: sft` holds fields of TRL's SFTConfig, one with `method: on_policy` those of DistillationConfig.
 

@@ -34,7 +34,7 @@ from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import check_gates
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options
-from trl_r1.runs.heldout import evaluation_problems
+from trl_r1.runs.heldout import check_evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.run import HeldOut, Run
@@ -157,6 +157,7 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
             "per_device_train_batch_size or gradient_accumulation_steps."
         )
     evaluation_rows = evaluation_problems(options, config.seed)
+    check_evaluation(config, why="the held-out problems are answered by the student before and after training")
     folder = RunFolder.look("distill", config, manifest.settings_of(options, model, config))
     student = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, student, options, config)

@@ -1,8 +1,8 @@
 """Evaluate a model on benchmarks: pass@1 with its interval, pass@k, majority, format, language, length.
 
-    accelerate launch -m trl_r1.stages.evaluate --config evaluate --model_name_or_path runs/zero
-    accelerate launch -m trl_r1.stages.evaluate --config evaluate --regrade runs/evaluate --output_dir runs/regraded
-    accelerate launch -m trl_r1.stages.evaluate --config evaluate --follow runs/zero       (--async runs/zero is the same)
+    trl-r1 evaluate --config evaluate --model_name_or_path runs/zero
+    trl-r1 evaluate --config evaluate --regrade runs/evaluate --output_dir runs/regraded
+    trl-r1 evaluate --config evaluate --follow runs/zero       (--async runs/zero is the same)
 
 Reads   problems with checkable gold answers: benchmarks by name, hub ids, local files; several in one run.
 Leaves  in `output_dir`: every answer with its verdict, one JSON file per dataset; report.md, summary.json. A killed

@@ -1,6 +1,6 @@
 """Rejection sampling: many samples per prompt from a checkpoint; what is right and readable becomes training data.
 
-    accelerate launch -m trl_r1.stages.rejection_sampling --config rejection_sampling      (or a path, or mini/...)
+    trl-r1 rejection-sampling --config rejection_sampling      (or a path, or mini/...)
 
 Reads   problems with a checkable gold answer, and pools of general prompts with or without answers; see
         docs/rejection_sampling.md.

@@ -1,6 +1,6 @@
 """Reward models for the all-scenario stage: helpfulness from judged pairs, harmlessness from safety labels.
 
-    accelerate launch -m trl_r1.stages.reward_model --config reward_model      (or a path, or mini/reward_model for a CPU)
+    trl-r1 reward-model --config reward_model      (or a path, or mini/reward_model for a CPU)
 
 Reads   helpful pairs: judged ones, chosen/rejected, or replies that a judge behind an endpoint compares here (four times
         each, half of them with the order swapped; kept above a margin; lengths matched). Safety: replies with a label.

@@ -26,6 +26,7 @@ from trl_r1.models.options import check_gates
 from trl_r1.models.templates import find_template
 from trl_r1.rewards.preference import _told, summary
 from trl_r1.runs.folder import RunFolder, find_model
+from trl_r1.runs.heldout import check_evaluation
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.run import Run
 from trl_r1.stages.reward_model.pair_judge import PairJudge, judge_pairs
@@ -138,6 +139,7 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
                     "another held_out."
                 )
         notes.append(f"{len(labels[0])} labelled replies to train on, {len(labels[1])} held out.")
+    check_evaluation(config, why="held_out says which share of the pairs is judged when training is done")
     settings = manifest.settings_of(options, model, config)
     folder = RunFolder.look("reward_model", config, settings)
     path = find_model(model.model_name_or_path, config, model.model_revision)
