@@ -128,16 +128,12 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
     """One line of an answers file: what `trl-r1 review` reads. ``sources``: where an answer may stand."""
     from trl_r1.answers.types import declared_type
     from trl_r1.data.review import sample_id
-    from trl_r1.rewards.accuracy import SOURCES, verdict, verify
+    from trl_r1.rewards.accuracy import SOURCES, verdict
 
-    right, kind = None, declared_type(row)
-    if row.get("solution") is not None and kind:
-        cut = routed.paths[routed.chosen].truncated
-        right = verdict(
-            routed.text, row["solution"], answer_type=kind, truncated=cut, sources=tuple(sources or SOURCES)
-        )
-    elif row.get("solution") is not None:
-        right = verify(routed.answer, row["solution"])
+    right, gold, shown = None, row.get("solution"), routed.paths[routed.chosen]
+    if gold is not None:
+        kind, places = declared_type(row), tuple(sources or SOURCES)
+        right = verdict(shown.text, gold, answer_type=kind, truncated=shown.truncated, sources=places)
     kept = {key: row[key] for key in ("language", "domain", "topic", "id") if row.get(key) is not None}
     return {
         **{f"row_{key}" if key == "id" else key: value for key, value in kept.items()},
@@ -145,7 +141,7 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
         "question": row["question"],
         "prompt": row["prompt"],
         "completion": routed.text,
-        "solution": row.get("solution"),
+        "solution": gold,
         "model": model,
         "right": right,
         **routed.to_dict(),

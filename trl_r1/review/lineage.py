@@ -17,15 +17,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trl_r1.data.review import sample_id
+from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.review.lineage_steps import step_of
 from trl_r1.review.records import ROWS, Answer, Edge, Run, as_text, evaluations
 from trl_r1.storage.files import read_json_lines
-from trl_r1.text.records import Json
+from trl_r1.text.records import Completion, Json, Origin, Problem, Sample
 
 
 RUN, PIPELINE = "run.json", "pipeline.json"
@@ -72,44 +72,23 @@ def answers(run: Run) -> Iterator[Answer]:
     for name in ROWS:
         for number, row in enumerate(read_json_lines(run.folder / name)):
             if "completion" in row:
-                yield Answer(
-                    id=row.get("id") or sample_id(row.get("prompt"), as_text(row["completion"])),
-                    place=f"{run.name}/{name}/{number}",
-                    run=run,
-                    prompt=row.get("prompt"),
-                    completion=as_text(row["completion"]),
-                    solution=row.get("solution"),
-                    language=row.get("language"),
-                    when="kept",
-                    verdict=row.get("score") or {},
-                    row=row,
-                )
+                prompt: Any = row.get("prompt")  # None where a stage's rows have none
+                problem = Problem(prompt, row.get("question") or "", row.get("solution"), row.get("language"))
+                sample = Sample(problem, Completion(as_text(row["completion"])))
+                key = row.get("id") or sample_id(prompt, sample.completion.text)
+                yield Answer(key, f"{run.name}/{name}/{number}", run, sample, "kept", row.get("score") or {}, row)
     for name, content in evaluations(run):
-        for place, problem in enumerate(content["problems"]):
-            for number, text in enumerate(problem["texts"]):
-                verdict = {
-                    key: problem[source][number]
-                    for key, source in (
-                        ("right", "verdicts"),
-                        ("answer", "answers"),
-                        ("format", "well_formed"),
-                        ("language", "consistency"),
-                        ("tokens", "lengths"),
-                    )
-                    if len(problem.get(source) or []) > number
-                }
-                yield Answer(
-                    id=sample_id(problem["prompt"], text),
-                    place=f"{run.name}/{name}/{place}/{number}",
-                    run=run,
-                    prompt=problem["prompt"],
-                    completion=text,
-                    solution=problem.get("solution"),
-                    language=problem.get("language"),
-                    when="before" if "before" in name else "after",
-                    model=content.get("summary", {}).get("settings", {}).get("model"),
-                    verdict=verdict,
-                )
+        origin = Origin(name, content.get("summary", {}).get("settings", {}).get("model"))
+        when = "before" if "before" in name else "after"
+        for place, graded in enumerate(map(GradedProblem.of_row, content["problems"])):
+            for number, one in enumerate(graded.samples):
+                verdict: Json = {"tokens": one.completion.token_count}
+                if one.correct is not None:
+                    grades = {"right": one.correct, "answer": one.answer, "format": one.well_formed}
+                    verdict = grades | {"language": one.consistency} | verdict
+                key = sample_id(graded.problem.prompt, one.completion.text)
+                sample = Sample(graded.problem, one.completion, origin)
+                yield Answer(key, f"{run.name}/{name}/{place}/{number}", run, sample, when, verdict)
 
 
 def find(runs: Iterable[Run], name: str) -> Answer:
@@ -227,9 +206,4 @@ def trace(runs: list[Run], answer: Answer, rows: int = 3) -> Json:
         links = edges(run)
         chain.append(step_of(run, links, answer, rows))
         waiting += [edge.run for edge in links if edge.run is not None]
-    summary = {key: value for key, value in asdict(answer).items() if key not in ("run", "row")}
-    summary["stage"] = answer.run.stage
-    summary["folder"] = str(answer.run.folder)
-    if answer.row is not None:
-        summary["provenance"] = answer.row.get("provenance")
-    return {"answer": summary, "origin": origin, "chain": chain}
+    return {"answer": answer.to_json(), "origin": origin, "chain": chain}

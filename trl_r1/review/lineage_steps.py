@@ -112,19 +112,19 @@ def rewards_of(run: Run, answer: Answer) -> list[Json]:
 
     quiet_libraries()  # a reward may load a model
     entries = read_rewards(run.settings.get("reward_list") or run.settings["rewards"])  # the first is completed
-    logged = read_json_lines(run.folder / "metrics.jsonl")
+    logged, problem = read_json_lines(run.folder / "metrics.jsonl"), answer.sample.problem
     rewards = []
     for entry in entries:
         content: Json = {"name": entry["name"], "weight": entry["weight"], "options": entry["options"]}
         try:
             (reward,), _ = load_rewards([entry])
             score = reward(
-                prompts=[answer.prompt],
+                prompts=[problem.prompt],
                 completions=[completion_as_asked(answer)],
                 completion_ids=[[]],
-                solution=[answer.solution],
-                language=[answer.language],
-                question=[as_text(answer.prompt)],
+                solution=[problem.solution],
+                language=[problem.language],
+                question=[answer.prompt],
             )[0]
             content["score"] = None if score is None else round(float(score), 4)
             name = getattr(reward, "__name__", entry["name"])
@@ -140,9 +140,8 @@ def rewards_of(run: Run, answer: Answer) -> list[Json]:
 
 def completion_as_asked(answer: Answer) -> Any:
     """Text for a text prompt, a message for a conversation."""
-    return (
-        [{"role": "assistant", "content": answer.completion}] if isinstance(answer.prompt, list) else answer.completion
-    )
+    text = answer.sample.completion.text
+    return [{"role": "assistant", "content": text}] if isinstance(answer.sample.problem.prompt, list) else text
 
 
 def checkpoint_line(step: Mapping[str, Any]) -> str:

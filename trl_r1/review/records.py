@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.evaluation.benchmark import KIND
-from trl_r1.text.records import Json, Row
+from trl_r1.text.records import Json, Row, Sample
 
 
 ROWS = ("kept.jsonl", "data.jsonl")
@@ -44,14 +44,32 @@ class Answer:
     id: str
     place: str
     run: Run
-    prompt: Any
-    completion: str
-    solution: str | None
-    language: str | None
+    sample: Sample  # its origin's model: the evaluation's note of what was evaluated
     when: str  # "before" or "after" the run's training; "kept" for a row
-    model: str | None = None  # the evaluation's note of what was evaluated
     verdict: Mapping[str, Any] = field(default_factory=dict)
     row: Mapping[str, Any] | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as text."""
+        return as_text(self.sample.problem.prompt)
+
+    def to_json(self) -> Json:
+        """As a lineage shows it."""
+        problem = self.sample.problem
+        return {
+            "id": self.id,
+            "place": self.place,
+            "prompt": problem.prompt,
+            "completion": self.sample.completion.text,
+            "solution": problem.solution,
+            "language": problem.language,
+            "when": self.when,
+            "model": self.sample.origin.model,
+            "verdict": self.verdict,
+            "stage": self.run.stage,
+            "folder": str(self.run.folder),
+        } | ({} if self.row is None else {"provenance": self.row.get("provenance")})
 
 
 @dataclass(frozen=True)
@@ -104,15 +122,13 @@ def nearest(answer: Answer, rows: Iterable[Mapping[str, Any]], count: int) -> li
     Returns:
         rows with ``near``: {"same_prompt", "prompt", "completion"}, shares in [0, 1].
     """
-    prompt, completion_grams = grams(as_text(answer.prompt)), grams(answer.completion)
+    prompt, completion_grams = grams(answer.prompt), grams(answer.sample.completion.text)
     scored: list[tuple[tuple[bool, float], int, Row]] = []
     for row in rows:
         question = row.get("prompt") or row.get("question")
-        same = as_text(question).strip() == as_text(answer.prompt).strip()
+        same = as_text(question).strip() == answer.prompt.strip()
         if not same and row.get("question"):
-            same = bool(as_text(row["question"]).strip()) and as_text(row["question"]).strip() in as_text(
-                answer.prompt
-            )
+            same = bool(as_text(row["question"]).strip()) and as_text(row["question"]).strip() in answer.prompt
         near_prompt = round(overlap(prompt, grams(as_text(question))), 3)
         near_text = (
             round(overlap(completion_grams, grams(as_text(row["completion"]))), 3) if row.get("completion") else None
