@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from datasets import Dataset, Features, Value
 
@@ -34,7 +34,6 @@ from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.sandbox import pool as verifier
 from trl_r1.storage.files import replace_file
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Row
 
 
 if TYPE_CHECKING:
@@ -50,11 +49,41 @@ FEATURES = Features({
         "claim": Value("string"), "verdict": Value("string"), "counterexample": Value("string"),
     }],
 })  # fmt: skip
+
+
+class TraceStep(TypedDict):
+    """A step of a trace that Z3 has judged."""
+
+    text: str
+    start: int
+    end: int
+    premises: str  # SMT-LIB
+    claim: str
+    verdict: str  # "right" or "wrong"
+    counterexample: str | None  # JSON
+
+
+class Trace(TypedDict):
+    """A row of the file, in the order of FEATURES."""
+
+    id: str
+    question: str
+    solution: str
+    language: str | None
+    domain: str
+    source: str
+    trace: str
+    kind: str  # "right", "wrong", or with a space why it is not kept
+    level: int
+    answer_right: bool
+    steps: list[TraceStep]
+
+
 FILE = Path("data") / "traces.parquet"
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations; the text says the same beside them
 
 
-def annotate(pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: int = 1024) -> list[list[Row]]:
+def annotate(pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: int = 1024) -> list[list[TraceStep]]:
     """The judged steps of each (question, trace): text, place, SMT-LIB, verdict ("right" or "wrong"), counterexample.
 
     What is neither ("open": a premise; "vacuous": after a contradiction; undecided in time) is left out.
@@ -65,9 +94,9 @@ def annotate(pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: 
     written = [formal_steps(trace, question) for question, trace in pairs]
     items = [[step.premises, step.claim] for steps in written for step in steps]
     answers = iter(verifier.run(REPLAY, items, seconds=seconds, megabytes=megabytes))
-    found: list[list[Row]] = []
+    found: list[list[TraceStep]] = []
     for (_, trace), steps in zip(pairs, written, strict=True):
-        rows = []
+        rows: list[TraceStep] = []
         for step, answer in zip(steps, answers):  # strict would ask for one answer too many
             said = answer.value or {}
             if said.get("verdict") in ("right", "wrong"):
@@ -87,7 +116,7 @@ def annotate(pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: 
     return found
 
 
-def kind_of(answer_right: bool | None, steps: Sequence[Mapping[str, Any]]) -> str:
+def kind_of(answer_right: bool | None, steps: Sequence[TraceStep]) -> str:
     """``right``, ``wrong``, or the reason why a trace is not kept (with a space in it).
 
     >>> kind_of(True, [{"verdict": "right"}]), kind_of(False, [{"verdict": "right"}])
@@ -119,7 +148,7 @@ def thinnest(counts: Mapping[int, int], available: Mapping[int, Sequence[Any]]) 
 class Made:
     """What came out: traces as rows, and what became of everything that was drawn."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Trace] = field(default_factory=list)
     funnel: Counter[str] = field(default_factory=Counter)
 
     def levels(self) -> Counter[int]:
@@ -128,7 +157,7 @@ class Made:
 
 def judged(
     problems: Sequence[Mapping[str, Any]], texts: Sequence[str], source: str, reward: Accuracy | None = None
-) -> tuple[list[Row], Counter[str]]:
+) -> tuple[list[Trace], Counter[str]]:
     """Traces as rows, and counts of what each became; ``kind`` of a dropped one is the reason.
 
     Args:
@@ -137,7 +166,7 @@ def judged(
     reward = reward or Accuracy()
     scores = reward(completions=list(texts), solution=[str(problem["solution"]) for problem in problems])
     steps = annotate([(str(problem["question"]), text) for problem, text in zip(problems, texts, strict=True)])
-    rows = []
+    rows: list[Trace] = []
     for problem, text, score, found in zip(problems, texts, scores, steps, strict=True):
         right = None if score is None else score >= 0.5
         rows.append(
@@ -217,7 +246,7 @@ def make(
     return made
 
 
-def take(made: Made, rows: Sequence[Row], target: int, wrong_share: float) -> None:
+def take(made: Made, rows: Sequence[Trace], target: int, wrong_share: float) -> None:
     """Adds what is kept of a batch: at most one right and one wrong trace per question, the quota of wrong ones held."""
     seen = {(row["question"], row["kind"]) for row in made.rows}
     for row in sorted(rows, key=lambda row: row["kind"]):  # right before wrong
@@ -242,7 +271,7 @@ def spoken(text: str) -> str:
 # --- on disk
 
 
-def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
+def as_dataset(rows: Sequence[Trace]) -> Dataset:
     """Traces with the schema's types."""
     return Dataset.from_list([{name: row.get(name) for name in FEATURES} for row in rows], features=FEATURES)
 
@@ -272,10 +301,10 @@ def load(folder: Path) -> Made:
         raise ValueError(f"{str(path)!r} has no column {missing[0]!r}, so it holds no traces of this schema.")
     funnel = folder / "funnel.json"
     counted = Counter(json.loads(funnel.read_text(encoding="utf-8"))) if funnel.is_file() else Counter()
-    return Made(list(rows), counted)
+    return Made([cast(Trace, row) for row in rows], counted)
 
 
-def replayed(rows: Sequence[Mapping[str, Any]], seconds: float = 5.0) -> list[tuple[int, int, str, str]]:
+def replayed(rows: Sequence[Trace], seconds: float = 5.0) -> list[tuple[int, int, str, str]]:
     """Replays every formal step of stored traces: (row, step, stored verdict, verdict now) where they differ."""
     places = [(row, number) for row, trace in enumerate(rows) for number in range(len(trace["steps"]))]
     items = [[rows[r]["steps"][n]["premises"], rows[r]["steps"][n]["claim"]] for r, n in places]

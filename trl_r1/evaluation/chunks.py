@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
 from trl_r1.text.records import Json, Row
@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+
+
+class Sampling(TypedDict):
+    """How the answers of a part are drawn: options of `evaluate`."""
+
+    samples: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    batch_size: int
+
 
 SEED_STEP = 1000  # between the seeds of neighbouring chunks
 

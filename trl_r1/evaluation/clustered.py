@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
-from trl_r1.evaluation.chunks import Chunk
+from trl_r1.evaluation.chunks import Chunk, Sampling
 from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.text.records import Json
 
 
-Wanted = tuple[Chunk, Json]  # a chunk, and its part's samples, temperature, top_p, max_new_tokens, batch_size
+Wanted = tuple[Chunk, Sampling]  # a chunk, and how its part's answers are drawn
 
 
 def sample_chunks(

@@ -10,10 +10,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from trl_r1.data.difficulty import Grade, grade, stated_difficulty
-from trl_r1.text.records import Json
 from trl_r1.text.steps import reasoning, reasoning_steps
 
 
@@ -38,7 +37,17 @@ class Columns:
     domain: str | None = None
 
 
-def measured(problem: GradedProblem) -> Json:
+class Evidence(TypedDict, total=False):
+    """What is known of a row's difficulty: arguments of `difficulty.grade`."""
+
+    right: int
+    tried: int | None
+    steps: float
+    domain: str
+    stated: float
+
+
+def measured(problem: GradedProblem) -> Evidence:
     """What sampling has shown of a problem: right answers, samples, and the median steps of the right ones (of all, where
     none is right). Of one whose gold answer cannot be read: the steps alone, for nobody could have been right."""
     chosen = [one for one in problem.samples if one.correct] or problem.samples
@@ -48,13 +57,13 @@ def measured(problem: GradedProblem) -> Json:
     return {"right": sum(problem.right), "tried": len(problem.samples), "steps": steps}
 
 
-def evidence(row: Mapping[str, Any], columns: Columns) -> Json:
+def evidence(row: Mapping[str, Any], columns: Columns) -> Evidence:
     """What a row says about itself, as arguments of ``difficulty.grade``.
 
     Raises:
         ValueError: a pass rate without a number of samples, or outside [0, 1].
     """
-    found: Json = {}
+    found: Evidence = {}
     if columns.right is not None and row[columns.right] is not None:
         tried = columns.samples if columns.tried is None else row[columns.tried]
         found |= {"right": int(row[columns.right]), "tried": None if tried is None else int(tried)}
@@ -99,7 +108,9 @@ def grade_rows(
     for number, row in enumerate(rows):
         try:
             found = evidence(row, columns) | (measured(problems[number]) if problems is not None else {})
-            result: Grade = grade(**{"domain": domain, "chance": chance, "step_range": step_range, **found})
+            right, tried, steps = found.get("right"), found.get("tried"), found.get("steps")
+            kind, stated = found.get("domain", domain), found.get("stated")
+            result: Grade = grade(right, tried, steps, kind, stated, chance, step_range)
         except ValueError as error:
             raise ValueError(f"Row {number}: {error}") from error
         values = {
@@ -107,7 +118,9 @@ def grade_rows(
             "difficulty": round(result.score, 6),
             "level_low": result.lowest,
             "level_high": result.highest,
-            **{name: found.get(name) for name in ("right", "tried", "steps")},
+            "right": right,
+            "tried": tried,
+            "steps": steps,
         }
         for name, value in values.items():
             made.setdefault(PREFIX + name, []).append(value)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trl_r1.evaluation.curves import read_metrics
 from trl_r1.monitor.charts import CHARTS, svg
-from trl_r1.monitor.record import every_alarm
+from trl_r1.monitor.record import Alarm, every_alarm
 from trl_r1.monitor.signals import History, trend
 from trl_r1.storage.files import replace_file
 from trl_r1.text.records import Row
@@ -99,7 +99,7 @@ def name_of(folder: Path) -> str:
 
 def page(
     rows: list[Row],
-    alarms: list[Row],
+    alarms: list[Alarm],
     title: str,
     last_step: int | None = None,
     finished: bool = False,
@@ -155,7 +155,7 @@ def direction(values: list[float]) -> str:
     return "" if moved is None else moved.direction(0.02 * (max(values) - min(values)))
 
 
-def alarm_list(alarms: list[Row]) -> str:
+def alarm_list(alarms: list[Alarm]) -> str:
     """The alarms, newest first."""
     if not alarms:
         return '<div class="well">No alarm.</div>'

@@ -8,8 +8,7 @@ from pathlib import Path
 import yaml
 
 from trl_r1.pipeline.plan import MODULES, Pipeline, Step
-from trl_r1.pipeline.supervisor import LINUX
-from trl_r1.text.records import Json
+from trl_r1.pipeline.supervisor import LINUX, Order
 
 
 LAUNCH = "import sys; from trl_r1.cli import launch; sys.exit(launch(sys.argv[2], sys.argv[3:], sys.argv[1]))"
@@ -43,10 +42,10 @@ def runs_in_fork(step: Step) -> bool:
     return LINUX and not step.launch and step.cpu
 
 
-def order_of(plan: Pipeline, step: Step, name: str, log: Path, env: dict[str, str]) -> Json:
+def order_of(plan: Pipeline, step: Step, name: str, log: Path, env: dict[str, str]) -> Order:
     """What the supervisor is told."""
     arguments = ["--config", str(config_path(plan, step))]
-    order: Json = {"start": name, "log": str(log), "env": env}
+    order: Order = {"start": name, "log": str(log), "env": env}
     if runs_in_fork(step):
         return {**order, "fork": step.module, "argv": arguments}
     package, _, stage = step.module.rpartition(".")

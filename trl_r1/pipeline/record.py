@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypedDict
 
 from trl_r1.pipeline.plan import Pipeline, Step
 from trl_r1.storage import manifest
@@ -50,13 +51,21 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def products(folder: Path, known: Json | None = None) -> dict[str, Json]:
+class Product(TypedDict):
+    """A file that a stage has made."""
+
+    sha256: str
+    size: int  # bytes
+    mtime_ns: int
+
+
+def products(folder: Path, known: Mapping[str, Product] | None = None) -> dict[str, Product]:
     """The products in a stage's folder: name -> sha256, size in bytes, time of change.
 
     Args:
         known: an earlier answer; a file of the same size and time is not read again.
     """
-    files = {}
+    files: dict[str, Product] = {}
     for pattern in PRODUCTS:
         for path in folder.glob(pattern):
             inside = path.parent != folder
@@ -72,7 +81,7 @@ def products(folder: Path, known: Json | None = None) -> dict[str, Json]:
     return dict(sorted(files.items()))
 
 
-def hashes(files: dict[str, Json]) -> dict[str, str]:
+def hashes(files: Mapping[str, Product]) -> dict[str, str]:
     return {name: entry["sha256"] for name, entry in files.items()}
 
 
@@ -179,7 +188,7 @@ class Record:
         """stage -> product -> sha256, for everything the step waits for."""
         return {name: hashes(self.products_of(plan[name])) for name in step.after}
 
-    def products_of(self, step: Step) -> dict[str, Json]:
+    def products_of(self, step: Step) -> dict[str, Product]:
         return products(step.folder, self.of(step.name).get("products"))
 
     # --- what is not as it was

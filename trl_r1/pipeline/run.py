@@ -23,7 +23,7 @@ from trl_r1.pipeline.console import Console, clock, log_lines
 from trl_r1.pipeline.orders import command_line, config_path, config_text, log_path, order_of, runs_in_fork
 from trl_r1.pipeline.plan import MODULES, Pipeline, Step
 from trl_r1.pipeline.record import SUMMARY, Record, refuse
-from trl_r1.pipeline.supervisor import MARKER, sweep
+from trl_r1.pipeline.supervisor import MARKER, Order, sweep
 from trl_r1.storage import manifest
 from trl_r1.storage.files import replace_file
 from trl_r1.text.records import Json
@@ -317,7 +317,7 @@ class Run:
             self.messages.put(json.loads(line))
         self.messages.put(None)
 
-    def send(self, order: Json) -> None:
+    def send(self, order: Order) -> None:
         assert self.supervisor.stdin is not None
         try:
             self.supervisor.stdin.write((json.dumps(order) + "\n").encode())

@@ -31,9 +31,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
-
-from trl_r1.text.records import Json
+from typing import Any, TypedDict
 
 
 MARKER = "TRL_R1_PIPELINE"  # in the environment of every process of a pipeline: its folder
@@ -47,6 +45,19 @@ def when_parent_dies(number: int) -> None:
         ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
 
 
+class Order(TypedDict, total=False):
+    """A line that the supervisor is sent; see the module for which keys go together."""
+
+    preload: list[str]
+    start: str
+    fork: str
+    argv: list[str]
+    command: list[str]
+    log: str
+    env: dict[str, str]
+    stop: str
+
+
 def die_with(parent: int) -> None:
     """In a child: the kernel kills it when its parent dies. Linux only; elsewhere the closing pipe has to do."""
     when_parent_dies(signal.SIGKILL)
@@ -54,7 +65,7 @@ def die_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def become(order: Json, parent: int) -> None:
+def become(order: Order, parent: int) -> None:
     """In a fresh fork: own group, own log, no stdin."""
     os.setsid()
     die_with(parent)
@@ -100,7 +111,7 @@ class Supervisor:
     def say(self, **message: Any) -> None:
         os.write(1, (json.dumps(message) + "\n").encode())
 
-    def obey(self, order: Json) -> None:
+    def obey(self, order: Order) -> None:
         if "preload" in order:
             when_parent_dies(signal.SIGKILL)  # nobody reads stdin while this imports, and there are no children yet
             for module in order["preload"]:
@@ -120,7 +131,7 @@ class Supervisor:
                     self.signal(pid, signal.SIGTERM)
                     self.deadlines[pid] = time.monotonic() + PATIENCE
 
-    def fork(self, order: Json) -> int:
+    def fork(self, order: Order) -> int:
         parent = os.getpid()
         sys.stdout.flush()
         pid = os.fork()
@@ -141,7 +152,7 @@ class Supervisor:
             os._exit(1)
         os._exit(code)
 
-    def spawn(self, order: Json) -> int:
+    def spawn(self, order: Order) -> int:
         parent = os.getpid()
         process = subprocess.Popen(
             order["command"],

@@ -15,7 +15,7 @@ from trl import ModelConfig
 
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, pair, plain
-from trl_r1.evaluation.chunks import cut, evaluate_in_chunks
+from trl_r1.evaluation.chunks import Sampling, cut, evaluate_in_chunks
 from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
 from trl_r1.evaluation.suites import Entry, problems_of, read_suite
@@ -283,7 +283,7 @@ def sample_parts(
     return found
 
 
-def sampling_of(entry: Entry, options: EvaluateOptions) -> Json:
+def sampling_of(entry: Entry, options: EvaluateOptions) -> Sampling:
     """How the answers of a dataset are drawn."""
     return {
         "samples": samples_of(entry, options),
