@@ -82,7 +82,7 @@ class Run:
             yield
         self.training_seconds = round(seconds[0], 1)
 
-    def trainer_options(self, model: ModelConfig) -> dict[str, Any]:
+    def trainer_options(self, model: ModelConfig) -> Json:
         """What every trainer of ours is given of the model's options, and the log that reports draw from."""
         return {
             "quantization_config": get_quantization_config(model),
