@@ -25,12 +25,13 @@ from trl_r1.rewards import accuracy
 from trl_r1.routing.calibrate import Calibration, calibrate, correctness_and_tokens, draw_pools, fixed_policy, replay
 from trl_r1.routing.paths import ModelPaths, Settings
 from trl_r1.routing.router import Router, RoutingLimits
+from trl_r1.text.records import Problem
 
 
 def pools_of(router: Router, split: str, count: int, template: str, paths: int, seed: int):
     rows = problem_rows(split, count, 1000 + seed)  # other rows than any evaluation's
     found = find_template(template)
-    asked = [{"prompt": render(found, row["question"]), "solution": row["solution"]} for row in rows]
+    asked = [Problem(render(found, row["question"]), row["question"], str(row["solution"])) for row in rows]
     return draw_pools(router.sampler, asked, router, accuracy.verify, paths, seed)
 
 

@@ -14,6 +14,7 @@ from trl_r1.rewards.accuracy import accuracy_reward, verdict
 from trl_r1.routing.calibrate import draw_pools
 from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Router, RoutingLimits
+from trl_r1.text.records import Problem
 
 
 REPLIES = [  # (reply, gold, declared type, right)
@@ -64,6 +65,7 @@ def row_of(reply, gold, kind):
 def test_every_way_gives_one_verdict(reply, gold, kind, right, tmp_path):
     row = row_of(reply, gold, kind)
     router = Router(Says(reply), limits=RoutingLimits(most_paths=2))
+    problem = Problem("q?", "q?", gold, answer_type=kind)
     (tmp_path / "rows.jsonl").write_text(
         json.dumps({"question": "q?", "answer": gold, **({"answer_type": kind} if kind else {})})
     )
@@ -74,7 +76,7 @@ def test_every_way_gives_one_verdict(reply, gold, kind, right, tmp_path):
         "evaluate": graded(gold, [reply], answer_type=kind).right[0],
         "filters": decide_right([sample(reply, gold, answer_type=kind)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
-        "calibrate": draw_pools(router.sampler, [row], router, default_graders().verify, 1)[0].right[0],
+        "calibrate": draw_pools(router.sampler, [problem], router, default_graders().verify, 1)[0].right[0],
         "agser": not agser.made_up(0, reply),
         "review": objection(row, reply) is None,
     }
@@ -96,12 +98,13 @@ CUT = [  # of a reply that the token limit cut: (reply, gold, right)
 def test_a_cut_reply_has_only_a_closed_answer_everywhere(reply, gold, right):
     row = row_of(reply, gold, "")
     router = Router(Says(reply, clipped=True), limits=RoutingLimits(most_paths=2))
+    problem = Problem("q?", "q?", gold)
     found = {
         "verdict": verdict(reply, gold, truncated=True),
         "evaluate": graded(gold, [reply], truncated=[True]).right[0],
         "filters": decide_right([sample(reply, gold, truncated=True)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
-        "calibrate": draw_pools(router.sampler, [row], router, default_graders().verify, 1)[0].right[0],
+        "calibrate": draw_pools(router.sampler, [problem], router, default_graders().verify, 1)[0].right[0],
     }
     assert found == dict.fromkeys(found, right)
 

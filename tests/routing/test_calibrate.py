@@ -17,6 +17,7 @@ from trl_r1.routing.calibrate import (
 )
 from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Router, RoutingLimits
+from trl_r1.text.records import Problem
 
 
 def same(a, b):
@@ -83,7 +84,7 @@ def test_the_file_round_trip_and_damaged_files(pools, tmp_path):
 def test_pools_are_read_and_judged(scripted):
     model = scripted({"q": ["\\boxed{4}", "\\boxed{5}", "..."]})
     made = Router(model)
-    drawn = draw_pools(model, [{"prompt": "q", "solution": 4}] * 2, made, lambda answer, gold: answer == gold, 3)
+    drawn = draw_pools(model, [Problem("q", "q", "4")] * 2, made, lambda answer, gold: answer == gold, 3)
     assert len(drawn) == 1
     assert ([p.answer for p in drawn[0].paths], drawn[0].right) == (["4", "5", None], [True, False, False])
     assert np.isclose(fixed_policy(drawn, 3, same)[0], 0.5)

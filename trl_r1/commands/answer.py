@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trl_r1.routing.router import ROUTES, Routed, Router
-from trl_r1.text.records import Row
+from trl_r1.text.records import Problem, Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,12 +149,16 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
 
 
 def calibrate_on(args: argparse.Namespace, router: Router, rows: list[Row]) -> int:
+    from trl_r1.answers.types import declared_type
     from trl_r1.rewards.accuracy import verify
     from trl_r1.routing.calibrate import calibrate, draw_pools
 
     if any(row["solution"] is None for row in rows):
         raise ValueError("Calibration needs a gold answer in every row; name its column with --solution-column.")
-    pools = draw_pools(router.sampler, rows, router, verify, router.limits.most_paths, args.seed)
+    problems = [
+        Problem(row["prompt"], row["question"], str(row["solution"]), answer_type=declared_type(row)) for row in rows
+    ]
+    pools = draw_pools(router.sampler, problems, router, verify, router.limits.most_paths, args.seed)
     made = calibrate(pools, router, args.tolerance, args.budget)
     made.save(args.save)
     facts = made.facts

@@ -1,6 +1,7 @@
 """Evaluation: sample a model on held-out problems, count what is right, say how sure one can be, write it down.
 
 metrics      pass@1, pass@k, cons@k and intervals over problems (pure functions)
+graded       a problem with its graded samples, and its keys in the file of an evaluation
 benchmark    prompts + graders -> Evaluation (numbers, intervals, every text), saved as JSON
 graded       problems with their graded samples, as they stand in an Evaluation
 detection    AUROC and thresholds of a score against labels

@@ -14,12 +14,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path as File
-from typing import Any
 
 import numpy as np
 
 from trl_r1.answers.extract import read_with
-from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.metrics import answer_classes
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
@@ -27,7 +25,7 @@ from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.router import Routed, Router, RoutingLimits
 from trl_r1.routing.settling import learn_settled, weight_of
 from trl_r1.storage.files import replace_file
-from trl_r1.text.records import Json
+from trl_r1.text.records import Json, Problem
 
 
 KIND = "trl_r1.router"
@@ -79,23 +77,23 @@ def identity(prompt: Prompt) -> str:
 
 def draw_pools(
     sampler: Sampler,
-    rows: Sequence[Mapping[str, Any]],
+    problems: Sequence[Problem],
     router: Router,
     verify: Callable[..., bool | None],
     paths: int,
     seed: int = 0,
 ) -> list[Pool]:
-    """``paths`` paths for every row (``prompt``, ``solution``), read and judged as the router and ``verify`` do.
+    """``paths`` paths for every problem, read and judged as the router and ``verify`` do.
 
-    Rows with the same prompt are kept once.
+    Problems with the same prompt are kept once.
     """
     assert router.extract is not None
-    rows = list({identity(row["prompt"]): row for row in rows}.values())
-    completions = sampler.draw([Ask(row["prompt"], paths) for row in rows], router.settings, seed)
+    problems = list({identity(problem.prompt): problem for problem in problems}.values())
+    completions = sampler.draw([Ask(problem.prompt, paths) for problem in problems], router.settings, seed)
     pools = []
-    for row, row_candidates in zip(rows, completions, strict=True):
-        read = [replace(path, answer=router.read(path)) for path in row_candidates]
-        kind = declared_type(row)
+    for problem, candidates in zip(problems, completions, strict=True):
+        read = [replace(path, answer=router.read(path)) for path in candidates]
+        kind, gold = problem.answer_type, problem.solution or ""
         declared = {"answer_type": kind} if kind else {}
         answers = [
             read_with(router.extract, path.text, path.truncated, kind) if kind else path.answer for path in read
@@ -103,9 +101,9 @@ def draw_pools(
         verdicts: dict[str, bool] = {}
         for answer in answers:
             if answer is not None and answer not in verdicts:
-                verdicts[answer] = verify(answer, str(row["solution"]), **declared) is True
+                verdicts[answer] = verify(answer, gold, **declared) is True
         right = [answer is not None and verdicts[answer] for answer in answers]
-        pools.append(Pool(row["prompt"], str(row["solution"]), read, right))
+        pools.append(Pool(problem.prompt, gold, read, right))
     return pools
 
 

@@ -30,7 +30,7 @@ from trl_r1.routing.paths import Cancelled, Settings
 from trl_r1.serving.access import LOOPBACK, AccessControl, error_body
 from trl_r1.serving.requests import BadRequest, Bounds, GenerationRequest, read
 from trl_r1.serving.service import GenerationResult, Service
-from trl_r1.text.records import Json
+from trl_r1.text.records import Completion, Json
 
 
 log = logging.getLogger("trl_r1.serve")
@@ -297,11 +297,11 @@ async def stream(serving: Serving, generation: GenerationRequest, task: Task) ->
             response = failure(value)
             yield b"data: " + bytes(response.body) + b"\n\n"
             break
-        for number, (text, why) in enumerate(zip(value.texts, value.finish, strict=True)):
+        for number, one in enumerate(value.completions):
             if number not in streamed:
-                for start_at in range(0, len(text), PIECE):
-                    yield frame.piece(number, text[start_at : start_at + PIECE])
-            yield frame.piece(number, "", finish=why, record=value.record)
+                for start_at in range(0, len(one.text), PIECE):
+                    yield frame.piece(number, one.text[start_at : start_at + PIECE])
+            yield frame.piece(number, "", finish=finish_reason(one), record=value.record)
         if generation.include_usage:
             yield frame.usage(value)
         break
@@ -311,14 +311,18 @@ async def stream(serving: Serving, generation: GenerationRequest, task: Task) ->
 # --- what is sent
 
 
+def finish_reason(completion: Completion) -> str:
+    """Why a text ended, in the protocol's words."""
+    return "length" if completion.truncated else "stop"
+
+
 def response_content(generation: GenerationRequest, result: GenerationResult) -> Json:
     """The body of a response that is sent at once."""
     choices: list[Json] = []
-    for number, (text, why) in enumerate(zip(result.texts, result.finish, strict=True)):
-        content = (
-            {"message": {"role": "assistant", "content": text, "refusal": None}} if generation.chat else {"text": text}
-        )
-        choices.append({"index": number, **content, "logprobs": None, "finish_reason": why})
+    for number, one in enumerate(result.completions):
+        message = {"role": "assistant", "content": one.text, "refusal": None}
+        content = {"message": message} if generation.chat else {"text": one.text}
+        choices.append({"index": number, **content, "logprobs": None, "finish_reason": finish_reason(one)})
     return {**head(generation, stream=False), "choices": choices, "usage": usage(result), "trl_r1": result.record}
 
 

@@ -15,7 +15,7 @@ from trl_r1.routing.router import Router
 from trl_r1.serving.batch_queue import BatchQueue
 from trl_r1.serving.requests import BadRequest, GenerationRequest
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Json
+from trl_r1.text.records import Completion, Json
 
 
 OnText = Callable[[int, str], Any]
@@ -26,8 +26,7 @@ OnText = Callable[[int, str], Any]
 class GenerationResult:
     """What a request gets."""
 
-    texts: list[str]
-    finish: list[str]  # "stop" or "length"
+    completions: list[Completion]  # as they are shown: up to a stop string, and then not truncated
     prompt_tokens: int
     completion_tokens: int  # everything generated for it, the paths that were not shown too
     record: Json
@@ -112,8 +111,7 @@ class Service:
         best = routed.paths[routed.chosen]
         if best.refused:
             raise BadRequest(f"The model's server refuses this prompt ({best.refused}).", code="refused_upstream")
-        text, finish = cut(best, request.stop)
-        return GenerationResult([text], [finish], prompt_tokens, routed.tokens, routed.to_dict())
+        return GenerationResult([cut(best, request.stop)], prompt_tokens, routed.tokens, routed.to_dict())
 
     def _plain(
         self,
@@ -135,15 +133,15 @@ class Service:
         done = [cut(path, request.stop) for path in paths]
         tokens = sum(path.token_count for path in paths)
         record = {"route": "samples" if request.n > 1 else "simple", "paths": len(paths), "tokens": tokens}
-        return GenerationResult([text for text, _ in done], [why for _, why in done], prompt_tokens, tokens, record)
+        return GenerationResult(done, prompt_tokens, tokens, record)
 
 
-def cut(path: Candidate, stop: tuple[str, ...]) -> tuple[str, str]:
-    """A text up to its first stop string, and why it ended."""
+def cut(path: Candidate, stop: tuple[str, ...]) -> Completion:
+    """A completion up to its first stop string."""
     places = [place for word in stop if (place := path.text.find(word)) >= 0]
     if places:
-        return path.text[: min(places)], "stop"
-    return path.text, "length" if path.truncated else "stop"
+        return replace(path, text=path.text[: min(places)], truncated=False)
+    return path
 
 
 @dataclass
