@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trl_r1 import cli
-from trl_r1.data.traces import FILE, Made, card, kind_of, load, make, replayed, save, spoken, thinnest
+from trl_r1.data.traces import FILE, LevelledProblem, Made, card, kind_of, load, make, replayed, save, spoken, thinnest
 from trl_r1.mini.world import draw_problems, gold_chain, wrap
 from trl_r1.text.records import Completion
 
@@ -43,13 +43,7 @@ def problems(count=60):
     """Graded by their number of terms: 3 -> 1, 4 -> 3, 5 -> 5, 6 -> 6."""
     levels = {3: 1, 4: 3, 5: 5, 6: 6}
     return [
-        {
-            "question": p.question,
-            "solution": p.solution,
-            "language": p.language,
-            "id": p.id,
-            "level": levels[len(p.terms)],
-        }
+        LevelledProblem(p.question, p.question, p.solution, p.language, level=levels[len(p.terms)], id=p.id)
         for p in draw_problems("train", count, 0)
     ]
 
@@ -75,22 +69,22 @@ class Writer:
 
 def test_batches_are_aimed_at_the_thinnest_levels():
     engine = Writer()
-    made = make(problems(), engine, lambda p: p["question"], 24, "writer", samples=1, batch=8)
+    made = make(problems(), engine, 24, "writer", samples=1, batch=8)
     assert made.levels() == {1: 6, 3: 6, 5: 6, 6: 6}
     assert all(row["kind"] == "right" for row in made.rows)
     assert len({row["question"] for row in made.rows}) == 24
 
 
 def test_levels_that_are_thin_already_come_first():
-    first = make(problems(), Writer(), lambda p: p["question"], 4, "writer", samples=1, batch=4)
+    first = make(problems(), Writer(), 4, "writer", samples=1, batch=4)
     first.rows = [{**row, "level": 1} for row in first.rows]  # as if all so far were easy
     engine = Writer()
-    made = make(problems(), engine, lambda p: p["question"], 16, "writer", samples=1, batch=4, made=first)
+    made = make(problems(), engine, 16, "writer", samples=1, batch=4, made=first)
     assert made.levels() == {1: 4, 3: 4, 5: 4, 6: 4}
 
 
 def test_wrong_ones_are_kept_up_to_their_share_and_everything_is_counted():
-    made = make(problems(), Writer(), lambda p: p["question"], 20, "writer", samples=4, batch=5, wrong_share=0.25)
+    made = make(problems(), Writer(), 20, "writer", samples=4, batch=5, wrong_share=0.25)
     kinds = [row["kind"] for row in made.rows]
     assert len(kinds) == 20
     assert kinds.count("wrong") == 5
@@ -106,14 +100,14 @@ def test_wrong_ones_are_kept_up_to_their_share_and_everything_is_counted():
 
 
 def test_when_the_problems_are_used_up_it_ends():
-    made = make(problems(6), Writer(), lambda p: p["question"], 500, "writer", samples=1)
+    made = make(problems(6), Writer(), 500, "writer", samples=1)
     assert len(made.rows) == 6
 
 
 def test_what_is_saved_loads_with_datasets_and_replays(tmp_path):
     from datasets import load_dataset
 
-    made = make(problems(), Writer(), lambda p: p["question"], 10, "writer|<b>", samples=2, batch=5)
+    made = make(problems(), Writer(), 10, "writer|<b>", samples=2, batch=5)
     save(tmp_path, made, "A title")
     rows = load_dataset(str(tmp_path), split="train", cache_dir=str(tmp_path / "cache"))
     assert len(rows) == 10
@@ -129,7 +123,7 @@ def test_what_is_saved_loads_with_datasets_and_replays(tmp_path):
 
 
 def test_a_changed_verdict_is_found(tmp_path, capsys):
-    made = make(problems(), Writer(), lambda p: p["question"], 4, "writer", samples=1)
+    made = make(problems(), Writer(), 4, "writer", samples=1)
     made.rows[1]["steps"][0]["verdict"] = "wrong"
     save(tmp_path, made)
     assert [place[:2] for place in replayed(made.rows)] == [(1, 0)]

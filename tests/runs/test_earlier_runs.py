@@ -1,4 +1,4 @@
-"""Folders that commit 3739560 wrote, in `from_3739560`: new code goes on with them, and ends with what that commit ended with.
+"""Folders that commit 3739560 wrote, in `from_3739560`: new code goes on with them and ends as that commit ended.
 
 They hold a finished rejection sampling (its samples came from a scripted server called `m`), a finished cold start from
 existing chains, and an evaluation; no model and no path of a machine.

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trl_r1.text.records import Row
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from trl_r1.data.traces import LevelledProblem
+    from trl_r1.text.records import Prompt
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,30 +48,35 @@ def run(args: argparse.Namespace) -> int:
     return {"make": make, "annotate": annotate, "verify": verify}[args.command](args)
 
 
-def problems_of(args: argparse.Namespace, *more: str) -> list[Row]:
-    """Rows as ``data.traces`` takes them."""
+def problems_of(args: argparse.Namespace, template: Prompt, *more: str) -> tuple[list[LevelledProblem], Dataset]:
+    """The problems of the rows, and the rows."""
     from trl_r1.data.columns import load_rows, require_columns
+    from trl_r1.data.traces import LevelledProblem
     from trl_r1.grpo.curriculum import levels_of
+    from trl_r1.models.templates import render
 
     rows = load_rows(args.rows, args.split)
     levels = levels_of(rows, args.level_column)
     named = {"question": args.question_column, "solution": args.solution_column}
     require_columns(rows, {**named, **{name: getattr(args, f"{name}_column") for name in more}}, args.rows)
-    return [
-        {**row, **{name: row[column] for name, column in named.items()}, "level": level}
-        for row, level in zip(rows, levels, strict=True)
-    ]
+    problems = []
+    for row, level in zip(rows, levels, strict=True):
+        question, gold = str(row[args.question_column]), str(row[args.solution_column])
+        language, domain, key = row.get("language"), row.get("domain") or "maths", str(row.get("id") or "")
+        prompt = render(template, question)
+        problems.append(LevelledProblem(prompt, question, gold, language, domain, level=level, id=key))
+    return problems, rows
 
 
 def make(args: argparse.Namespace) -> int:
     """Draws traces; returns the exit code."""
     from trl_r1.data import traces
     from trl_r1.models.engines import Engine, InProcess, SamplingServer
-    from trl_r1.models.templates import find_template, render
+    from trl_r1.models.templates import find_template
 
     if not args.model:
         raise ValueError("No model was named; give --model, or --endpoint with the --model that the server knows.")
-    folder, problems = Path(args.folder), problems_of(args)
+    folder, (problems, _) = Path(args.folder), problems_of(args, find_template(args.template))
     engine: Engine
     if args.endpoint:
         engine = SamplingServer(
@@ -81,11 +91,9 @@ def make(args: argparse.Namespace) -> int:
         path = find_policy(args.model, args.seed)
         policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
         engine = InProcess(policy, tokenizer, temperature=args.temperature, max_new_tokens=args.max_tokens)
-    template = find_template(args.template)
     made = traces.make(
         problems,
         engine,
-        lambda problem: render(template, str(problem["question"])),
         args.target,
         args.source or args.model,
         args.samples,
@@ -101,12 +109,13 @@ def make(args: argparse.Namespace) -> int:
 def annotate(args: argparse.Namespace) -> int:
     """Takes texts that exist; returns the exit code."""
     from trl_r1.data import traces
+    from trl_r1.models.templates import PLACEHOLDER
 
-    folder, problems = Path(args.folder), problems_of(args, "text")
+    folder, (problems, given) = Path(args.folder), problems_of(args, PLACEHOLDER, "text")
     made = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
     taken = {row["question"] for row in made.rows}
-    problems = [problem for problem in problems if str(problem["question"]) not in taken]
-    texts = [traces.spoken(str(problem[args.text_column])) for problem in problems]
+    fresh = [(one, text) for one, text in zip(problems, given[args.text_column]) if one.question not in taken]
+    problems, texts = [one for one, _ in fresh], [traces.spoken(str(text)) for _, text in fresh]
     rows, counted = traces.judged(problems, texts, args.source or Path(args.rows).name)
     made.funnel["taken"] += len(rows)
     made.funnel.update({why: count for why, count in counted.items() if " " in why})

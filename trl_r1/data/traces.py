@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from datasets import Dataset, Features, Value
 
@@ -34,10 +34,8 @@ from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.sandbox import pool as verifier
 from trl_r1.storage.files import replace_file
 from trl_r1.storage.shards import seed_of
+from trl_r1.text.records import Problem
 
-
-if TYPE_CHECKING:
-    from trl_r1.models.sampling import Prompt
 
 REPLAY = "trl_r1.claims.replay:replay"
 FEATURES = Features({
@@ -155,31 +153,41 @@ class Made:
         return Counter(row["level"] for row in self.rows)
 
 
+@dataclass(frozen=True)
+class LevelledProblem(Problem):
+    """A problem whose gold answer and level are known."""
+
+    solution: str = ""
+    domain: str = "maths"
+    level: int = 1
+    id: str = ""  # "": a checksum of question and trace
+
+
 def judged(
-    problems: Sequence[Mapping[str, Any]], texts: Sequence[str], source: str, reward: Accuracy | None = None
+    problems: Sequence[LevelledProblem], texts: Sequence[str], source: str, reward: Accuracy | None = None
 ) -> tuple[list[Trace], Counter[str]]:
     """Traces as rows, and counts of what each became; ``kind`` of a dropped one is the reason.
 
     Args:
-        problems: with question, solution, level, and perhaps id, language and domain; one per text.
+        problems: one per text.
     """
     reward = reward or Accuracy()
-    scores = reward(completions=list(texts), solution=[str(problem["solution"]) for problem in problems])
-    steps = annotate([(str(problem["question"]), text) for problem, text in zip(problems, texts, strict=True)])
+    scores = reward(completions=list(texts), solution=[problem.solution for problem in problems])
+    steps = annotate([(problem.question, text) for problem, text in zip(problems, texts, strict=True)])
     rows: list[Trace] = []
     for problem, text, score, found in zip(problems, texts, scores, steps, strict=True):
         right = None if score is None else score >= 0.5
         rows.append(
             {
-                "id": str(problem.get("id") or f"{seed_of(problem['question'], text):08x}"),
-                "question": str(problem["question"]),
-                "solution": str(problem["solution"]),
-                "language": problem.get("language"),
-                "domain": problem.get("domain") or "maths",
+                "id": problem.id or f"{seed_of(problem.question, text):08x}",
+                "question": problem.question,
+                "solution": problem.solution,
+                "language": problem.language,
+                "domain": problem.domain,
                 "source": source,
                 "trace": text,
                 "kind": kind_of(right, found),
-                "level": int(problem["level"]),
+                "level": problem.level,
                 "answer_right": bool(right),
                 "steps": found,
             }
@@ -188,9 +196,8 @@ def judged(
 
 
 def make(
-    problems: Sequence[Mapping[str, Any]],
+    problems: Sequence[LevelledProblem],
     engine: Engine,
-    prompt_of: Callable[[Mapping[str, Any]], Prompt],
     target: int,
     source: str,
     samples: int = 4,
@@ -204,8 +211,7 @@ def make(
     """Draws traces from a model until there are ``target``, or no problems; each batch is aimed at the thinnest levels.
 
     Args:
-        problems: graded rows (see ``judged``); none is asked twice, nor one that ``made`` has.
-        prompt_of: the prompt of a problem.
+        problems: none is asked twice, nor one that ``made`` has.
         wrong_share: at most this share of all traces is wrong ones; of a problem at most one of either kind is kept.
         made: traces from before; they count, and the new ones are added.
         save_batch: called after every batch.
@@ -216,22 +222,22 @@ def make(
         )
     made = made or Made()
     asked = {row["question"] for row in made.rows}
-    waiting: dict[int, list[Mapping[str, Any]]] = {level: [] for level in LEVELS}
+    waiting: dict[int, list[LevelledProblem]] = {level: [] for level in LEVELS}
     for problem in problems:
-        if problem["question"] not in asked:
-            waiting[int(problem["level"])].append(problem)
+        if problem.question not in asked:
+            waiting[problem.level].append(problem)
     for level, shelf in waiting.items():
         random.Random(f"traces {seed} {level}").shuffle(shelf)
     round_number = 0
     while len(made.rows) < target:
         counts = made.levels()
-        chosen: list[Mapping[str, Any]] = []
+        chosen: list[LevelledProblem] = []
         while len(chosen) < batch and (thin := thinnest(counts, waiting)) is not None:
             chosen.append(waiting[thin].pop())
             counts[thin] += 1  # as if it were kept
         if not chosen:
             break
-        drawn = engine.draw([prompt_of(p) for p in chosen], samples, seed_of(seed, len(asked), round_number))
+        drawn = engine.draw([p.prompt for p in chosen], samples, seed_of(seed, len(asked), round_number))
         pairs = [(p, draw) for p, draws in zip(chosen, drawn, strict=True) for draw in draws]
         made.funnel["drawn"] += len(pairs)
         made.funnel["cut off"] += sum(draw.truncated for _, draw in pairs)
