@@ -114,10 +114,17 @@ def loaded(actions):
     return dict(zip(actions, map(set, json.loads(done.stdout)), strict=True))
 
 
+APART = ("code_harness", "reasoning_gym_scorer")  # programs of processes of their own
+
+
 def test_rewards_answers_claims_and_texts_load_no_torch():
     """A process that verifies stays light: what a model is needed for loads when it is first asked."""
     light = ("rewards", "answers", "claims", "text")
-    modules = [name for name in architecture.modules_of(ROOT) if architecture.room_of(name) in light]
+    modules = [
+        name
+        for name in architecture.modules_of(ROOT)
+        if architecture.room_of(name) in light and not name.endswith(APART)
+    ]
     (found,) = loaded(["import " + ", ".join(modules)]).values()
     assert found & {"torch", "transformers", "tokenizers", "datasets", "trl", "peft", "sympy"} == set()
 
@@ -125,9 +132,7 @@ def test_rewards_answers_claims_and_texts_load_no_torch():
 def test_a_reward_loads_no_library_until_it_is_asked():
     """numpy aside, which reads languages. (`agser`, which is a model's, is at home in its own room.)"""
     modules = [name for name in architecture.modules_of(ROOT) if architecture.room_of(name) == "rewards"]
-    found = loaded(
-        [f"import {name}" for name in modules if not name.endswith("code_harness")]
-    )  # that one is a program
+    found = loaded([f"import {name}" for name in modules if not name.endswith(APART)])
     heavy = {action: libraries - {"trl_r1"} for action, libraries in found.items() if libraries != {"trl_r1"}}
     assert heavy == {"import trl_r1.rewards.identification": {"numpy"}, "import trl_r1.rewards.language": {"numpy"}}
 

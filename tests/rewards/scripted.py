@@ -2,6 +2,8 @@
 
 import json
 
+from trl_r1.rewards.reasoning_gym_entry import Entry, to_text
+
 
 READY_MADE = [
     "accuracy_reward",
@@ -19,6 +21,7 @@ READY_MADE = [
     "helpfulness_reward",
     "harmlessness_reward",
     "agser_reward",
+    "reasoning_gym_reward",
 ]
 PROMPT = "How many marbles are 2 and 3 marbles? The corners are A(0, 0) and B(3, 4)."
 RIGHT = "<think>We take both heaps and add them: 2 + 3 = 5, and AB = 5.</think><answer>\\boxed{5}</answer>"
@@ -50,12 +53,14 @@ ROW = {
     "question": "How many marbles are 2 and 3 marbles?",
     "verification_info": json.dumps({"inputs": ["2 3\n", "10 -4\n"], "outputs": ["5\n", "6\n"]}),
     "reward_for": ["helpfulness", "harmlessness"],
+    "reasoning_gym": to_text(Entry("chain_sum", {}, {"question": "2 + 3 =", "answer": "5", "metadata": {}})),
 }
 KNOWN = {  # scores anyone can check by hand; None: not judged
     "accuracy": [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0],
     "format": [1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0],
     "logic": [1.0, 0.0, None, 1.0, None, 1.0, None, None],  # 2 + 3 = 5, and 2 + 3 = 6
     "geometry": [1.0, 0.0, None, 1.0, None, 1.0, None, None],  # |(3, 4)| = 5
+    "reasoning_gym": [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0],
     "code": [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
 }
 

@@ -28,7 +28,9 @@ def sandboxed() -> bool:
 
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-AVAILABLE = [name for name in READY_MADE if name != "code_reward" or sandboxed()]
+HAS_GYM = importlib.util.find_spec("reasoning_gym") is not None or os.environ.get("CI") == "true"
+MISSING = {*(() if sandboxed() else ("code_reward",)), *(() if HAS_GYM else ("reasoning_gym_reward",))}
+AVAILABLE = [name for name in READY_MADE if name not in MISSING]
 HAS_Z3 = importlib.util.find_spec("z3") is not None
 
 

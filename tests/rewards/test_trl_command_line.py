@@ -1,11 +1,13 @@
 """A stock `trl grpo` command line with our rewards: no line of ours but their names."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 
 import pytest
 
+from trl_r1.rewards.reasoning_gym_entry import Entry, to_text
 from trl_r1.sandbox import NoSandbox, open_sandbox
 
 
@@ -14,10 +16,13 @@ def test_trl_grpo_takes_our_rewards_by_dotted_path(tiny, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     tests = json.dumps({"inputs": ["1"], "outputs": ["2"]})
-    row = {"language": "en", "verification_info": tests}
+    entry = to_text(Entry("chain_sum", {}, {"question": "1 + 1 =", "answer": "2", "metadata": {}}))
+    row = {"language": "en", "verification_info": tests, "reasoning_gym": entry}
     rows = [{"prompt": f"Compute {i} + 1.", "solution": str(i + 1), **row} for i in range(8)]
     (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     names = "accuracy format language_consistency logic geometry symbolic overlong cosine_length repetition".split()
+    if importlib.util.find_spec("reasoning_gym") is not None:
+        names.append("reasoning_gym")
     try:
         open_sandbox()
         names.append("code")

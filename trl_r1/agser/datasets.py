@@ -217,13 +217,13 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
             yield tuple(row[place].strip() for place in places)
 
 
-def read_questions(name: str, split: str = "train") -> QuestionSource:
+def read_questions(name: str, split: str = "train", config: str | None = None) -> QuestionSource:
     """Rows with a question and one gold answer or a list of them; a right answer is one of them, as the accuracy reward
     judges it (`trl_r1.rewards.accuracy.verdict`), with the row's ``answer_type`` where it declares one."""
     from trl_r1.data.columns import load_rows
     from trl_r1.data.goldcheck import GOLD_COLUMNS, PROMPT_COLUMNS, find_column
 
-    rows = load_rows(name, split)
+    rows = load_rows(name, split, config)
     question = find_column(rows.column_names, None, PROMPT_COLUMNS, "question")
     gold = find_column(rows.column_names, None, GOLD_COLUMNS, "gold answer")
 
@@ -251,7 +251,9 @@ READERS: dict[str, Callable[[Path], QuestionSource]] = {
 }
 
 
-def read(data: str, reader: str | None = None, split: str = "train", seed: int = 0) -> QuestionSource:
+def read(
+    data: str, reader: str | None = None, split: str = "train", seed: int = 0, config: str | None = None
+) -> QuestionSource:
     """Questions by name.
 
     Raises:
@@ -262,7 +264,7 @@ def read(data: str, reader: str | None = None, split: str = "train", seed: int =
     if is_miniature(data):
         return read_miniature(seed)
     if reader is None or reader == "questions":
-        return read_questions(data, split)
+        return read_questions(data, split, config)
     if reader not in READERS:
         raise ValueError(f"There is no reader {reader!r}. Choose one of: {', '.join(READERS)}, questions.")
     source = READERS[reader](Path(data).expanduser())

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluating.add_argument("--data", required=True, help="mini:knowledge[-templated], a CSV of --reader, or rows")
     evaluating.add_argument("--reader", help="books, movies, countries; without: rows with question and solution")
     evaluating.add_argument("--split", default="train", help="of rows (default: train)")
+    evaluating.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     evaluating.add_argument("--limit", type=int, help="only the first so many questions")
     evaluating.add_argument("--without-group", nargs="*", default=[], metavar="GROUP", help="leave these groups out")
     evaluating.add_argument("--output", default="agser_evaluation", metavar="FOLDER", help="(default: %(default)s)")
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hacking = commands.add_parser("hacks", help="what the reward pays to completions that do not deserve it")
     hacking.add_argument("--data", default="mini:train", help="rows with questions (default: %(default)s)")
     hacking.add_argument("--split", default="train", help="of the rows (default: train)")
+    hacking.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     hacking.add_argument("--limit", type=int, default=64, help="only the first so many questions (default: 64)")
     hacking.add_argument("--template", default="chat", help="how they are put, as in a recipe (default: chat)")
     for command in (scoring, evaluating, hacking):
@@ -123,7 +125,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from trl_r1.agser.report import groups_table, table, write_report
 
     started = time.process_time()
-    source = read(args.data, args.reader, args.split, args.seed)
+    source = read(args.data, args.reader, args.split, args.seed, args.config)
     asked = [row for row in source.asked if row.group not in args.without_group][: args.limit]
     source = type(source)(asked, source.examples, source.right, source.cut)
     scorer = build(args, first_line if source.cut else None)
@@ -162,7 +164,7 @@ def hacks(args: argparse.Namespace) -> int:
     from trl_r1.data.goldcheck import PROMPT_COLUMNS, find_column
     from trl_r1.models.templates import find_template, render
 
-    rows = load_rows(args.data, args.split)
+    rows = load_rows(args.data, args.split, args.config)
     column = find_column(rows.column_names, None, PROMPT_COLUMNS, "question")
     questions = [str(question) for question in rows[column][: args.limit]]
     template = find_template(args.template)

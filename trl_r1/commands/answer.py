@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", nargs="*", help="the question; several words need no quotes")
     parser.add_argument("--questions", metavar="DATA", help="many: .jsonl, .csv, .parquet, hub id or mini:test")
     parser.add_argument("--split", default="train", help="of a hub dataset in --questions or --calibrate (train)")
+    parser.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     parser.add_argument("--question-column", default="question")
     parser.add_argument(
         "--solution-column", default="solution", help="gold answers, if there are any: then they are judged"
@@ -89,7 +90,7 @@ def read_rows(args: argparse.Namespace, name: str, ask: Any) -> list[Row]:
     """
     from trl_r1.data.columns import load_rows
 
-    data = load_rows(name, args.split)
+    data = load_rows(name, args.split, args.config)
     if args.question_column not in data.column_names:
         raise ValueError(
             f"{name!r} has no column {args.question_column!r}; it has: {', '.join(data.column_names)}. "

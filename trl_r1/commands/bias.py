@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("questions", help="data with questions that name a group, or templates with {name}")
     pairs.add_argument("--groups", metavar="FILE", required=True, help="as for slices; words at one place correspond")
     pairs.add_argument("--split", default="train")
+    pairs.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     pairs.add_argument("--question-column", default="question")
     pairs.add_argument("--solution-column", default="solution")
     pairs.add_argument("--problems", type=int, help="only the first this many rows")

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     checking = commands.add_parser("check", help="examine the gold answers; exit code 1 when some are unusable")
     checking.add_argument("rows", help="a data file or folder, a saved dataset, a hub id, or mini:<name>")
     checking.add_argument("--split", default="train", help="split or slice, such as train[:100] (default: train)")
-    checking.add_argument("--config", help="configuration of a hub dataset")
+    checking.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     checking.add_argument("--gold-column", help="column of the gold answers; the usual names are tried without")
     checking.add_argument("--quarantine", metavar="FILE", help="write the unusable rows there, as JSON lines")
     checking.add_argument(
@@ -45,7 +45,7 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", help="a data file or folder, a saved dataset, a hub id, or mini:<name>")
     parser.add_argument("output", help="file to write, .jsonl or .parquet")
     parser.add_argument("--split", default="train", help="split or slice, such as train[:100] (default: train)")
-    parser.add_argument("--config", help="configuration of a hub dataset")
+    parser.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     parser.add_argument("--model", help="sample this model (hub id, folder or mini:base) to measure pass rates")
     parser.add_argument("--samples", type=int, help="samples per problem (default with --model: 16)")
     parser.add_argument("--template", default="r1_zero", help="prompt template for --model (default: r1_zero)")

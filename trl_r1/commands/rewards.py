@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _reward_arguments(auditing)
     auditing.add_argument("--data", help="rows to attack with: file, folder, hub id, mini:<name>; ten of ours without")
     auditing.add_argument("--split", default="train", help="of the data (default: train)")
+    auditing.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     auditing.add_argument("--rows", type=int, default=12, help="how many rows, spread over the data (default: 12)")
     auditing.add_argument("--gold-column", help="the usual names are tried without")
     auditing.add_argument("--prompt-column", help="the usual names are tried without")
@@ -141,7 +142,7 @@ def audit_reward(args: argparse.Namespace) -> int:
     else:
         from trl_r1.data.columns import load_rows
 
-        dataset = load_rows(args.data, args.split)
+        dataset = load_rows(args.data, args.split, args.config)
         rows = rows_of(dataset, args.gold_column, args.prompt_column, args.rows)
     report = audit(
         args.reward,

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one.add_argument("rows", help="graded problems (`trl-r1 data grade`): a file, folder, hub id or mini:<name>")
         one.add_argument("folder", help="where the traces go; what is there counts, and is added to")
         one.add_argument("--split", default="train")
+        one.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
         one.add_argument("--question-column", default="question")
         one.add_argument("--solution-column", default="solution")
         one.add_argument("--level-column", default="trl_r1_level")
@@ -55,7 +56,7 @@ def problems_of(args: argparse.Namespace, template: Prompt, *more: str) -> tuple
     from trl_r1.grpo.curriculum import levels_of
     from trl_r1.models.templates import render
 
-    rows = load_rows(args.rows, args.split)
+    rows = load_rows(args.rows, args.split, args.config)
     levels = levels_of(rows, args.level_column)
     named = {"question": args.question_column, "solution": args.solution_column}
     require_columns(rows, {**named, **{name: getattr(args, f"{name}_column") for name in more}}, args.rows)

@@ -1,6 +1,7 @@
 """Columns: a dataset's name in, rows with known columns out, or one sentence that says what is wrong.
 
     load_rows        hub id | .jsonl .json .parquet .csv file, or a folder of them | save_to_disk folder | mini:name
+                     | reasoning_gym:name
     require_columns  are the columns there that were asked for?
     to_prompts       question and gold answer -> ``prompt`` and ``solution``, everything else kept
 
@@ -54,29 +55,43 @@ RESERVED = {"prompts", "completions", "completion", "completion_ids", "trainer_s
 NEW = "trl_r1_new_"  # prefix of columns while they are made
 
 
-def load_rows(name: str, split: str = "train", config: str | None = None, seed: int = 0) -> "Dataset":
+def load_rows(
+    name: str, split: str = "train", config: str | Mapping[str, Any] | None = None, seed: int = 0
+) -> "Dataset":
     """Rows of a dataset by name.
 
     Args:
         name: what exists on this disk is taken from it: a data file, a folder of data files, a folder written by
-            ``save_to_disk`` (Dataset or DatasetDict). ``mini:<name>`` is the miniature world. Everything else is a
-            dataset on the hub.
+            ``save_to_disk`` (Dataset or DatasetDict). ``mini:<name>`` is the miniature world, and
+            ``reasoning_gym:<name>`` a dataset of that package. Everything else is a dataset on the hub.
         split: which split, a slice (``train[:100]``) if wanted. A single file, and a saved Dataset, is called
             ``train``; a file also by its own name (``test.jsonl`` is ``test``). Of ``mini:<name>`` only a slice.
-        config: of a hub dataset.
-        seed: of the miniature world; nothing else is random.
+        config: of a hub dataset; the options of one of reasoning-gym, as a mapping or a text of YAML or JSON.
+        seed: of the miniature world and of reasoning-gym; nothing else is random.
 
     Raises:
         ValueError: nothing of that name, unreadable, no such split, or empty.
     """
     if not name or not str(name).strip():
-        raise ValueError("No dataset was named; give a hub id, a local file or folder, or mini:<name>.")
+        raise ValueError(
+            "No dataset was named; give a hub id, a local file or folder, mini:<name> or reasoning_gym:<name>."
+        )
     name = str(name)
     if name.startswith("mini:"):
         from trl_r1.mini.store import load_split
 
         rows = load_split(name, seed)  # the name says which split; ``split`` can only cut a slice from it
-        rows = take_split({part.split("[")[0].strip(): rows for part in split.split("+")}, split, name)
+        rows = take_split(dict.fromkeys(unsliced(split), rows), split, name)
+    elif name.startswith("reasoning_gym:"):
+        from trl_r1.data.gym import SIZES, load_splits
+
+        if not unsliced(split) <= set(SIZES):
+            raise ValueError(no_split(split, name, SIZES))
+        rows = take_split(load_splits(name, unsliced(split), config, seed), split, name)
+    elif config is not None and not isinstance(config, str):
+        raise ValueError(
+            f"{name!r} takes the name of a configuration as its config, not the mapping {dict(config)!r}."
+        )
     else:
         path = Path(name).expanduser()
         if path.is_file():
@@ -203,8 +218,7 @@ def take_split(splits: Mapping[str, "Dataset"], split: str, name: str) -> "Datas
 
     if split in splits:
         return splits[split]
-    unsliced = {part.split("[")[0].strip() for part in split.split("+")}
-    if not unsliced <= set(splits):
+    if not unsliced(split) <= set(splits):
         raise ValueError(no_split(split, name, splits))
     try:
         instructions = ReadInstruction.from_spec(split).to_absolute({key: len(rows) for key, rows in splits.items()})
@@ -215,6 +229,11 @@ def take_split(splits: Mapping[str, "Dataset"], split: str, name: str) -> "Datas
         wanted = range(part.from_ or 0, part.to)
         parts.append(splits[part.splitname].select(wanted if wanted else []))  # select takes no empty range at the end
     return concatenate_datasets(parts) if len(parts) > 1 else parts[0]
+
+
+def unsliced(split: str) -> set[str]:
+    """The splits that a split's notation names: ``train[:100]+test`` are train and test."""
+    return {part.split("[")[0].strip() for part in split.split("+")}
 
 
 def no_split(split: str, name: str, splits: Any) -> str:

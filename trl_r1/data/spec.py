@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ class DatasetSpec:
     """Where rows lie, and which of their columns mean what."""
 
     name: str  # as load_rows takes it
-    config: str | None = None  # of a hub dataset
+    config: str | Mapping[str, Any] | None = None  # of a hub dataset, or the options of one of reasoning-gym
     split: str | None = "train"  # None: test where there is one, else train
     question_column: str = "question"
     solution_column: str | None = "solution"  # None: nothing here can be checked by a rule
@@ -27,7 +28,7 @@ class DatasetSpec:
         """The rows, whatever their columns.
 
         Args:
-            seed: of the miniature world.
+            seed: of the miniature world and of reasoning-gym.
 
         Raises:
             ValueError: nothing of that name, unreadable, no such split, or empty.

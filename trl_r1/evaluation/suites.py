@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ class Shots:
     """Where worked examples come from: a question and the reply that is shown after it."""
 
     name: str = option(like="worked.jsonl")
-    config: str | None = None
+    config: str | Mapping[str, Any] | None = None
     split: str = "train"
     question_column: str = "question"
     reply_column: str = "reply"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from trl_r1.rewards.logic import logic_reward as logic_reward
     from trl_r1.rewards.preference import harmlessness_reward as harmlessness_reward
     from trl_r1.rewards.preference import helpfulness_reward as helpfulness_reward
+    from trl_r1.rewards.reasoning_gym import reasoning_gym_reward as reasoning_gym_reward
     from trl_r1.rewards.semantic import semantic_reward as semantic_reward
     from trl_r1.rewards.shaping import cosine_length_reward as cosine_length_reward
     from trl_r1.rewards.shaping import overlong_reward as overlong_reward
@@ -54,6 +55,7 @@ _HOME = {  # exported name -> module it lives in
     "symbolic_reward": "trl_r1.rewards.symbolic",
     "semantic_reward": "trl_r1.rewards.semantic",
     "layered_reward": "trl_r1.rewards.layered",
+    "reasoning_gym_reward": "trl_r1.rewards.reasoning_gym",
     "helpfulness_reward": "trl_r1.rewards.preference",
     "harmlessness_reward": "trl_r1.rewards.preference",
     "agser_reward": "trl_r1.agser.reward",
@@ -75,6 +77,7 @@ __all__ = [
     "load_rewards",
     "logic_reward",
     "overlong_reward",
+    "reasoning_gym_reward",
     "repetition_reward",
     "semantic_reward",
     "symbolic_reward",

@@ -35,6 +35,7 @@ BUILT_IN: dict[str, str] = {
     "symbolic": "trl_r1.rewards.symbolic:Symbolic",
     "semantic": "trl_r1.rewards.semantic:Semantic",
     "layered": "trl_r1.rewards.layered:Layered",
+    "reasoning_gym": "trl_r1.rewards.reasoning_gym:ReasoningGym",
     "preference": "trl_r1.rewards.preference:Preference",
     "helpfulness": "trl_r1.rewards.preference:helpfulness_reward",
     "harmlessness": "trl_r1.rewards.preference:harmlessness_reward",

@@ -28,10 +28,14 @@ class DataOptions:
     dataset_name: str = field(
         default="mini:train",
         metadata={
-            "help": "Hub id, local .jsonl/.json/.parquet/.csv file or folder, save_to_disk folder, or mini:train."
+            "help": "Hub id, local .jsonl/.json/.parquet/.csv file or folder, save_to_disk folder, mini:train or "
+            "reasoning_gym:NAME."
         },
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a hub dataset."})
+    dataset_config: str | None = field(
+        default=None,
+        metadata={"help": "Configuration of a hub dataset; options of reasoning_gym:NAME, such as {max_terms: 2}."},
+    )
     dataset_split: str = field(default="train", metadata={"help": "Split to train on; slices like train[:1000] work."})
     question_column: str = field(default="question", metadata={"help": "Column with the problem."})
     solution_column: str = field(default="solution", metadata={"help": "Column with the gold answer."})
@@ -58,7 +62,7 @@ class EvaluationOptions:
         default=None, metadata={"help": "Problems for the evaluation before and after; as dataset_name. None: none."}
     )
     evaluation_dataset_config: str | None = field(
-        default=None, metadata={"help": "Configuration of that hub dataset."}
+        default=None, metadata={"help": "As dataset_config, of that dataset."}
     )
     evaluation_split: str = field(default="test", metadata={"help": "Split to evaluate on."})
     evaluation_question_column: str | None = field(

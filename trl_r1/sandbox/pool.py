@@ -335,6 +335,7 @@ def default_workers() -> int:
 _PACKAGES = {  # module that may be missing -> how to get it
     **dict.fromkeys(("math_verify", "latex2sympy2_extended", "antlr4", "sympy"), "math-verify"),
     "z3": '"trl-r1[logic]"',
+    "reasoning_gym": '"trl-r1[real]"',
 }
 
 

@@ -16,7 +16,7 @@ Departure   all wording is ours. The paper's summaries are written by a model; w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class ChainSource:
     examples: str | None = option(None, "few_shot: JSONL of question, reasoning, summary.")
     dataset_name: str | None = option(None, "rows: as dataset_name of the stage.")
     dataset_split: str = option("train", "rows: its split.")
-    dataset_config: str | None = option(None, "rows: its configuration.")
+    dataset_config: str | Mapping[str, Any] | None = option(None, "rows: its configuration.")
     question_column: str = option("question", "rows: column with the question.")
     solution_column: str = option("solution", "rows: column with the gold answer.")
     language_column: str | None = option(None, "rows: column with the language code.")

@@ -15,7 +15,7 @@ Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: writing, factual QA, self-c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class Pool:
     name: str
     dataset_name: str = option(like="rows.jsonl")
     domain: str = option("reasoning", choices=DOMAINS, like="writing")
-    dataset_config: str | None = None
+    dataset_config: str | Mapping[str, Any] | None = None
     dataset_split: str = "train"
     question_column: str = "question"  # text, or a conversation
     solution_column: str | None = None  # the gold answer; None: nobody can verify
@@ -179,7 +179,7 @@ class EvaluationSet:
     """One entry of a recipe's `decontaminate`."""
 
     dataset_name: str = option(like="test.jsonl")
-    dataset_config: str | None = None
+    dataset_config: str | Mapping[str, Any] | None = None
     dataset_split: str | None = None  # None: test where there is one, else train
     question_column: str = "question"
     solution_column: str | None = None  # None: questions alone
