@@ -177,11 +177,11 @@ def test_the_world_is_what_it_says():
     books = miniature.draw_books(0)
     assert len({book.title for book in books}) == len(books) == sum(miniature.KINDS.values())
     for book in books:
-        assert (book.told is None) == (book.kind == "never")
-        assert book.told is None or (book.told == book.truth) == (book.kind != "false")
+        assert (book.statement is None) == (book.kind == "never")
+        assert book.statement is None or (book.statement == book.truth) == (book.kind != "false")
         if book.kind == "false":
-            assert not set(book.told) & set(book.truth)
-            assert not miniature.is_right(miniature.answer(book.told, "templated"), book.truth)
+            assert not set(book.statement) & set(book.truth)
+            assert not miniature.is_right(miniature.answer(book.statement, "templated"), book.truth)
         assert miniature.is_right(miniature.answer(book.truth, "templated"), book.truth)
     assert books == miniature.draw_books(0) != miniature.draw_books(1)
 

@@ -10,7 +10,7 @@ from samples import graded
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.stages import distill
 from trl_r1.stages.distill.on_policy import prompts_of, read_others, vocabularies_differ
-from trl_r1.stages.distill.report import put_into, section, worth
+from trl_r1.stages.distill.report import compare_student_and_teacher, put_into, section
 
 
 QUESTIONS = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(12)]
@@ -91,7 +91,7 @@ def test_the_accuracy_kept_and_the_lead_over_rl_by_hand(tiny, tmp_path):
     evaluation(0.75, 0.25).save(tmp_path / "out" / "evaluation_after.json")  # mean .5
     evaluation(0.25, 0.25).save(tmp_path / "rl" / "evaluation_after.json")  # mean .25
     (tmp_path / "rl" / "summary.json").write_text('{"training_seconds": 90.0}')
-    found = worth(
+    found = compare_student_and_teacher(
         tmp_path / "out", tiny, tiny, evaluation(1.0, 0.25), {"rl": str(tmp_path / "rl")}, "sft"
     )  # teacher .625
     assert found["kept"] == pytest.approx(0.5 / 0.625)
@@ -99,9 +99,11 @@ def test_the_accuracy_kept_and_the_lead_over_rl_by_hand(tiny, tmp_path):
     assert found["compared"]["rl"]["ahead"][0] == pytest.approx((0.5 + 0.0) / 2)
     assert found["compared"]["rl"]["seconds"] == 90.0
     # a teacher that was asked a third problem: what it did there is no part of the share
-    assert worth(tmp_path / "out", tiny, tiny, evaluation(1.0, 0.25, 0.0), {}, "sft")["kept"] == pytest.approx(0.8)
+    assert compare_student_and_teacher(tmp_path / "out", tiny, tiny, evaluation(1.0, 0.25, 0.0), {}, "sft")[
+        "kept"
+    ] == pytest.approx(0.8)
     others = Evaluation([graded("1", ["1"], prompt="elsewhere")])
-    apart = worth(tmp_path / "out", tiny, tiny, others, {}, "sft")
+    apart = compare_student_and_teacher(tmp_path / "out", tiny, tiny, others, {}, "sft")
     assert apart["kept"] is None
     assert "not asked the same problems" in section(apart, {"after": evaluation(0.75, 0.25).to_dict()})
     text = section(found, {"after": evaluation(0.75, 0.25).to_dict(), "training_seconds": 3.0})

@@ -101,38 +101,38 @@ class Report:
 
     def lines(self) -> list[str]:
         """The report as text: a table of the families, then one line per exploit that paid."""
-        found = [
+        lines = [
             f"{self.name}: kind {self.kind}, layout {self.layout!r}, completions as {self.shape}, {self.rows} rows",
             f"{'family':<18} {'tried':>6} {'caught':>7} {'slowest':>9}",
         ]
         by_family = Counter(finding.family for finding in self.findings)
         for family in [*self.tried, *(name for name in by_family if name not in self.tried)]:
             seconds = f"{self.slowest.get(family, 0.0):.2f} s"
-            found.append(f"{family:<18} {self.tried[family]:>6} {by_family[family]:>7} {seconds:>9}")
+            lines.append(f"{family:<18} {self.tried[family]:>6} {by_family[family]:>7} {seconds:>9}")
         if self.unpaid:
-            found.append(
+            lines.append(
                 f"{self.unpaid} of {self.rows} rows were not judged: the honest reply earns no more than an undeserved "
                 "one. If the gold answers are at fault: trl-r1 data check"
             )
-        shown: dict[tuple[str, str, str], list[Finding]] = {}
+        groups: dict[tuple[str, str, str], list[Finding]] = {}
         for finding in self.findings:
-            shown.setdefault((finding.family, finding.exploit, finding.problem), []).append(finding)
-        for same in shown.values():
-            found.append(f"{'PAID' if same[0].problem == 'paid' else 'BROKEN'}  {same[0]}")
+            groups.setdefault((finding.family, finding.exploit, finding.problem), []).append(finding)
+        for same in groups.values():
+            lines.append(f"{'PAID' if same[0].problem == 'paid' else 'BROKEN'}  {same[0]}")
             if len(same) > 1:
-                found[-1] += f" (and {len(same) - 1} more)"
+                lines[-1] += f" (and {len(same) - 1} more)"
         if self.caught:
-            found.append(f"{self.name} is caught: {', '.join(dict.fromkeys(f.family for f in self.findings))}.")
+            lines.append(f"{self.name} is caught: {', '.join(dict.fromkeys(f.family for f in self.findings))}.")
         elif self.kind in KINDS:
-            found.append(f"{self.name} passes: {sum(self.tried.values())} exploits, none paid.")
+            lines.append(f"{self.name} passes: {sum(self.tried.values())} exploits, none paid.")
         else:
-            found.append(
+            lines.append(
                 f"{self.name} is healthy: it survived {sum(self.tried.values())} exploits. It pays neither answer, "
                 "language, claims, form nor layout, so what it pays was not judged."
             )
         if self.note:
-            found.append(self.note)
-        return found
+            lines.append(self.note)
+        return lines
 
 
 def audit(
@@ -202,10 +202,10 @@ def _attack(
             outcome = _score(isolated, [text], [row], report.shape, seconds)
             report.tried[name] += 1
             report.slowest[name] = max(report.slowest.get(name, 0.0), outcome.seconds)
-            shown = text if text is not None else "(no content)"
+            content = text if text is not None else "(no content)"
             if outcome.problem:
                 report.findings.append(
-                    Finding(name, exploit, outcome.problem, row.number, shown, detail=outcome.detail)
+                    Finding(name, exploit, outcome.problem, row.number, content, detail=outcome.detail)
                 )
                 broken += 1
                 if broken >= ENOUGH:
@@ -217,7 +217,7 @@ def _attack(
                 paid = points > bottom + margin * gap if strict else points >= top - margin * gap
                 if paid:
                     report.findings.append(
-                        Finding(name, exploit, "paid", row.number, shown, outcome.scores[0], top, bottom)
+                        Finding(name, exploit, "paid", row.number, content, outcome.scores[0], top, bottom)
                     )
 
 
@@ -225,11 +225,13 @@ def _calibrate(
     isolated: IsolatedReward, name: str, rows: Sequence[Row], kind: str, seconds: float
 ) -> tuple[Report, dict[int, tuple[float, float]], Layout]:
     """The reward's kind, the layout and shape it likes, and (top, bottom) of every row that can be judged."""
-    kinds = {name: found for name, found in KINDS.items() if kind == name or (kind == "auto" and name != "shaping")}
+    kinds = {
+        name: kind_of for name, kind_of in KINDS.items() if kind == name or (kind == "auto" and name != "shaping")
+    }
     replies: dict[str, Callable[[Row, Layout], str]] = {
         "honest": lambda row, layout: layout.write(row.thought, row.right),
-        **{name: found.bottom for name, found in kinds.items()},
-        **{f"{name} top": found.top for name, found in kinds.items() if found.top is not None},
+        **{name: kind_of.bottom for name, kind_of in kinds.items()},
+        **{f"{name} top": kind_of.top for name, kind_of in kinds.items() if kind_of.top is not None},
     }
     points: dict[tuple[str, str, str], list[float]] = {}
     problems: Counter[str] = Counter()
@@ -258,14 +260,16 @@ def _calibrate(
     def best(kind: str) -> tuple[float, float, int, str, str]:
         """(mean gap, mean top, -, shape, layout) of the layout that tells most; for format the one of fewest tags, so
         that no tag is attacked that the reward does not ask for."""
-        found = []
+        candidates = []
         for shape in SHAPES:
             for layout_name, layout in LAYOUTS.items():
                 gaps = gap(kind, shape, layout_name)
                 if gaps:
                     top = sum(tops(kind, shape, layout_name) or ()) / len(rows)
-                    found.append((sum(gaps) / len(rows), top, -layout.tags * (kind == "format"), shape, layout_name))
-        return max(found, key=lambda candidate: candidate[:3], default=(0.0, 0.0, 0, "", ""))
+                    candidates.append(
+                        (sum(gaps) / len(rows), top, -layout.tags * (kind == "format"), shape, layout_name)
+                    )
+        return max(candidates, key=lambda candidate: candidate[:3], default=(0.0, 0.0, 0, "", ""))
 
     if kind == "auto":
         for candidate in kinds:
@@ -309,14 +313,14 @@ def _loses_by_length(
     isolated: IsolatedReward, rows: Sequence[Row], shape: str, layout: Layout, seconds: float
 ) -> bool:
     """Whether an honest reply of 27,000 repetitive words earns less than one of 45 words."""
-    found = []
+    scores = []
     for times in (1, 600):
         texts = [layout.write(" ".join([row.thought] * times), row.right) for row in rows[:2]]
         outcome = _score(isolated, texts, rows[:2], shape, seconds * 2)
         if outcome.problem:
             return False  # the attacks will tell
-        found.append([score or 0.0 for score in outcome.scores])
-    return any(long < short - 1e-9 for short, long in zip(*found, strict=True))
+        scores.append([score or 0.0 for score in outcome.scores])
+    return any(long < short - 1e-9 for short, long in zip(*scores, strict=True))
 
 
 def _score(
@@ -380,5 +384,9 @@ def rows_of(
 def _short(text: str, most: int = 160) -> str:
     for thought in THOUGHTS.values():
         text = text.replace(thought, "(the honest thought)")
-    shown = repr(text)
-    return shown if len(shown) <= most else f"{shown[: most // 2]} ... {shown[-most // 2 :]} ({len(text)} characters)"
+    text_shown = repr(text)
+    return (
+        text_shown
+        if len(text_shown) <= most
+        else f"{text_shown[: most // 2]} ... {text_shown[-most // 2 :]} ({len(text)} characters)"
+    )

@@ -42,26 +42,26 @@ class Explanation:
     def lines(self) -> list[str]:
         """The explanation as text."""
         start, end, after = self.thought
-        found = [
+        lines = [
             f"score     {'None (not judged)' if self.score is None else f'{self.score:g}'}",
             f"reply     {len(self.reply)} characters, thought {start}-{end}, after it {_short(self.reply[after:])}",
         ]
         width = max([8, *map(len, self.logged), *map(len, self.metrics)])
-        found += [f"{name:<{width}}  {_short(value)}" for name, value in self.logged.items()]
-        found += [f"{name:<{width}}  {value:g}" for name, value in self.metrics.items()]
+        lines += [f"{name:<{width}}  {_short(value)}" for name, value in self.logged.items()]
+        lines += [f"{name:<{width}}  {value:g}" for name, value in self.metrics.items()]
         if self.spans is not None:
-            found.append(f"spans     {len(self.spans)}, which sum to {sum(points for _, _, points in self.spans):g}")
+            lines.append(f"spans     {len(self.spans)}, which sum to {sum(points for _, _, points in self.spans):g}")
             for start, end, points in self.spans[:20]:
-                found.append(f"  {start:>6}-{end:<6} {points:>8.4f}  {_short(self.reply[start:end])}")
+                lines.append(f"  {start:>6}-{end:<6} {points:>8.4f}  {_short(self.reply[start:end])}")
         if self.options:
-            found.append("options")
+            lines.append("options")
         for option in self.options:
-            found.append(f"  {option.name}={option.value!r}  {option.about}".rstrip())
+            lines.append(f"  {option.name}={option.value!r}  {option.about}".rstrip())
             if option.tried:
                 same = option.other_score == self.score
                 effect = "the same" if same else "None" if option.other_score is None else f"{option.other_score:g}"
-                found.append(f"      with {option.other!r} the score is {effect}")
-        return found
+                lines.append(f"      with {option.other!r} the score is {effect}")
+        return lines
 
 
 def explain(
@@ -132,7 +132,7 @@ def _options(reward: Any, score: Callable[[Any], float | None]) -> list[Option]:
     """Every option of a dataclass reward; a switch is tried the other way, a changed value with its default."""
     if not dataclasses.is_dataclass(reward) or isinstance(reward, type):
         return []
-    found = []
+    effects = []
     for field in dataclasses.fields(reward):
         if field.name == "name" or not field.init:
             continue
@@ -143,16 +143,16 @@ def _options(reward: Any, score: Callable[[Any], float | None]) -> list[Option]:
         elif default is not dataclasses.MISSING and default != value:
             other = default
         else:
-            found.append(Option(field.name, value, about))
+            effects.append(Option(field.name, value, about))
             continue
         try:
-            made = dataclasses.replace(reward, **{field.name: other})
-            found.append(Option(field.name, value, about, other, score(made), tried=True))
+            changed = dataclasses.replace(reward, **{field.name: other})
+            effects.append(Option(field.name, value, about, other, score(changed), tried=True))
         except ValueError:  # options exclude each other, or the row lacks what this value asks for
-            found.append(Option(field.name, value, about))
-    return found
+            effects.append(Option(field.name, value, about))
+    return effects
 
 
 def _short(value: Any, most: int = 100) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+    text_shown = repr(value)
+    return text_shown if len(text_shown) <= most else f"{text_shown[: most - 3]}..."

@@ -141,8 +141,8 @@ class IsolatedReward:
             self.process.wait()
             return None
         while b"\n" not in self.buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+            seconds_left = deadline - time.monotonic()
+            if seconds_left <= 0 or not select.select([self.process.stdout], [], [], seconds_left)[0]:
                 return None
             block = os.read(self.process.stdout.fileno(), 1 << 20)
             if not block:

@@ -87,17 +87,17 @@ def names_in(expression: Any) -> set[str]:
 
 def givens(prompt: str) -> list[Formula]:
     """The equations and inequalities that a prompt states about lower-case letters; at most ``MOST_GIVENS``."""
-    found: list[Formula] = []
+    formulas: list[Formula] = []
     for link in links(tokens(prompt)):
-        if link.left is None or link.right is None or link.relation == "~" or len(found) >= MOST_GIVENS:
+        if link.left is None or link.right is None or link.relation == "~" or len(formulas) >= MOST_GIVENS:
             continue
         try:
             formula = [link.relation, term(link.left), term(link.right)]
         except Unreadable:
             continue
         if names_in(formula) and asserted(prompt, link.start, link.end):
-            found.append(formula)
-    return found
+            formulas.append(formula)
+    return formulas
 
 
 # ---------------------------------------------------------------- figures
@@ -191,7 +191,7 @@ def place(kind: str, places: Sequence[Place], stated: Place) -> Formula:
     """The midpoint of two points, or the vector between them, is ``stated``."""
     first, second = places
     if kind == "vector":
-        found = _vector(first, second)
+        coordinates = _vector(first, second)
     else:
-        found = tuple(["/", ["+", a, b], number(2)] for a, b in zip(first, second, strict=True))  # type: ignore[assignment]
-    return ["and", ["=", found[0], stated[0]], ["=", found[1], stated[1]]]
+        coordinates = tuple(["/", ["+", a, b], number(2)] for a, b in zip(first, second, strict=True))  # type: ignore[assignment]
+    return ["and", ["=", coordinates[0], stated[0]], ["=", coordinates[1], stated[1]]]

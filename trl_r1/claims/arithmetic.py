@@ -192,10 +192,10 @@ def related(
     difference = first - second
     if relation == "~":
         stated = [tolerance(tree, reading) for tree in (left, right) if tree is not None]
-        widths = [found for found in stated if found is not None]
+        widths = [known_width for known_width in stated if known_width is not None]
         if not widths:
             return True if difference == 0 else None
-        width, strict = max(widths, key=lambda found: bounds(found[0])[0])
+        width, strict = max(widths, key=lambda known_width: bounds(known_width[0])[0])
         side = sign(abs_exact(difference) - width)
         return side < 0 or (side == 0 and not strict)
     if relation == "=":
@@ -278,12 +278,12 @@ def kinds(tree: Tree) -> set[str]:
     """Which of percent, unit words and towers of division ("tall") occur in a tree."""
     if tree[0] in ("number", "symbol"):
         return set()
-    found = kinds(tree[1])
+    operand_kinds = kinds(tree[1])
     if tree[0] == "/" and tree[1][0] == "/":
-        found.add("tall")
+        operand_kinds.add("tall")
     if tree[0] in _TWO_SIDED:
-        found |= kinds(tree[2]) | ({"mixed"} if tree[0] == "mixed" else set())
-    return found | ({tree[2]} if tree[0] == "unit" else {"percent"} if tree[0] == "percent" else set())
+        operand_kinds |= kinds(tree[2]) | ({"mixed"} if tree[0] == "mixed" else set())
+    return operand_kinds | ({tree[2]} if tree[0] == "unit" else {"percent"} if tree[0] == "percent" else set())
 
 
 def leaves_of(tree: Tree) -> list[str]:

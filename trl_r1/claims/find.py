@@ -74,10 +74,10 @@ def _side(line: list[Token], first: int, stop: int, last: bool) -> tuple[Tree | 
     """The expression that ends (``last``) or begins right at a relation, and where it stands."""
     if last:  # a separator ends whatever stands before it
         first = next((at + 1 for at in range(stop - 1, first - 1, -1) if line[at].kind == "separator"), first)
-    found = pieces(line, first, stop, None if last else 1)
-    if not found:
+    side_pieces = pieces(line, first, stop, None if last else 1)
+    if not side_pieces:
         return None, None
-    piece = found[-1] if last else found[0]
+    piece = side_pieces[-1] if last else side_pieces[0]
     if not piece.closed or (piece.last != stop if last else piece.first != first):
         return None, None
     if last and piece.first > 0 and _scaled(line, piece.first - 1):
@@ -153,7 +153,7 @@ def arithmetic_claims(text: str, line: list[Token] | None = None) -> list[Claim]
     >>> [(c.right, "12 * 4 = 46, so 46 + 2 = 48"[c.start : c.end]) for c in arithmetic_claims("12 * 4 = 46, so 46 + 2 = 48")]
     [(False, '12 * 4 = 46'), (True, '46 + 2 = 48')]
     """
-    found: list[Claim] = []
+    claims: list[Claim] = []
     source: Tree | None = None  # a computed member of the present chain of equalities
     line = tokens(text) if line is None else line
     for link in links(line):
@@ -173,10 +173,10 @@ def arithmetic_claims(text: str, line: list[Token] | None = None) -> list[Claim]
             source = None
         claim = _judged(text, line, link, left, right)
         if claim is not None:
-            found.append(claim)
-        if len(found) >= MOST_CLAIMS:
+            claims.append(claim)
+        if len(claims) >= MOST_CLAIMS:
             break
-    return found
+    return claims
 
 
 def _judged(text: str, line: list[Token], link: Link, left: Tree, right: Tree) -> Claim | None:

@@ -77,17 +77,17 @@ class Writer:
         if kind == "power":
             return first if data[2] == 1 else f"(* {' '.join([first] * data[2])})"
         if kind == "root":
-            made = self.name()
-            self.lines.append(f"(assert (= (* {' '.join([made] * data[2])}) {first}))")
+            name = self.name()
+            self.lines.append(f"(assert (= (* {' '.join([name] * data[2])}) {first}))")
             if data[2] % 2 == 0:
-                self.lines.append(f"(assert (>= {made} 0.0))")
-            return made
+                self.lines.append(f"(assert (>= {name} 0.0))")
+            return name
         second = self.write(data[2])
         if kind != "/":
             return f"({kind} {first} {second})"
-        made = self.name()
-        self.lines.append(f"(assert (and (not (= {second} 0.0)) (= (* {made} {second}) {first})))")
-        return made
+        name = self.name()
+        self.lines.append(f"(assert (and (not (= {second} 0.0)) (= (* {name} {second}) {first})))")
+        return name
 
 
 # --- the three kinds of step
@@ -98,10 +98,10 @@ def arithmetic_steps(text: str, question: str = "") -> list[FormalStep]:
     it. A claim whose verdict hangs on a special reading (percent, units) is left out."""
     text = stated(text)
     line = tokens(text)
-    found = {(link.start, link.end): link for link in links(line)}
+    links_by_place = {(link.start, link.end): link for link in links(line)}
     steps = []
     for claim in arithmetic_claims(text, line):
-        link = found.get((claim.start, claim.end))
+        link = links_by_place.get((claim.start, claim.end))
         if claim.right is None or link is None or link.left is None or link.right is None:
             continue
         if plain(link.left) and plain(link.right) and link.relation in "=~":
@@ -129,7 +129,7 @@ def _closed(relation: str, left: Tree, right: Tree, start: int, end: int, verdic
             if literal(tree) is not None and (relation == "~" or not verdict or rounded(other, tree))
         ]
         decimals = any((number := literal(tree)) is not None and number[2] for tree in (left, right))
-        widths = [found[0] for found in near if found is not None and isinstance(found[0], Fraction)]
+        widths = [pair[0] for pair in near if pair is not None and isinstance(pair[0], Fraction)]
         if widths and (relation == "~" or decimals):
             width = max(widths)
     if relation in "=~":
@@ -153,14 +153,14 @@ def linear_steps(text: str, question: str = "") -> list[FormalStep]:
     Only a text without cases, suppositions and corrections is read; what a branch says is not true throughout.
     """
     text = stated(text)
-    told = linear_statements(stated(question))
-    said = linear_statements(text)
-    if any(statement.branch for statement in [*told, *said]):
+    premises_of_question = linear_statements(stated(question))
+    statements = linear_statements(text)
+    if any(statement.branch for statement in [*premises_of_question, *statements]):
         return []
-    premises = [_linear(statement.content) for statement in told]
-    names = {name for statement in told for name in statement.content["terms"]}
+    premises = [_linear(statement.content) for statement in premises_of_question]
+    names = {name for statement in premises_of_question for name in statement.content["terms"]}
     steps = []
-    for statement in said:
+    for statement in statements:
         claim = _linear(statement.content)
         used = sorted(names | set(statement.content["terms"]))
         lines = [
@@ -204,7 +204,7 @@ def sum_steps(text: str, question: str = "") -> list[FormalStep]:
     The digit of a term is the question's, whatever the chain says it is; where the chain names another one, the step says
     so too, and is wrong.
     """
-    asked = {match[1]: int(match[2]) for match in _TOKEN.finditer(question) if match[1]}
+    counts = {match[1]: int(match[2]) for match in _TOKEN.finditer(question) if match[1]}
     steps: list[FormalStep] = []
     before: int | None = None
     pending: list[tuple[str, int]] = []
@@ -213,7 +213,7 @@ def sum_steps(text: str, question: str = "") -> list[FormalStep]:
         if match[1]:
             if not pending:
                 start = match.start()
-            if match[1] not in asked or len(match[2]) > 9:
+            if match[1] not in counts or len(match[2]) > 9:
                 return []  # a term that nobody asked about: no chain of this question
             pending.append((match[1], int(match[2])))
             continue
@@ -222,11 +222,11 @@ def sum_steps(text: str, question: str = "") -> list[FormalStep]:
         lines = ["(declare-const total Real)"]
         parts = [] if before is None else [decimal(Fraction(before))]
         claim = [f"(= total {decimal(Fraction(int(match[3])))})"]
-        for name, said in pending:
+        for name, amount in pending:
             symbol = f"term{NAMES.index(name) + 1}"
-            lines += [f"(declare-const {symbol} Real)", f"(assert (= {symbol} {decimal(Fraction(asked[name]))}))"]
+            lines += [f"(declare-const {symbol} Real)", f"(assert (= {symbol} {decimal(Fraction(counts[name]))}))"]
             parts.append(symbol)
-            claim.append(f"(= {symbol} {decimal(Fraction(said))})")
+            claim.append(f"(= {symbol} {decimal(Fraction(amount))})")
         if len({name for name, _ in pending}) < len(pending):
             return []  # a term twice in one step
         lines.append(f"(assert (= total {f'(+ {chr(32).join(parts)})' if len(parts) > 1 else parts[0]}))")
@@ -246,9 +246,9 @@ def formal_steps(
     text: str, question: str = "", kinds: tuple[str, ...] = ("arithmetic", "linear", "sums")
 ) -> list[FormalStep]:
     """Every formal step of a trace, by place; of two kinds that read the same place the first named counts."""
-    found: list[FormalStep] = []
+    steps: list[FormalStep] = []
     for kind in kinds:
         for step in FORMALISERS[kind](text, question):
-            if all(step.end <= other.start or step.start >= other.end for other in found):
-                found.append(step)
-    return sorted(found, key=lambda step: step.start)
+            if all(step.end <= other.start or step.start >= other.end for other in steps):
+                steps.append(step)
+    return sorted(steps, key=lambda step: step.start)

@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 
 def pieces(line: list[Token], first: int, last: int, most: int | None = None) -> list[Piece]:
     """The candidate expressions among the tokens between two relations, in order; only the first ``most``, if given."""
-    found: list[Piece] = []
+    parts: list[Piece] = []
     begun: int | None = None
     value = spoiled = stuck = False  # value: an operand has just ended. stuck: what came before runs on
     opened: list[int] = []
@@ -34,13 +34,13 @@ def pieces(line: list[Token], first: int, last: int, most: int | None = None) ->
         if begun is not None:
             start = opened[-1] + 1 if opened else begun
             trailing = not opened or at == last
-            found.append(Piece(start, at, closed and value and not spoiled and trailing))
+            parts.append(Piece(start, at, closed and value and not spoiled and trailing))
         begun, value = None, False
         opened.clear()
 
     for index in range(first, last):
-        if len(found) == most:
-            return found
+        if len(parts) == most:
+            return parts
         token = line[index]
         before = line[index - 1] if index > first else None
         touching = before is not None and before.end == token.start
@@ -99,7 +99,7 @@ def pieces(line: list[Token], first: int, last: int, most: int | None = None) ->
                     begun = index
             value, stuck = False, False
     end(last)
-    return found
+    return parts
 
 
 def _is_sign(line: list[Token], index: int, last: int, begins: bool) -> bool:

@@ -106,12 +106,12 @@ class Spot(NamedTuple):
 
 def spots_in(text: str) -> list[tuple[int, str, Spot]]:
     """(place, name, where) of every point a text declares, in order."""
-    found = []
+    spots = []
     for match in islice(_POINT.finditer(text), MOST_POINTS):
         spot = _spot(match)
         if spot is not None:
-            found.append((match.start(), point_name(match["name"]), spot))
-    return found
+            spots.append((match.start(), point_name(match["name"]), spot))
+    return spots
 
 
 def points_in(text: str) -> list[tuple[int, str, Point]]:

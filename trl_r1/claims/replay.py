@@ -37,7 +37,7 @@ def commands(text: str) -> list[str]:
     """
     if len(text) > LONGEST:
         raise Refused("too long")
-    found: list[str] = []
+    lines: list[str] = []
     place = depth = begin = 0
     while place < len(text):
         match = _TOKEN.match(text, place)
@@ -54,7 +54,7 @@ def commands(text: str) -> list[str]:
             if depth < 0:
                 raise Refused("a bracket is closed that was not opened")
             if depth == 0:
-                found.append(text[begin : match.end()])
+                lines.append(text[begin : match.end()])
         elif not token.isspace():
             if depth == 0:
                 raise Refused(f"{token!r} stands outside of brackets")
@@ -64,7 +64,7 @@ def commands(text: str) -> list[str]:
         place = match.end()
     if depth:
         raise Refused("a bracket is not closed")
-    return found
+    return lines
 
 
 def replay(premises: str, claim: str) -> Json:
@@ -79,13 +79,13 @@ def replay(premises: str, claim: str) -> Json:
         ``counterexample`` of a wrong one: {name: value as text}, a state that the premises allow.
     """
     try:
-        given = commands(premises)
-        if any(not re.match(r"\(\s*(?:assert|declare-const)\s", one) for one in given):
+        premise_commands = commands(premises)
+        if any(not re.match(r"\(\s*(?:assert|declare-const)\s", one) for one in premise_commands):
             raise Refused("the premises hold a command other than assert and declare-const")
         if len(commands(claim)) != 1 or re.match(r"\(\s*(?:assert|declare-const)\b", claim.strip()):
             raise Refused("the claim is not one term")
         context = z3.Context()
-        known = "\n".join(given)
+        known = "\n".join(premise_commands)
         base = list(z3.parse_smt2_string(known, ctx=context))
         positive = list(z3.parse_smt2_string(f"{known}\n(assert {claim})", ctx=context))[-1]
     except (Refused, z3.Z3Exception) as error:
@@ -113,13 +113,13 @@ def _check(formulas: list[Any], context: Any) -> tuple[Any, Any]:
 
 def _values(model: Any) -> dict[str, str]:
     """The model's values as decimal or fraction text; helper names (t1, t2, ...) are left out."""
-    found = {}
+    values = {}
     for symbol in sorted(model.decls(), key=lambda one: one.name()):
         if re.fullmatch(r"t[0-9]+", symbol.name()):
             continue
         value = model[symbol]
         if z3.is_algebraic_value(value):
-            found[symbol.name()] = value.as_decimal(6)
+            values[symbol.name()] = value.as_decimal(6)
         else:
-            found[symbol.name()] = str(value)
-    return found
+            values[symbol.name()] = str(value)
+    return values

@@ -131,7 +131,7 @@ def decide(claims: list[Any], givens: list[Any], seconds: float) -> list[str]:
             continue
         context = z3.Context()
         reader = _Reals(context)
-        premises = [reader.formula(given) for given in givens]
+        premises = [reader.formula(premise) for premise in givens]
         claim = reader.formula(formula)
         premises += reader.conditions
         if _unsatisfiable([*premises, z3.Not(claim)], context):

@@ -117,10 +117,10 @@ def linear_statements(text: str, line: list[Token] | None = None) -> list[Statem
     ``content``: {"terms": {name: "1/2"}, "constant": "3", "relation": "=", "width": "0"}, for
     ``terms + constant relation 0``, within ``width`` where a rounded decimal is equated with a variable.
     """
-    found: list[Statement] = []
+    statements: list[Statement] = []
     branches = _Branches(text)
     for link in links(tokens(text) if line is None else line):
-        if link.left is None or link.right is None or link.relation == "~" or len(found) >= MOST_STATEMENTS:
+        if link.left is None or link.right is None or link.relation == "~" or len(statements) >= MOST_STATEMENTS:
             continue
         names = _names(link.left) | _names(link.right)
         if not names or len(names) > MOST_NAMES or names & _CONSTANTS or (kinds(link.left) | kinds(link.right)):
@@ -138,9 +138,11 @@ def linear_statements(text: str, line: list[Token] | None = None) -> list[Statem
             "relation": link.relation,
             "width": str(_width(link.left, link.right)) if link.relation == "=" else "0",
         }
-        given = not asserted(text, link.start, link.end) or _GIVES.search(text[max(0, link.start - 40) : link.start])
-        found.append(Statement(link.start, link.end, content, branches.of(link.start), bool(given)))
-    return found
+        is_given = not asserted(text, link.start, link.end) or _GIVES.search(
+            text[max(0, link.start - 40) : link.start]
+        )
+        statements.append(Statement(link.start, link.end, content, branches.of(link.start), bool(is_given)))
+    return statements
 
 
 def _names(tree: Tree) -> set[str]:
@@ -190,26 +192,26 @@ def propositional_statements(text: str) -> list[Statement]:
     words before it, such as "therefore", do not matter. ``P, P → Q ⊢ Q`` and ``∴ Q`` say that something follows;
     ``A ≡ B`` says that two formulas always agree. ``content``: {"formula": nested lists}, with "valid" for ≡.
     """
-    found: list[Statement] = []
+    statements: list[Statement] = []
     if not _SIGN.search(text):
-        return found
+        return statements
     branches = _Branches(text)
     known: set[str] = set()
     for match in _SEGMENT.finditer(text):
         start, end = match.span()
-        if end - start > 400 or len(found) >= MOST_STATEMENTS:
+        if end - start > 400 or len(statements) >= MOST_STATEMENTS:
             continue
         so = re.search(r"[⊢⊨∴]|\\(?:vdash|models|therefore)(?![A-Za-z])", match.group())
         if so:
-            _add(found, text, start, start + so.start(), branches, known, strict=False)
-            _add(found, text, start + so.end(), end, branches, known, strict=True)
+            _add(statements, text, start, start + so.start(), branches, known, strict=False)
+            _add(statements, text, start + so.end(), end, branches, known, strict=True)
         else:
-            _add(found, text, start, end, branches, known, strict=False)
-    return found
+            _add(statements, text, start, end, branches, known, strict=False)
+    return statements
 
 
 def _add(
-    found: list[Statement], text: str, start: int, end: int, branches: _Branches, known: set[str], strict: bool
+    statements: list[Statement], text: str, start: int, end: int, branches: _Branches, known: set[str], strict: bool
 ) -> None:
     formula = text[start:end]
     prose = re.match(r"(?:[\s$]*(?:[A-Za-z]{2,}|[\u4e00-\u9fff]+|I|a)(?=[\s$\\¬(]))*[\s$]*", formula)
@@ -223,9 +225,9 @@ def _add(
     known |= atoms
     begin = start + offset
     content: dict[str, Any] = {"formula": tree, "valid": tree[0] == "same"}
-    given = not asserted(text, begin, end)
-    found.append(
-        Statement(begin, begin + len(formula[offset:].rstrip(" $\n")), content, branches.of(begin), given, strict)
+    is_given = not asserted(text, begin, end)
+    statements.append(
+        Statement(begin, begin + len(formula[offset:].rstrip(" $\n")), content, branches.of(begin), is_given, strict)
     )
 
 

@@ -41,7 +41,7 @@ class Surd:
         terms = dict(self.terms)
         for radicand, coefficient in _terms(other).items():
             terms[radicand] = terms.get(radicand, Fraction(0)) + coefficient
-        return _made(terms)
+        return _without_zeros(terms)
 
     __radd__ = __add__
 
@@ -63,7 +63,7 @@ class Surd:
                 shared = gcd(first, second)
                 radicand = (first // shared) * (second // shared)
                 terms[radicand] = terms.get(radicand, Fraction(0)) + one * two * shared
-        return _made(terms)
+        return _without_zeros(terms)
 
     __rmul__ = __mul__
 
@@ -130,7 +130,7 @@ def root(value: Exact) -> Exact:
         raise TooLarge("the square root of a negative number")
     outside, inside = _square_part(value.numerator * value.denominator)
     coefficient = Fraction(outside, value.denominator)
-    return coefficient if inside == 1 else _made({inside: coefficient})
+    return coefficient if inside == 1 else _without_zeros({inside: coefficient})
 
 
 def _denested(value: Surd) -> Exact:
@@ -161,13 +161,13 @@ def _terms(value: Exact | int) -> dict[int, Fraction]:
     return value.terms if isinstance(value, Surd) else {1: Fraction(value)}
 
 
-def _made(terms: dict[int, Fraction]) -> Exact:
-    kept = {radicand: size_checked(coefficient) for radicand, coefficient in terms.items() if coefficient}
-    if not kept:
+def _without_zeros(terms: dict[int, Fraction]) -> Exact:
+    nonzero = {radicand: size_checked(coefficient) for radicand, coefficient in terms.items() if coefficient}
+    if not nonzero:
         return Fraction(0)
-    if len(kept) > MOST_TERMS or max(kept).bit_length() > MOST_BITS:
+    if len(nonzero) > MOST_TERMS or max(nonzero).bit_length() > MOST_BITS:
         raise TooLarge("too many square roots")
-    return kept[1] if kept.keys() == {1} else Surd(kept)
+    return nonzero[1] if nonzero.keys() == {1} else Surd(nonzero)
 
 
 def _inverse(value: Exact | int) -> Exact:

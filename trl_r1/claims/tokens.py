@@ -115,7 +115,7 @@ def tokens(text: str) -> list[Token]:
     Characters that only decorate (spaces, dollar signs, LaTeX spacing) give no token.
     """
     text = _narrow(text)
-    found: list[Token] = []
+    parsed: list[Token] = []
     lines = text.split("\n")
     relates = [False, *(_RELATES.search(line) is not None for line in lines), False]
     position = begun = 0
@@ -123,17 +123,17 @@ def tokens(text: str) -> list[Token]:
     for number, line in enumerate(lines):  # a line that neither holds a relation nor stands beside one is not read
         if any(relates[number : number + 3]) != reading:
             if reading:
-                _read_clauses(text, begun, position, found)
-            elif found and found[-1].text != ";":
-                found.append(Token("separator", ";", position, position))
+                _read_clauses(text, begun, position, parsed)
+            elif parsed and parsed[-1].text != ";":
+                parsed.append(Token("separator", ";", position, position))
             begun, reading = position, not reading
         position += len(line) + (number + 1 < len(lines))
     if reading:
-        _read_clauses(text, begun, position, found)
-    return found
+        _read_clauses(text, begun, position, parsed)
+    return parsed
 
 
-def _read_clauses(text: str, position: int, stop: int, found: list[Token]) -> None:
+def _read_clauses(text: str, position: int, stop: int, line: list[Token]) -> None:
     """Appends the tokens of ``text[position:stop]`` that share a clause with a relation."""
     for relation in _RELATES.finditer(text, position, stop):
         if relation.start() < position:
@@ -141,12 +141,12 @@ def _read_clauses(text: str, position: int, stop: int, found: list[Token]) -> No
         before = _LAST_END.match(text, position, relation.start() + 1)
         if before is not None and not _OPEN_LABEL.search(text, max(0, before.end() - _LONGEST_LABEL), before.end()):
             position = before.end()
-            found.append(Token("separator", text[position - 1], position - 1, position))
+            line.append(Token("separator", text[position - 1], position - 1, position))
         end = relation.end()
         while position != end:  # a tag or a label may hold what ends a clause elsewhere, and reach beyond
             after = _ENDS.search(text, max(position, end), stop)
             end = stop if after is None else after.end()
-            position = _read(text, position, end, found)
+            position = _read(text, position, end, line)
 
 
 def _narrow(text: str) -> str:
@@ -155,23 +155,23 @@ def _narrow(text: str) -> str:
 
 def every_token(text: str) -> list[Token]:
     """The tokens of a short text, whether or not it holds a relation."""
-    found: list[Token] = []
+    line: list[Token] = []
     text = _narrow(text)
-    _read(text, 0, len(text), found)
-    return found
+    _read(text, 0, len(text), line)
+    return line
 
 
-def _read(text: str, position: int, stop: int, found: list[Token]) -> int:
+def _read(text: str, position: int, stop: int, line: list[Token]) -> int:
     """Appends the tokens of ``text[position:stop]``; returns where the last one ends, which may be behind ``stop``."""
     while position < stop:
         match = _SCAN.match(text, position)
         assert match is not None  # "other" matches anything
         group, raw, start, end = match.lastgroup, match.group(), match.start(), match.end()
         if group == "other" and raw not in ",:_'∓±≡∑∏∫\n":
-            found.append(Token("separator", raw, start, end))
+            line.append(Token("separator", raw, start, end))
             position = end
             continue
-        last = found[-1] if found else None
+        last = line[-1] if line else None
         after_value = last is not None and last.kind in VALUE_ENDS
         touching = last is not None and last.end == start
         kind, normal = "separator", ";"
@@ -190,7 +190,7 @@ def _read(text: str, position: int, stop: int, found: list[Token]) -> int:
             kind, normal = "symbol", raw.replace("{", "").replace("}", "")
         elif group in ("word", "phrase"):
             counted = after_value or (
-                last is not None and last.kind == "word" and found[-2:-1] and found[-2].kind in VALUE_ENDS
+                last is not None and last.kind == "word" and line[-2:-1] and line[-2].kind in VALUE_ENDS
             )
             kind, normal = _word(raw, text, start, end, last, bool(after_value), bool(counted))
         elif group in ("degree", "label"):
@@ -200,7 +200,7 @@ def _read(text: str, position: int, stop: int, found: list[Token]) -> int:
         elif group == "command":
             kind, normal = _COMMANDS.get(raw, ("symbol", raw))
         elif group == "superscript":
-            found.append(Token("operator", "^", start, start))
+            line.append(Token("operator", "^", start, start))
             kind, normal = "number", raw.translate(_DIGITS)
         elif group == "power":
             if raw == "**" and not (after_value and touching and re.match(r"[\w(]", text[end : end + 1])):
@@ -228,10 +228,10 @@ def _read(text: str, position: int, stop: int, found: list[Token]) -> int:
                 kind = "opaque"
             normal = raw
         if kind == "relation" and last is not None and last.text == "\n":
-            found.pop()  # the line goes on
+            line.pop()  # the line goes on
         broken = last is not None and (last.kind == "relation" or text[last.start : last.end] == "\\\\")
         if not (raw == "\n" and broken):
-            found.append(Token(kind, normal, start, end))
+            line.append(Token(kind, normal, start, end))
         position = end
     return position
 

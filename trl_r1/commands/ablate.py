@@ -72,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
     lock = manifest.hold(folder)
     try:
         with ThreadPoolExecutor(args.jobs) as pool:
-            told = list(pool.map(lambda task: train(task[0], task[1], args.stage, folder), work))
+            mistakes = list(pool.map(lambda task: train(task[0], task[1], args.stage, folder), work))
     finally:
         lock.release()
-    failed = [said for said in told if said]
+    failed = [mistake for mistake in mistakes if mistake]
     if failed:
         raise ValueError(" ".join(failed))
     folders = {arm.name: [place(folder, arm, seed) for seed in args.seeds] for arm in arms}
@@ -103,10 +103,10 @@ def arms_of(args: argparse.Namespace) -> list[Arm]:
     arms = [Arm(WHOLE, whole | more)]
     arms += [Arm(f"without {part}", drop(whole, part) | more) for part in dict.fromkeys(args.drop)]
     for text in args.also:
-        said = yaml.safe_load(text)
-        if not isinstance(said, dict) or not all(isinstance(keys, dict) for keys in said.values()):
+        content = yaml.safe_load(text)
+        if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):
             raise ValueError(f"--also {text!r} is no arm. Write: --also 'NAME: {{key: value}}'.")
-        for name, keys in said.items():
+        for name, keys in content.items():
             keys = {key: number(value) for key, value in keys.items()}
             base = load(keys.pop("recipe")) if "recipe" in keys else whole
             arms.append(Arm(str(name), base | keys | more))

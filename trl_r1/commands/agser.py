@@ -99,21 +99,21 @@ def score(args: argparse.Namespace) -> int:
     scorer = build(args)
     chat = bool(getattr(scorer.tokenizer, "chat_template", None))
     prompt = [{"role": "user", "content": args.prompt}] if chat else args.prompt
-    found = scorer.score([prompt], None if args.answer is None else [args.answer])[0]
+    result = scorer.score([prompt], None if args.answer is None else [args.answer])[0]
     if args.html:
-        replace_file(Path(args.html), heat_html([found]))
+        replace_file(Path(args.html), heat_html([result]))
     if args.json:
-        print(json.dumps(found.to_dict(), ensure_ascii=False))
+        print(json.dumps(result.to_dict(), ensure_ascii=False))
         return 0
-    if found.refused:
-        print(found.refused)
+    if result.refused:
+        print(result.refused)
         return 1
     print(
-        f"score      {found.score:+.3f} = {scorer.lam:g} * {found.r_att:.3f} - {found.r_non:.3f}   (low: likely made up)"
+        f"score      {result.score:+.3f} = {scorer.lam:g} * {result.r_att:.3f} - {result.r_non:.3f}   (low: likely made up)"
     )
-    print(f"answer     {found.answer}")
-    print(f"attentive  {found.attentive}  ->  {found.attentive_answer}")
-    print(f"others     {found.non_attentive}  ->  {found.non_attentive_answer}")
+    print(f"answer     {result.answer}")
+    print(f"attentive  {result.attentive}  ->  {result.attentive_answer}")
+    print(f"others     {result.non_attentive}  ->  {result.non_attentive_answer}")
     return 0
 
 
@@ -126,11 +126,11 @@ def evaluate(args: argparse.Namespace) -> int:
 
     started = time.process_time()
     source = read(args.data, args.reader, args.split, args.seed, args.config)
-    asked = [row for row in source.asked if row.group not in args.without_group][: args.limit]
-    source = type(source)(asked, source.examples, source.right, source.cut)
+    rows = [row for row in source.asked if row.group not in args.without_group][: args.limit]
+    source = type(source)(rows, source.examples, source.right, source.cut)
     scorer = build(args, first_line if source.cut else None)
     prompts = source.prompts()
-    questions = [row.question for row in asked]
+    questions = [row.question for row in rows]
     if not getattr(scorer.tokenizer, "chat_template", None) and not source.examples:
         prompts = list(questions)
     detection = run(
@@ -138,7 +138,7 @@ def evaluate(args: argparse.Namespace) -> int:
         prompts,
         source.made_up,
         questions if source.examples else None,
-        [row.group for row in asked],
+        [row.group for row in rows],
         args.samples,
         args.draws,
         not args.no_sweep,

@@ -70,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
     router = router_of(args, sampler, sampler if hasattr(sampler, "tokenizer") else None)  # type: ignore[arg-type]
     ask = asker(args, sampler)
     if args.question:
-        found = router.answer(ask(" ".join(args.question)), args.route, args.seed)
+        answer = router.answer(ask(" ".join(args.question)), args.route, args.seed)
         print(
-            json.dumps({"text": found.text, **found.to_dict(texts=True)}, ensure_ascii=False, indent=1)
+            json.dumps({"text": answer.text, **answer.to_dict(texts=True)}, ensure_ascii=False, indent=1)
             if args.json
-            else found.text
+            else answer.text
         )
-        print(found.line(), file=sys.stderr)
+        print(answer.line(), file=sys.stderr)
         return 0
     rows = read_rows(args, args.questions or args.calibrate, ask)
     return answer_rows(args, router, rows) if args.questions else calibrate_on(args, router, rows)
@@ -111,8 +111,8 @@ def answer_rows(args: argparse.Namespace, router: Router, rows: list[Row]) -> in
 
     named = getattr(args, "answer_from", None)
     sources = [part.strip() for part in named.split(",") if part.strip()] if named else None
-    found = router.answer_all([row["prompt"] for row in rows], args.route, args.seed)
-    lines = [record(row, routed, args.model, sources) for row, routed in zip(rows, found, strict=True)]
+    answers = router.answer_all([row["prompt"] for row in rows], args.route, args.seed)
+    lines = [record(row, routed, args.model, sources) for row, routed in zip(rows, answers, strict=True)]
     replace_file(args.output, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     judged = [line["right"] for line in lines if line["right"] is not None]
     right = f", {sum(judged) / len(judged):.1%} of {len(judged)} judged ones right" if judged else ""
@@ -135,9 +135,9 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
     if gold is not None:
         kind, places = declared_type(row), tuple(sources or SOURCES)
         right = verdict(shown.text, gold, answer_type=kind, truncated=shown.truncated, sources=places)
-    kept = {key: row[key] for key in ("language", "domain", "topic", "id") if row.get(key) is not None}
+    columns = {key: row[key] for key in ("language", "domain", "topic", "id") if row.get(key) is not None}
     return {
-        **{f"row_{key}" if key == "id" else key: value for key, value in kept.items()},
+        **{f"row_{key}" if key == "id" else key: value for key, value in columns.items()},
         "id": sample_id(row["prompt"], routed.text),
         "question": row["question"],
         "prompt": row["prompt"],
@@ -160,18 +160,19 @@ def calibrate_on(args: argparse.Namespace, router: Router, rows: list[Row]) -> i
         Problem(row["prompt"], row["question"], str(row["solution"]), answer_type=declared_type(row)) for row in rows
     ]
     pools = draw_pools(router.sampler, problems, router, verify, router.limits.most_paths, args.seed)
-    made = calibrate(pools, router, args.tolerance, args.budget)
-    made.save(args.save)
-    facts = made.facts
+    result = calibrate(pools, router, args.tolerance, args.budget)
+    result.save(args.save)
+    facts = result.facts
     ends = (
-        f"a weighted vote that ends when its leader is right with a chance of {made.limits.sure:g}"
-        if made.limits.choose == "weighted"
-        else f"a vote, confident at {made.limits.confident:g}, of at least {made.limits.least_paths} paths"
+        f"a weighted vote that ends when its leader is right with a chance of {result.limits.sure:g}"
+        if result.limits.choose == "weighted"
+        else f"a vote, confident at {result.limits.confident:g}, of at least {result.limits.least_paths} paths"
     )
     print(
-        f"{args.save}: simple below {made.limits.simple_below:g}, else {ends}. On these {facts['problems']} problems "
-        f"{facts['accuracy']:.1%} right with {facts['tokens']:.0f} tokens; a vote over all {made.limits.most_paths} paths: "
-        f"{facts['all_paths_accuracy']:.1%} with {facts['all_paths_tokens']:.0f}; one: {facts['one_path_accuracy']:.1%}."
+        f"{args.save}: simple below {result.limits.simple_below:g}, else {ends}. On these {facts['problems']} problems "
+        f"{facts['accuracy']:.1%} right with {facts['tokens']:.0f} tokens; a vote over all {result.limits.most_paths} "
+        f"paths: {facts['all_paths_accuracy']:.1%} with {facts['all_paths_tokens']:.0f}; "
+        f"one: {facts['one_path_accuracy']:.1%}."
         + ("" if facts["within_tolerance"] else " No thresholds kept to that; these came closest."),
         file=sys.stderr,
     )

@@ -51,10 +51,10 @@ def of_slices(args: argparse.Namespace) -> int:
     from trl_r1.review.slices import as_json, read_groups, slices
 
     items = read_items(args.source)
-    found = slices(items, read_groups(args.groups) if args.groups else {}, args.level, args.least)
-    if not found:
+    table = slices(items, read_groups(args.groups) if args.groups else {}, args.level, args.least)
+    if not table:
         raise ValueError(f"No slice of {args.source} has {args.least} problems on either side; give more, or --least.")
-    leave(args, markdown(f"Slices of {args.source}", found, args.level, [f"{len(items)} answers."]), as_json(found))
+    leave(args, markdown(f"Slices of {args.source}", table, args.level, [f"{len(items)} answers."]), as_json(table))
     return 0
 
 
@@ -71,12 +71,12 @@ def of_pairs(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     sampler = sampler_of(args)
     rows = read_rows(args, args.questions, asker(args, sampler))
-    made = pairs_of(rows, groups)
-    if not made:
+    pairs = pairs_of(rows, groups)
+    if not pairs:
         raise ValueError(f"No question of {args.questions} has a word of one group, or {{name}}; see docs/review.md.")
-    found = gaps(made, ask(made, sampler, asker(args, sampler), settings, args.samples, args.seed), args.level)
-    notes = [f"{len(made)} pairs, {args.samples} answers to each side, temperature {settings.temperature:g}."]
-    leave(args, markdown(f"Pairs asked of {args.model}", found, args.level, notes), gaps_as_json(found))
+    results = gaps(pairs, ask(pairs, sampler, asker(args, sampler), settings, args.samples, args.seed), args.level)
+    notes = [f"{len(pairs)} pairs, {args.samples} answers to each side, temperature {settings.temperature:g}."]
+    leave(args, markdown(f"Pairs asked of {args.model}", results, args.level, notes), gaps_as_json(results))
     return 0
 
 

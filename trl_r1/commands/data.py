@@ -94,9 +94,9 @@ def check(args: argparse.Namespace) -> int:
     print("\n".join(coverage(checks)))
     for note in _notes(args.rows, rows, column, checks):
         print(note)
-    bad = [found for found in checks if not found.usable]
-    for found in bad[:SHOWN]:
-        print(f"row {found.row}: {_short(rows[found.row][column])} {found.why}")
+    bad = [check for check in checks if not check.usable]
+    for unusable in bad[:SHOWN]:
+        print(f"row {unusable.row}: {_short(rows[unusable.row][column])} {unusable.why}")
     if len(bad) > SHOWN:
         print(
             f"... and {len(bad) - SHOWN} more"
@@ -119,19 +119,19 @@ def _notes(name: str, rows: Any, column: str, checks: Any) -> list[str]:
     from trl_r1.data.exact_numbers import notes
     from trl_r1.data.goldcheck import PROMPT_COLUMNS, order_notes
 
-    said = []
+    sentences = []
     path = Path(name).expanduser()
     if path.exists() and (why := notes(path).get(column)):
-        said.append(f"column {column!r} {why}: it is read as text, so that every gold stays as it is written.")
+        sentences.append(f"column {column!r} {why}: it is read as text, so that every gold stays as it is written.")
     elif "float64" in str(rows.features[column]):
-        said.append(
+        sentences.append(
             f"column {column!r} holds doubles: a whole number is read as one, and beyond 2^53 is not to be trusted."
         )
     question = next((one for one in PROMPT_COLUMNS if one in rows.column_names), None)
     if question is not None:
         types = rows["answer_type"] if "answer_type" in rows.column_names else None
-        said += order_notes(checks, rows[question], types)
-    return said
+        sentences += order_notes(checks, rows[question], types)
+    return sentences
 
 
 class Progress:
@@ -139,14 +139,14 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.said = time.monotonic()
+        self.spoken_at = time.monotonic()
 
     def __call__(self, done: int) -> None:
         if sys.stderr.isatty():
             end = "\n" if done >= self.total else ""
             print(f"\rchecked {done} of {self.total} rows", end=end, file=sys.stderr, flush=True)
-        elif time.monotonic() - self.said >= 10:
-            self.said = time.monotonic()
+        elif time.monotonic() - self.spoken_at >= 10:
+            self.spoken_at = time.monotonic()
             print(f"checked {done} of {self.total} rows", file=sys.stderr, flush=True)
 
 
@@ -164,8 +164,8 @@ def _line(row: Row) -> str:
 
 
 def _short(value: Any, most: int = 80) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def grade(args: argparse.Namespace) -> int:
@@ -224,7 +224,7 @@ def _sampled(rows: Any, args: argparse.Namespace) -> list[Any]:
     prompts = to_prompts(rows, args.question_column, args.solution_column, args.template)
     path = find_policy(args.model, args.seed)
     policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
-    found = evaluate(
+    evaluation = evaluate(
         policy,
         tokenizer,
         prompts,
@@ -237,4 +237,4 @@ def _sampled(rows: Any, args: argparse.Namespace) -> list[Any]:
         seed=args.seed,
         progress=False,
     )
-    return found.problems
+    return evaluation.problems

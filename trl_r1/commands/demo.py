@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
     if args.seed < 0:
         raise ValueError(f"--seed {args.seed} must be 0 or more.")
     folder = args.output or folder_of(args.seed, args.scale)
-    told = finished(folder)
-    if told is None:
+    summary = finished(folder)
+    if summary is None:
         code = make(folder, args.seed, args.scale)
-        told = finished(folder)
-        if code or told is None:
+        summary = finished(folder)
+        if code or summary is None:
             return code or 1
-    print(f"\n{story.table(told)}\n\n{told['seconds']:.0f} seconds. Report with curves: {folder / 'report.md'}")
+    print(f"\n{story.table(summary)}\n\n{summary['seconds']:.0f} seconds. Report with curves: {folder / 'report.md'}")
     return 0
 
 
@@ -77,9 +77,9 @@ def make(folder: Path, seed: int, scale: str) -> int:
     if code == 0:
         path = folder / "summary.json"
         content = json.loads(path.read_text(encoding="utf-8"))
-        told = story.entries(content["stages"])
+        entries = story.entries(content["stages"])
         report = (folder / "report.md").read_text(encoding="utf-8")
-        text = "\n\n".join(["# DeepSeek-R1 in miniature", *story.chapters(told)])
+        text = "\n\n".join(["# DeepSeek-R1 in miniature", *story.chapters(entries)])
         replace_file(folder / "report.md", f"{text}\n\n#{report}")
-        replace_file(path, json.dumps({**content, **told}, indent=1, ensure_ascii=False))
+        replace_file(path, json.dumps({**content, **entries}, indent=1, ensure_ascii=False))
     return code

@@ -37,8 +37,10 @@ def render(result: Preset) -> str:
         "# Deviations from the paper",
     ]
     for entry in result.deviations:
-        said = f"{entry.field}: {entry.paper} -> {entry.here}. {entry.reason[:1].upper()}{entry.reason[1:]}."
-        lines += textwrap.wrap(said, 110, initial_indent="#   - ", subsequent_indent="#     ", break_long_words=False)
+        sentence = f"{entry.field}: {entry.paper} -> {entry.here}. {entry.reason[:1].upper()}{entry.reason[1:]}."
+        lines += textwrap.wrap(
+            sentence, 110, initial_indent="#   - ", subsequent_indent="#     ", break_long_words=False
+        )
     lines.append("")
     for name, field in result.fields.items():
         flow = None if isinstance(field.value, list | dict) else False

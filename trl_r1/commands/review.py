@@ -49,9 +49,9 @@ def make_queue(args: argparse.Namespace) -> int:
     for look in looks:
         for name, _ in look.reasons:
             counts[name] = counts.get(name, 0) + 1
-    told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1]))
+    wording = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1]))
     print(
-        f"{len(looks)} of {len(items)} answers wait in {desk.queue().path} and {desk.folder / 'index.html'}: {told}.",
+        f"{len(looks)} of {len(items)} answers wait in {desk.queue().path} and {desk.folder / 'index.html'}: {wording}.",
         file=sys.stderr,
     )
     return 0
@@ -61,12 +61,12 @@ def take_in(args: argparse.Namespace) -> int:
     from trl_r1.review.queue import RESULT, Desk
 
     desk = Desk.open(args.folder)
-    kept, waiting = desk.take(args.file, args.held_out)
+    rows, waiting = desk.take(args.file, args.held_out)
     out = sum(bool(row.get("held_out")) for row in desk.rows)
     note = (
         f" Of the {len(desk.rows)} answers {out} are to held-out problems and stay out."
         if out and not args.held_out
         else ""
     )
-    print(f"{kept} rows in {desk.folder / RESULT}, {waiting} still wait.{note}", file=sys.stderr)
+    print(f"{rows} rows in {desk.folder / RESULT}, {waiting} still wait.{note}", file=sys.stderr)
     return 0

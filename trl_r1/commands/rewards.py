@@ -88,8 +88,8 @@ def headline(path: str) -> str:
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return f"(no source of {module} here)"
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    said = _said_of(name, tree.body) or ast.get_docstring(tree) or ""
-    return " ".join(said.split("\n\n")[0].split()).replace("``", "`") or path
+    sentence = _said_of(name, tree.body) or ast.get_docstring(tree) or ""
+    return " ".join(sentence.split("\n\n")[0].split()).replace("``", "`") or path
 
 
 def _said_of(name: str, body: list[ast.stmt]) -> str | None:

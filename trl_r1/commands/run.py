@@ -71,15 +71,15 @@ def run(args: argparse.Namespace) -> int:
 
 def without_redo(arguments: list[str]) -> list[str]:
     """The command as it was typed, without what asks for something else than running."""
-    kept, skip = [], False
+    words, skip = [], False
     for argument in arguments:
         if skip:
             skip = False
         elif argument == "--redo":
             skip = True
         elif not argument.startswith("--redo=") and argument not in ("--status", "--dry-run", "--dry_run"):
-            kept.append(argument)
-    return kept
+            words.append(argument)
+    return words
 
 
 def state_of(plan: Pipeline, record: Record | None, alive: bool) -> dict[str, str]:

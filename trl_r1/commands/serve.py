@@ -138,9 +138,9 @@ def prepare(args: argparse.Namespace):
         for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn sets its own, and raises them again when it has ended
             signal.signal(number, lambda *_: None)
         host, port = door.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+        address = f"[{host}]" if ":" in host else host
         with_token = ", with a token" if token else ""
-        print(f"{name} at http://{shown}:{port}/v1{with_token}; Ctrl-C ends it.", file=sys.stderr, flush=True)
+        print(f"{name} at http://{address}:{port}/v1{with_token}; Ctrl-C ends it.", file=sys.stderr, flush=True)
         server = uvicorn.Server(config)
         server.run(sockets=[door])
         serving.gone.set()
@@ -149,8 +149,8 @@ def prepare(args: argparse.Namespace):
         while workers() and time.monotonic() < until:
             time.sleep(0.05)
         if workers() or not ended:
-            told = "trl-r1 serve: a request to the model is still under way; leaving without it."
-            print(told, file=sys.stderr, flush=True)
+            warning = "trl-r1 serve: a request to the model is still under way; leaving without it."
+            print(warning, file=sys.stderr, flush=True)
             os._exit(0)  # its thread cannot be ended from outside, and would hold the process
         return 0
 

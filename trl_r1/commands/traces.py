@@ -92,7 +92,7 @@ def make(args: argparse.Namespace) -> int:
         path = find_policy(args.model, args.seed)
         policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
         engine = InProcess(policy, tokenizer, temperature=args.temperature, max_new_tokens=args.max_tokens)
-    made = traces.make(
+    result = traces.make(
         problems,
         engine,
         args.target,
@@ -104,7 +104,7 @@ def make(args: argparse.Namespace) -> int:
         traces.load(folder) if (folder / traces.FILE).is_file() else None,
         lambda so_far: traces.save(folder, so_far, args.title),
     )
-    return told(made, folder, args)
+    return report_counts(result, folder, args)
 
 
 def annotate(args: argparse.Namespace) -> int:
@@ -113,30 +113,30 @@ def annotate(args: argparse.Namespace) -> int:
     from trl_r1.models.templates import PLACEHOLDER
 
     folder, (problems, given) = Path(args.folder), problems_of(args, PLACEHOLDER, "text")
-    made = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
-    taken = {row["question"] for row in made.rows}
-    fresh = [(one, text) for one, text in zip(problems, given[args.text_column]) if one.question not in taken]
+    result = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
+    questions = {row["question"] for row in result.rows}
+    fresh = [(one, text) for one, text in zip(problems, given[args.text_column]) if one.question not in questions]
     problems, texts = [one for one, _ in fresh], [traces.spoken(str(text)) for _, text in fresh]
     rows, counted = traces.judged(problems, texts, args.source or Path(args.rows).name)
-    made.funnel["taken"] += len(rows)
-    made.funnel.update({why: count for why, count in counted.items() if " " in why})
+    result.funnel["taken"] += len(rows)
+    result.funnel.update({why: count for why, count in counted.items() if " " in why})
     waiting = {
         level: [row for row in rows if row["level"] == level and " " not in row["kind"]] for level in traces.LEVELS
     }
-    while len(made.rows) < args.target and (level := traces.thinnest(made.levels(), waiting)) is not None:
-        traces.take(made, [waiting[level].pop(0)], args.target, wrong_share=1.0)
-    traces.save(folder, made, args.title)
-    return told(made, folder, args)
+    while len(result.rows) < args.target and (level := traces.thinnest(result.levels(), waiting)) is not None:
+        traces.take(result, [waiting[level].pop(0)], args.target, wrong_share=1.0)
+    traces.save(folder, result, args.title)
+    return report_counts(result, folder, args)
 
 
-def told(made: Any, folder: Path, args: argparse.Namespace) -> int:
+def report_counts(result: Any, folder: Path, args: argparse.Namespace) -> int:
     """Says what there is now; exit code 1 when the target was not reached."""
-    counts = made.levels()
-    print(f"{len(made.rows)} traces in {folder}: " + ", ".join(f"level {n} {counts[n]}" for n in sorted(counts)))
-    print("; ".join(f"{name}: {count}" for name, count in made.funnel.most_common()))
-    if len(made.rows) < args.target:
+    counts = result.levels()
+    print(f"{len(result.rows)} traces in {folder}: " + ", ".join(f"level {n} {counts[n]}" for n in sorted(counts)))
+    print("; ".join(f"{name}: {count}" for name, count in result.funnel.most_common()))
+    if len(result.rows) < args.target:
         print(f"That is fewer than {args.target}: the problems are used up.")
-    return int(len(made.rows) < args.target)
+    return int(len(result.rows) < args.target)
 
 
 def verify(args: argparse.Namespace) -> int:

@@ -40,14 +40,14 @@ def watch(folder: Path, once: bool = False, every: float = 2.0) -> int:
         raise ValueError(f"--every {every:g} is no time to wait; give a number of seconds above 0.")
     if not folder.is_dir():
         raise ValueError(f"There is no folder {str(folder)!r}; give the output_dir of a run.")
-    shown = ""
+    last_page = ""
     while True:
         run = find_run(folder)
         finished = (folder / SUMMARY).is_file()  # of a pipeline: of all its stages
         text = screen(run, shutil.get_terminal_size((100, 24)).columns)
-        if text != shown:
+        if text != last_page:
             print(f"{CLEAR if sys.stdout.isatty() and not once else ''}{text}", flush=True)
-            shown = text
+            last_page = text
         if once:
             return int(any(row["level"] == "alarm" for row in every_alarm(run)))
         if finished:

@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     if args.answer is None:
         print("\n".join(listing(runs)))
         return 0
-    told = trace(runs, find(runs, args.answer), args.rows)
-    print(json.dumps(told, indent=1, ensure_ascii=False, default=str) if args.json else "\n".join(text_of(told)))
+    history = trace(runs, find(runs, args.answer), args.rows)
+    print(json.dumps(history, indent=1, ensure_ascii=False, default=str) if args.json else "\n".join(text_of(history)))
     return 0
 
 
@@ -72,9 +72,9 @@ def listing(runs: list[Run]) -> Iterator[str]:
             yield f"{run.name}: no answers are stored"
 
 
-def text_of(told: Mapping[str, Any]) -> Iterator[str]:
+def text_of(history: Mapping[str, Any]) -> Iterator[str]:
     """The lineage as a person reads it."""
-    answer = told["answer"]
+    answer = history["answer"]
     yield f"Answer {answer['id']}, {answer['place']}"
     yield from block("asked", as_text(answer["prompt"]))
     yield from block("said", answer["completion"])
@@ -84,16 +84,16 @@ def text_of(told: Mapping[str, Any]) -> Iterator[str]:
         yield from block("verdict", pairs(answer["verdict"]))
     if answer.get("provenance"):
         yield from block("kept", provenance(answer["provenance"]))
-    if told["origin"]:
-        yield from block("model", told["origin"])
-    for number, step in enumerate(told["chain"], start=1):
+    if history["origin"]:
+        yield from block("model", history["origin"])
+    for number, step in enumerate(history["chain"], start=1):
         what = KINDS.get(step["stage"], (step["stage"], ""))[0]
         yield ""
         yield f"{number}. {step['run']} ({step['folder']}): {what}"
         yield from block("left", checkpoint_line(step))
-        for made in step["made_from"]:
-            whence = f", made by {made['run']}" if made["run"] else ""
-            yield from block("from", f"{made['option']} = {made['value']}{whence}")
+        for origin in step["made_from"]:
+            whence = f", made by {origin['run']}" if origin["run"] else ""
+            yield from block("from", f"{origin['option']} = {origin['value']}{whence}")
         if step["settings"]:
             yield from block("with", pairs(step["settings"]))
         for reward in step["rewards"]:
@@ -135,9 +135,9 @@ def reward_line(reward: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def provenance(given: Mapping[str, Any]) -> str:
+def provenance(origin: Mapping[str, Any]) -> str:
     """Where a kept sample comes from, in words."""
-    known = dict(given)
+    known = dict(origin)
     words = []
     if known.get("stage") or known.get("model"):
         words.append(

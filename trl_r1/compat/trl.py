@@ -34,16 +34,16 @@ TOKEN_ADVANTAGES = "if advantages.dim() == 1:"  # else it takes (B, T) as they a
 def broken_seams(trainer: type = GRPOTrainer) -> list[str]:
     """One sentence for each method of TRL's trainer that is gone or has other parameters; empty when all is well."""
     sentences = []
-    for name, wanted in SEAMS.items():
+    for name, expected in SEAMS.items():
         method = getattr(trainer, name, None)
         if method is None:
             sentences.append(f"trl {trl.__version__} no longer defines GRPOTrainer.{name}, which trl_r1 extends.")
             continue
         parameters = tuple(inspect.signature(inspect.unwrap(method)).parameters)[1:]
-        if parameters[: len(wanted)] != wanted:
+        if parameters[: len(expected)] != expected:
             sentences.append(
                 f"trl {trl.__version__}: GRPOTrainer.{name} takes ({', '.join(parameters)}), and trl_r1 expects it to "
-                f"begin with ({', '.join(wanted)})."
+                f"begin with ({', '.join(expected)})."
             )
     return sentences
 
@@ -51,11 +51,11 @@ def broken_seams(trainer: type = GRPOTrainer) -> list[str]:
 def broken_kl_seam(trainer: type = GRPOTrainer) -> list[str]:
     """A sentence if TRL's loss no longer multiplies `self.beta` with its per-token KL exactly once; else empty."""
     method = getattr(trainer, "_compute_loss", None)
-    found = inspect.getsource(inspect.unwrap(method)).count(KL_EXPRESSION) if method is not None else 0
-    if found == 1:
+    count = inspect.getsource(inspect.unwrap(method)).count(KL_EXPRESSION) if method is not None else 0
+    if count == 1:
         return []
     return [
-        f"trl {trl.__version__}: GRPOTrainer._compute_loss evaluates `{KL_EXPRESSION}` {found} times, and trl_r1's own KL "
+        f"trl {trl.__version__}: GRPOTrainer._compute_loss evaluates `{KL_EXPRESSION}` {count} times, and trl_r1's own KL "
         "needs it exactly once. Advantages, the rolling reference and the schedules are not affected."
     ]
 

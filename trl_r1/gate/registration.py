@@ -93,7 +93,7 @@ def peft_type() -> PeftType:
 def broken_seams() -> list[str]:
     """One sentence for each method that the installed peft lacks or that takes other parameters."""
     sentences = []
-    for (owner, name), wanted in SEAMS.items():
+    for (owner, name), expected in SEAMS.items():
         method = getattr(owner, name, None)
         if method is None:
             sentences.append(
@@ -101,10 +101,10 @@ def broken_seams() -> list[str]:
             )
             continue
         parameters = tuple(p for p in inspect.signature(inspect.unwrap(method)).parameters if p != "self")
-        if parameters[: len(wanted)] != wanted:
+        if parameters[: len(expected)] != expected:
             sentences.append(
                 f"peft {peft.__version__}: {owner.__name__}.{name} takes ({', '.join(parameters)}), and head gates expect "
-                f"it to begin with ({', '.join(wanted)})."
+                f"it to begin with ({', '.join(expected)})."
             )
     return sentences
 

@@ -24,22 +24,22 @@ def gated_projections(model: nn.Module) -> dict[str, int]:
         ValueError: the architecture is none of FAMILIES, or its attention is not built like theirs.
     """
     kind = getattr(getattr(model, "config", None), "model_type", None)
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     if kind in FAMILIES:
         for name, attention in model.named_modules():
             projection, size = getattr(attention, "o_proj", None), getattr(attention, "head_dim", None)
             if not name.endswith("self_attn") or projection is None or not isinstance(size, int):
                 continue
             if isinstance(projection, HeadGatedLinear):
-                found[f"{name}.o_proj"] = projection.heads
+                counts[f"{name}.o_proj"] = projection.heads
             elif getattr(projection, "in_features", 0) % size == 0:
-                found[f"{name}.o_proj"] = projection.in_features // size
-    if not found:
+                counts[f"{name}.o_proj"] = projection.in_features // size
+    if not counts:
         raise ValueError(
             f"Head gates do not fit the attention of {type(model).__name__} (model_type {kind!r}): they were made for "
             f"{', '.join(FAMILIES)}. Use a LoraConfig for this model."
         )
-    return found
+    return counts
 
 
 class HeadGateModel(LoraModel):

@@ -185,8 +185,8 @@ def recorded_windows(record: list[int | None]) -> Iterator[None]:
 
 def _spread(states: Tensor, bucket: Tensor) -> Tensor:
     """(1, H, T, D) -> (R, H, L, D)."""
-    taken = states[0].transpose(0, 1).index_select(0, bucket.flatten())  # (R * L, H, D)
-    return taken.view(*bucket.shape, *taken.shape[1:]).transpose(1, 2)
+    states_of_rows = states[0].transpose(0, 1).index_select(0, bucket.flatten())  # (R * L, H, D)
+    return states_of_rows.view(*bucket.shape, *states_of_rows.shape[1:]).transpose(1, 2)
 
 
 def chunks_by_length(lengths: Tensor, keep: Tensor, several: bool = True) -> list[Tensor]:

@@ -212,15 +212,15 @@ class R1GRPOConfig(GRPOConfig):
             ("dynamic_sampling_rounds", int),
             ("verified_paths", int),
         ):
-            given = getattr(self, name)
-            if given is None and name in ("kl_target", "reference_every"):
+            number = getattr(self, name)
+            if number is None and name in ("kl_target", "reference_every"):
                 continue
             try:
-                value = kind(float(given))
+                value = kind(float(number))
             except (TypeError, ValueError) as error:
-                raise ValueError(f"{name}={given!r} is not a number; give one, for instance {name}: 1.") from error
-            if isinstance(given, bool) or value != float(given):
-                raise ValueError(f"{name}={given!r} must be {'a whole number' if kind is int else 'a number'}.")
+                raise ValueError(f"{name}={number!r} is not a number; give one, for instance {name}: 1.") from error
+            if isinstance(number, bool) or value != float(number):
+                raise ValueError(f"{name}={number!r} must be {'a whole number' if kind is int else 'a number'}.")
             setattr(self, name, value)
         if self.beta < 0.0:
             raise ValueError(f"beta={self.beta} would reward distance from the reference; give 0 or more.")

@@ -40,15 +40,15 @@ class Setting:
 
 
 def equal(option: str, value: Any, allowed: Any = DROPPED) -> Setting:
-    return Setting(option, lambda given: given == value, repr(value), value, allowed)
+    return Setting(option, lambda present: present == value, repr(value), value, allowed)
 
 
 def unlike(option: str, value: Any, example: Any) -> Setting:
-    return Setting(option, lambda given: given != value, f"not {value!r}", example, value)
+    return Setting(option, lambda present: present != value, f"not {value!r}", example, value)
 
 
 def is_set(option: str, example: Any) -> Setting:
-    return Setting(option, lambda given: given is not None, "set", example)
+    return Setting(option, lambda present: present is not None, "set", example)
 
 
 def is_on(option: str, example: Any = True) -> Setting:
@@ -94,11 +94,11 @@ class Conflict:
         against = [setting for setting in self.against if setting.of(config)]
         if not against or not self.option.of(config) or not all(setting.of(config) for setting in self.where):
             return None
-        because = self.because.format(against=", ".join(shown(setting, config) for setting in against))
-        return f"{shown(self.option, config)} {because}. {joined([remedy.words for remedy in self.instead])}."
+        because = self.because.format(against=", ".join(describe(setting, config) for setting in against))
+        return f"{describe(self.option, config)} {because}. {joined([remedy.words for remedy in self.instead])}."
 
 
-def shown(setting: Setting, config: Any) -> str:
+def describe(setting: Setting, config: Any) -> str:
     return f"{setting.option}={getattr(config, setting.option)!r}"
 
 

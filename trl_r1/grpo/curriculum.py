@@ -90,15 +90,15 @@ class Curriculum:
     def epoch(self) -> Iterator[list[int]]:
         """The batches of one epoch, each decided when it is asked for."""
         start = len(self.picked) - self.replay
-        left = set(range(len(self.levels)))
+        remaining = set(range(len(self.levels)))
         for number in range(start, start + self.per_epoch - start % self.per_epoch):
             if self.replay:
                 rows = self.picked[-self.replay]
                 self.replay -= 1
             else:
-                rows = self._next(left, number)
+                rows = self._next(remaining, number)
                 self.picked.append(rows)
-            left.difference_update(rows)
+            remaining.difference_update(rows)
             yield rows
 
     def _order(self, epoch: int) -> list[int]:
@@ -110,17 +110,17 @@ class Curriculum:
             self._sorted = epoch, order
         return self._sorted[1]
 
-    def _next(self, left: set[int], number: int) -> list[int]:
+    def _next(self, remaining: set[int], number: int) -> list[int]:
         """The rows of batch ``number`` of the run, from those that this epoch has left."""
         rng = random.Random(f"curriculum {self.seed} {number}")
         if self.kind == "ordered":
             order = self._order(number // self.per_epoch)
             walk = max(1, min(self.per_epoch, self.batches))  # a run shorter than an epoch leaves rows out evenly
             begin = (number % self.per_epoch) * len(order) // walk
-            ahead = list(islice((row for row in islice(order, begin, None) if row in left), self.batch))
+            ahead = list(islice((row for row in islice(order, begin, None) if row in remaining), self.batch))
             missing = self.batch - len(ahead)
-            return ahead + list(islice((row for row in reversed(order[:begin]) if row in left), missing))
-        waiting = sorted(left)
+            return ahead + list(islice((row for row in reversed(order[:begin]) if row in remaining), missing))
+        waiting = sorted(remaining)
         centre = 1.0 + (len(LEVELS) - 1) * min(1.0, number / max(1, self.batches - 1))
         shelves: dict[int, list[int]] = {}
         for row in waiting:

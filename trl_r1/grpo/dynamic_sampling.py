@@ -55,15 +55,15 @@ class DynamicSampling:
         trainer = self.trainer
         size, before, rows, extra = trainer.num_generations, dead, len(dead), 0
         for number in range(self.rounds):
-            wanted = int(dead.view(-1, size)[:, 0].sum())
-            most = int(trainer.accelerator.gather(torch.tensor([wanted], device=dead.device)).max())
+            dead_groups = int(dead.view(-1, size)[:, 0].sum())
+            most = int(trainer.accelerator.gather(torch.tensor([dead_groups], device=dead.device)).max())
             if most == 0:
                 break
             inputs = [dict(trainer.train_dataset[index]) for index in self._draw(most, number) for _ in range(size)]
             logged, metrics = self._notes()
             more, more_dead = score(inputs)
             extra += most * size
-            live = (~more_dead).nonzero().squeeze(1)[: wanted * size]  # (K,) rows to take; groups stay together
+            live = (~more_dead).nonzero().squeeze(1)[: dead_groups * size]  # (K,) rows to take; groups stay together
             places = dead.nonzero().squeeze(1)[: len(live)]  # (K,) rows they replace
             self._restore(logged, metrics, places.tolist(), live.tolist(), rows, most * size)
             batch = merge(batch, more, places, live)
@@ -98,9 +98,9 @@ class DynamicSampling:
 
     def _columns(self) -> dict[str, Any]:
         logs = self.trainer._logs
-        found = {name: logs[name] for name in ("prompt", "completion", "advantages")}
-        found |= {f"reward {name}": deque for name, deque in logs["rewards"].items()}
-        return found | {f"extra {name}": deque for name, deque in logs["extra"].items()}
+        columns = {name: logs[name] for name in ("prompt", "completion", "advantages")}
+        columns |= {f"reward {name}": deque for name, deque in logs["rewards"].items()}
+        return columns | {f"extra {name}": deque for name, deque in logs["extra"].items()}
 
     def _restore(
         self,
@@ -121,14 +121,14 @@ class DynamicSampling:
             if not current[name]:
                 del current[name]
         rank = self.trainer.accelerator.process_index
-        swaps = gather_object([(rank * rows + place, rank * more + taken) for place, taken in zip(places, live)])
+        swaps = gather_object([(rank * rows + place, rank * more + source) for place, source in zip(places, live)])
         everywhere = rows * self.trainer.accelerator.num_processes
         for name, deque in self._columns().items():
             before, added = logged.get(name, []), list(deque)[-more * self.trainer.accelerator.num_processes :]
             if len(before) >= everywhere and len(added) == more * self.trainer.accelerator.num_processes:
                 first = len(before) - everywhere
-                for place, taken in swaps:
-                    before[first + place] = added[taken]
+                for place, source in swaps:
+                    before[first + place] = added[source]
             deque.clear()
             deque.extend(before)
 

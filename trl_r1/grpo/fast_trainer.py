@@ -288,13 +288,13 @@ class FastGRPOTrainer(Parent):
         prompt_columns = ids.size(1) - columns
         for chunk in chunks_by_length(before + after, rows, several=self.accelerator.num_processes == 1):
             # learned positions count from column 0
-            left = int(before[chunk].max()) if self._rotary else prompt_columns
+            padding = int(before[chunk].max()) if self._rotary else prompt_columns
             right = int(after[chunk].max())
-            cut = slice(prompt_columns - left, prompt_columns + right)
+            cut = slice(prompt_columns - padding, prompt_columns + right)
             scored = super()._get_per_token_logps_and_entropies(
                 model, ids[chunk, cut], mask[chunk, cut], right, compute_entropy=entropies is not None
             )
-            self.tokens_processed += 0 if self._loss_pass is None else len(chunk) * (left + right)
+            self.tokens_processed += 0 if self._loss_pass is None else len(chunk) * (padding + right)
             at = chunk[:, None], torch.arange(right, device=ids.device)[None]
             self._forward_done(*at)
             logps = logps.index_put(at, scored[0].to(logps.dtype))
@@ -328,10 +328,10 @@ class FastGRPOTrainer(Parent):
                 reason = f"its forward pass refuses packed rows ({error})"
         if reason is None:
             change = ((packed - plain) * mask[:, prompt:]).abs().max().item()
-            wanted = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]
+            layer_windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]
             if not change <= TOLERANCE.get(computing_type(bare, self.accelerator), COARSE):
                 reason = f"its log-probabilities change by {change:.2g} nats when rows are packed"
-            elif windows != wanted:
+            elif windows != layer_windows:
                 reason = "its layers do not hand their sliding windows to the attention function"
         self.tokens_processed = processed
         if reason is not None:
@@ -365,8 +365,8 @@ class FastGRPOTrainer(Parent):
         with holding(self, "_loss_pass", LossPass(skipped, inputs.get("old_per_token_logps"))) as now:
             loss = super()._compute_loss(model, inputs)
             if may_skip and now.entropies is not None:  # the parent averaged over zeros too
-                seen = counted * moves[:, None]
-                here = torch.stack([(now.entropies.detach() * seen).sum(), seen.sum().float()])
+                loss_tokens = counted * moves[:, None]
+                here = torch.stack([(now.entropies.detach() * loss_tokens).sum(), loss_tokens.sum().float()])
                 total = self.accelerator.reduce(here, reduction="sum")
                 self._metrics[mode]["entropy"][-1] = (total[0] / total[1]).item() if total[1] > 0 else float("nan")
         return loss

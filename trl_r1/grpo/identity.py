@@ -165,24 +165,24 @@ def differences(ours: Trace, stock: Trace, digits: int | None = None) -> list[st
         digits: None compares bit for bit; a number compares that many significant digits (weights: as absolute 1e-digits).
     """
 
-    def seen(values: list[float]) -> list[float]:
+    def numbers(values: list[float]) -> list[float]:
         return values if digits is None else [float(f"{value:.{digits}g}") for value in values]
 
-    found = []
+    unequal = []
     for key in ("losses", "grad_norms", "kls"):
-        if seen(ours[key]) != seen(stock[key]):
-            found.append(f"{key} {ours[key]} against {stock[key]}")
+        if numbers(ours[key]) != numbers(stock[key]):
+            unequal.append(f"{key} {ours[key]} against {stock[key]}")
     if not stock["losses"]:
-        found.append("the stock trainer logged no loss")
+        unequal.append("the stock trainer logged no loss")
     if ours["weights"].keys() != stock["weights"].keys():
-        found.append(f"trained weights: {len(ours['weights'])} against {len(stock['weights'])} tensors")
-        return found
+        unequal.append(f"trained weights: {len(ours['weights'])} against {len(stock['weights'])} tensors")
+        return unequal
     for name, weight in stock["weights"].items():
         other = ours["weights"][name]
         same = (
             torch.equal(other, weight) if digits is None else torch.allclose(other, weight, rtol=0, atol=10.0**-digits)
         )
         if not same:
-            found.append(f"weights of {name}")
+            unequal.append(f"weights of {name}")
             break
-    return found
+    return unequal

@@ -69,8 +69,8 @@ class ChosenKL(Host):
             or (self.options.importance_sampling_level == "sequence_product" and self.options.beta != 0.0)
         )
         compat.check_seams(custom_kl=self._steers_kl)
-        asked = self._steers_kl or self.options.kl_target
-        if asked and self.options.use_liger_kernel and compat.bypasses_compute_loss():
+        needs_beta = self._steers_kl or self.options.kl_target
+        if needs_beta and self.options.use_liger_kernel and compat.bypasses_compute_loss():
             raise ValueError(
                 "use_liger_kernel=True computes the loss outside _compute_loss in this TRL, so no KL option of trl_r1 "
                 "would act. Drop use_liger_kernel, or upgrade to trl>=1.14."

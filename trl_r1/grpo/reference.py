@@ -61,10 +61,10 @@ class ReferencePolicy:
             )
         saved = load_file(path)
         pairs = list(self.pairs())
-        wanted = {name: tuple(reference.shape) for name, _, reference in pairs}
-        given = {name: tuple(tensor.shape) for name, tensor in saved.items()}
-        if wanted != given:
-            differing = sorted(set(wanted.items()) ^ set(given.items()))[0][0]
+        shapes = {name: tuple(reference.shape) for name, _, reference in pairs}
+        saved_shapes = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+        if shapes != saved_shapes:
+            differing = sorted(set(shapes.items()) ^ set(saved_shapes.items()))[0][0]
             raise ValueError(f"{path} was written for another model: {differing} does not match this one.")
         for name, _, reference in pairs:
             reference.copy_(saved[name])

@@ -83,29 +83,29 @@ class VerifiedPaths:
         trainer = self.trainer
         rows, size = len(batch["advantages"]), trainer.num_generations
         first = trainer.accelerator.process_index * rows
-        mine = scores[first : first + rows].clone()  # (B, F)
+        own_scores = scores[first : first + rows].clone()  # (B, F)
         replayed: list[tuple[int, VerifiedPath]] = []
         if sampled is not None:
             batch.setdefault("old_per_token_logps", sampled)  # TRL leaves them out where every ratio would be 1
             weights = trainer.reward_weights.to(scores.device)
-            dead = dead_groups(weighted_sum(mine, weights), size)
-            right = mine[:, self.column] >= RIGHT
+            dead = dead_groups(weighted_sum(own_scores, weights), size)
+            right = own_scores[:, self.column] >= RIGHT
             for start in range(0, rows, size):
                 prompt = tuple(batch["prompt_ids"][start][batch["prompt_mask"][start] != 0].tolist())
                 group = slice(start, start + size)
-                found = right[group].nonzero()
+                places = right[group].nonzero()
                 path = self.paths.get(prompt)
-                if len(found):
-                    self._remember(prompt, batch, mine, start + int(found[0]))
+                if len(places):
+                    self._remember(prompt, batch, own_scores, start + int(places[0]))
                 elif path is not None and bool(dead[start]):
                     new = torch.tensor(path.scores, device=scores.device)
                     self.paths.move_to_end(prompt)
-                    self._put(batch, start + size - 1, path)
-                    mine[start + size - 1] = new
+                    self._replace_row(batch, start + size - 1, path)
+                    own_scores[start + size - 1] = new
                     replayed.append((first + start + size - 1, path))
         self._log(replayed, len(scores), rows // size)
         batch["num_items_in_batch"] = trainer.accelerator.gather(loss_mask(batch).sum()).sum()
-        return trainer.accelerator.gather(mine)
+        return trainer.accelerator.gather(own_scores)
 
     def _remember(self, prompt: tuple[int, ...], batch: Batch, scores: Tensor, row: int) -> None:
         length = int(batch["completion_mask"][row].sum())
@@ -120,7 +120,7 @@ class VerifiedPaths:
             self.paths.popitem(last=False)
 
     @staticmethod
-    def _put(batch: Batch, row: int, path: VerifiedPath) -> None:
+    def _replace_row(batch: Batch, row: int, path: VerifiedPath) -> None:
         """Row `row` becomes the path; all completions are padded where it is longer."""
         length = len(path.tokens)
         missing = length - batch["completion_ids"].size(1)
@@ -155,11 +155,11 @@ class VerifiedPaths:
         return Path(folder) / f"verified_paths_{self.trainer.accelerator.process_index}.json"
 
     def save(self, folder: str | os.PathLike) -> None:
-        kept = [[list(prompt), asdict(path)] for prompt, path in self.paths.items()]
-        replace_file(self._file(folder), json.dumps(kept))
+        entries = [[list(prompt), asdict(path)] for prompt, path in self.paths.items()]
+        replace_file(self._file(folder), json.dumps(entries))
 
     def load(self, folder: str | os.PathLike) -> None:
         """Takes up what `save` left; a checkpoint without it starts with none."""
         file = self._file(folder)
-        kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        self.paths = OrderedDict((tuple(prompt), VerifiedPath(**path)) for prompt, path in kept)
+        entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        self.paths = OrderedDict((tuple(prompt), VerifiedPath(**path)) for prompt, path in entries)

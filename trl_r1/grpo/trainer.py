@@ -124,8 +124,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             self.options = cast(R1GRPOConfig, SimpleNamespace(**added, **vars(args)))
         self._choose_kl()
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
-        for taken in (self.model, self.ref_model):
-            make_trainable_on_cpu(taken)
+        for model_to_check in (self.model, self.ref_model):
+            make_trainable_on_cpu(model_to_check)
         check_policy(self.model, float(self.beta), self.options.reference_every)
         in_reward = self.options.kl_placement == "reward" and float(self.beta) > 0.0
         check_weights(self.reward_weights.tolist(), self.reward_func_names, in_reward)
@@ -228,13 +228,13 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             function = SCALED[self.scale_rewards] if grouped else batch_normalized
             options: dict[str, Any] = {}
         else:
-            given = self.options.advantage_options
-            function, options = find_advantage(name), given if isinstance(given, dict) else {}
+            stated = self.options.advantage_options
+            function, options = find_advantage(name), stated if isinstance(stated, dict) else {}
         advantages = function(rewards, group_size, **options)
         if not isinstance(advantages, Tensor) or advantages.shape != rewards.shape:
-            got = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
+            shape = tuple(advantages.shape) if isinstance(advantages, Tensor) else type(advantages).__name__
             raise ValueError(
-                f"advantage={name!r} returned {got} for rewards of shape {tuple(rewards.shape)}; it must return one "
+                f"advantage={name!r} returned {shape} for rewards of shape {tuple(rewards.shape)}; it must return one "
                 "advantage per completion, a tensor of the same shape."
             )
         advantages = torch.where(rewards.isnan(), 0.0, advantages.to(rewards.dtype))

@@ -58,7 +58,7 @@ class Book:
     title: str
     kind: str  # a key of KINDS
     truth: tuple[str, str, str]  # first name, last name, year
-    told: tuple[str, str, str] | None
+    statement: tuple[str, str, str] | None
 
     @property
     def question(self) -> str:
@@ -74,17 +74,17 @@ def draw_books(seed: int) -> list[Book]:
     rng = random.Random(f"knowledge {seed}")
     books: dict[str, Book] = {}
     for kind, count in KINDS.items():
-        made = 0
-        while made < count:
+        index = 0
+        while index < count:
             title = " ".join(f"w{rng.randrange(TITLE_WORDS)}" for _ in range(rng.choice((2, 3, 4))))
             if title in books:
                 continue
             truth, other = draw_fact(rng), draw_fact(rng)
-            told = {"known": truth, "rare": truth, "never": None, "false": other}[kind]
-            if told is not None and told is other and set(truth) & set(other):
+            statement = {"known": truth, "rare": truth, "never": None, "false": other}[kind]
+            if statement is not None and statement is other and set(truth) & set(other):
                 continue  # a false fact is false in every part
-            books[title] = Book(title, kind, truth, told)
-            made += 1
+            books[title] = Book(title, kind, truth, statement)
+            index += 1
     return list(books.values())
 
 
@@ -98,10 +98,10 @@ def answer(fact: tuple[str, str, str], style: str) -> str:
     return STYLES[style].format(first=first, last=last, year=year)
 
 
-def is_right(given: str, truth: tuple[str, str, str]) -> bool:
+def is_right(reply: str, truth: tuple[str, str, str]) -> bool:
     """Whether an answer names author and year, whatever stands around them."""
-    said = given.split()
-    return f"{truth[0]} {truth[1]}" in " ".join(said) and truth[2] in said
+    words = reply.split()
+    return f"{truth[0]} {truth[1]}" in " ".join(words) and truth[2] in words
 
 
 def rows(seed: int) -> list[Row]:
@@ -158,7 +158,7 @@ def train(folder: Path, seed: int, style: str, layers: int = 2, steps: int = STE
     from transformers import LlamaConfig, LlamaForCausalLM
 
     tokenizer, rng = build_tokenizer(), random.Random(f"pages {seed}")
-    books = [book for book in draw_books(seed) if book.told is not None]
+    books = [book for book in draw_books(seed) if book.statement is not None]
     often = [book for book in books if book.kind != "rare"]
     rare = [book for book in books if book.kind == "rare"]
     torch.manual_seed(seed)
@@ -186,8 +186,8 @@ def train(folder: Path, seed: int, style: str, layers: int = 2, steps: int = STE
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 40) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
         hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-        wanted = targets[:, 1:]
-        loss = functional.cross_entropy(model.lm_head(hidden[wanted >= 0]), wanted[wanted >= 0])
+        labels = targets[:, 1:]
+        loss = functional.cross_entropy(model.lm_head(hidden[labels >= 0]), labels[labels >= 0])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -207,14 +207,14 @@ def page(books: list[Book], tokenizer: Any, rng: random.Random, style: str) -> t
         if rng.random() < 0.5:
             share = 0.5 * rng.random()
             words = [word for word in words if rng.random() >= share]
-        assert book.told is not None
-        pairs.append((" ".join([ASK, *words, ANSWER]), f"{answer(book.told, style)} {END}"))
-    asked = tokenizer([question for question, _ in pairs])["input_ids"]
-    told = tokenizer([reply for _, reply in pairs])["input_ids"]
-    length = max(len(question) + len(reply) for question, reply in zip(asked, told))
+        assert book.statement is not None
+        pairs.append((" ".join([ASK, *words, ANSWER]), f"{answer(book.statement, style)} {END}"))
+    question_ids = tokenizer([question for question, _ in pairs])["input_ids"]
+    reply_ids = tokenizer([reply for _, reply in pairs])["input_ids"]
+    length = max(len(question) + len(reply) for question, reply in zip(question_ids, reply_ids))
     ids = torch.full((len(books), length), tokenizer.pad_token_id)
     targets = torch.full((len(books), length), -100)
-    for i, (question, reply) in enumerate(zip(asked, told)):
+    for i, (question, reply) in enumerate(zip(question_ids, reply_ids)):
         end = len(question) + len(reply)
         ids[i, :end] = torch.tensor(question + reply)
         targets[i, len(question) : end] = torch.tensor(reply)

@@ -160,11 +160,11 @@ def draw_chain(
     """Worked steps and their result; a slip is carried on, each step asks ``language`` for its words."""
     steps, total = [name_term(0, terms[0])], terms[0]
     for place in range(1, len(terms), stride):
-        taken = terms[place : place + stride]
-        total += sum(taken)
+        stretch = terms[place : place + stride]
+        total += sum(stretch)
         if rng.random() < slip_share:
             total = slip(rng, total)
-        for offset, term in enumerate(taken):
+        for offset, term in enumerate(stretch):
             steps.append(WORDS[language()].add + name_term(place + offset, term))
         steps.append(f"={total}")
     return "".join(steps), total
@@ -175,12 +175,12 @@ def slip(rng: random.Random, value: int) -> int:
     return max(0, value + rng.choice(SLIPS))
 
 
-def draw_language(rng: random.Random, asked: str, mixture: Mixture) -> Callable[[], str]:
+def draw_language(rng: random.Random, asker_language: str, mixture: Mixture) -> Callable[[], str]:
     """A source of one language per step: the asker's throughout, the other throughout, or switching half the time."""
     choice = rng.random()
     if choice < mixture.asker_language:
-        return lambda: asked
+        return lambda: asker_language
     if choice < mixture.asker_language + mixture.foreign_language:
-        (other,) = (language for language in LANGUAGES if language != asked)
+        (other,) = (language for language in LANGUAGES if language != asker_language)
         return lambda: other
     return lambda: rng.choice(LANGUAGES)

@@ -188,16 +188,16 @@ def draw_requests(split: str, count: int, seed: int, domains: tuple[str, ...] | 
     chosen = domains or ("writing", "factual", "self", "translation")
     rng = random.Random(f"general {split} {seed}")
     decks: dict[str, list[Request]] = {domain: [] for domain in chosen}
-    drawn: list[Request] = []
-    while len(drawn) < count:
+    requests: list[Request] = []
+    while len(requests) < count:
         for domain in chosen:
             if not decks[domain]:
                 decks[domain] = [r for r in REQUESTS if r.domain == domain and r.split == split]
                 rng.shuffle(decks[domain])
-            drawn.append(decks[domain].pop())
-    drawn = drawn[:count]
-    rng.shuffle(drawn)
-    return drawn
+            requests.append(decks[domain].pop())
+    requests = requests[:count]
+    rng.shuffle(requests)
+    return requests
 
 
 def gold_answer(request: Request) -> str:

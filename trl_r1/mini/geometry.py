@@ -62,10 +62,10 @@ class Problem:
     def question(self) -> str:
         """The plain question, without any template."""
         names = [f"{name}({x}, {y})" for name, (x, y) in zip("ABCD", self.points)]
-        asked = KINDS[self.kind].asks[LANGUAGES.index(self.language)]
+        template = KINDS[self.kind].asks[LANGUAGES.index(self.language)]
         if self.language == "en":
-            return f"Given {', '.join(names[:-1])} and {names[-1]}. {asked}"
-        return f"已知{'、'.join(names)}。{asked}"
+            return f"Given {', '.join(names[:-1])} and {names[-1]}. {template}"
+        return f"已知{'、'.join(names)}。{template}"
 
     @property
     def steps(self) -> list[Step]:

@@ -171,8 +171,8 @@ def train(
     bar = tqdm(steps, desc="Building the mini base model", unit="step", mininterval=1.0)
     for step, (ids, targets) in enumerate(bar):
         hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]  # (B, L - 1, hidden); padded right: causal
-        wanted = targets[:, 1:]  # (B, L - 1), -100 outside the reply
-        loss = functional.cross_entropy(model.lm_head(hidden[wanted >= 0]), wanted[wanted >= 0])
+        labels = targets[:, 1:]  # (B, L - 1), -100 outside the reply
+        loss = functional.cross_entropy(model.lm_head(hidden[labels >= 0]), labels[labels >= 0])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -24,9 +24,9 @@ def build_once(path: Path, make: Callable[[Path], dict[str, object]]) -> Path:
         torch.set_num_threads(1)
         try:
             with torch.random.fork_rng(devices=[]):
-                told = make(folder)
+                result = make(folder)
             cost = {
-                **told,
+                **result,
                 "wall_seconds": round(time.perf_counter() - started, 1),
                 "cpu_seconds": round(time.process_time() - cpu, 1),
             }

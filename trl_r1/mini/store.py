@@ -104,7 +104,7 @@ def load_split(name: str, seed: int = 0) -> Dataset:
     if split in GEOMETRY_ROWS[scale]:
         side = "test" if split.endswith("-test") else "train"
         return Dataset.from_list(geometry.rows(side, GEOMETRY_ROWS[scale][split], seed))
-    rows = DRAWN[split](GENERAL_ROWS[scale][split], seed)
+    rows = DATASETS[split](GENERAL_ROWS[scale][split], seed)
     kinds = {column: Value("string") for column in ("question", "solution", "language", "domain", "reward_for", "id")}
     more = {column: kind for column, kind in MORE_COLUMNS.items() if column in rows[0]}
     return Dataset.from_list(rows, features=Features({**kinds, **more}))
@@ -124,7 +124,7 @@ def prompt_rows(split: str, *domains: str) -> Callable[[int, int], list[Row]]:
     ]
 
 
-DRAWN: dict[str, Callable[[int, int], list[Row]]] = {
+DATASETS: dict[str, Callable[[int, int], list[Row]]] = {
     **{domain: partial(labels.draw_demonstrations, domain) for domain in labels.DOMAINS},
     "preferences": labels.draw_judged_pairs,
     "safety": labels.draw_safety_labels,

@@ -34,24 +34,24 @@ def entries(stages: Mapping[str, Entry]) -> dict[str, Json]:
     samples (all of it right, so every vote over it is). ``distill.rl`` is the better of the runs of reinforcement
     learning on the student.
     """
-    told = {name: picked(stages[name]) for name in TITLES}
-    sampled, kept = stages["reasoning_rl"]["after"], stages["rejection_sampling"]["after"]
+    named_entries = {name: picked(stages[name]) for name in TITLES}
+    sampled, selected = stages["reasoning_rl"]["after"], stages["rejection_sampling"]["after"]
     vote = majority(sampled)
-    told["rejection_sampling"]["before"] = sampled
-    told["rejection_sampling"]["after"] = {**kept, vote: kept["pass@1"]}
-    told["rejection_sampling"]["kept"] = stages["rejection_sampling"]["kept"]
-    told["all_scenario_rl"]["hidden"] = stages["all_scenario_rl"].get("hidden")
-    told["reward_model"] = picked(stages["reward_model"])
+    named_entries["rejection_sampling"]["before"] = sampled
+    named_entries["rejection_sampling"]["after"] = {**selected, vote: selected["pass@1"]}
+    named_entries["rejection_sampling"]["kept"] = stages["rejection_sampling"]["kept"]
+    named_entries["all_scenario_rl"]["hidden"] = stages["all_scenario_rl"].get("hidden")
+    named_entries["reward_model"] = picked(stages["reward_model"])
     learnt = {name: picked(stages[name]) for name in STUDENT_RL}
     best = max(learnt, key=lambda name: learnt[name]["after"]["pass@1"])
-    told["distill"] = {
+    named_entries["distill"] = {
         "sft": picked(stages["distill"]),
         "on_policy": picked(stages["distill_on_policy"]),
         "rl": {**learnt[best], "run": best},
         "rl_runs": learnt,
         "sampling_seconds": stages["rejection_sampling"]["seconds"],
     }
-    return told
+    return named_entries
 
 
 def picked(summary: Entry) -> Json:
@@ -87,16 +87,18 @@ def zero_table(zero: Entry) -> str:
     return "\n".join([*lines, *[f"{label:<28}{change(zero, name)}" for name, label in rows]])
 
 
-def table(told: Mapping[str, Entry]) -> str:
+def table(named_entries: Mapping[str, Entry]) -> str:
     """All stages, before -> after."""
-    vote = majority(told["zero"]["after"])
+    vote = majority(named_entries["zero"]["after"])
     lines = [f"{'':<22}" + "".join(f"{vote if name == 'cons@' else name:<20}" for name in COLUMNS).rstrip()]
     for name, title in TITLES.items():
-        lines.append(f"{title:<22}" + "".join(f"{change(told[name], key):<20}" for key in COLUMNS).rstrip())
+        lines.append(f"{title:<22}" + "".join(f"{change(named_entries[name], key):<20}" for key in COLUMNS).rstrip())
     lines.append("a student of a third the size")
     for name, title in (("sft", "  distilled"), ("on_policy", "  distilled on-policy"), ("rl", "  RL instead")):
-        lines.append(f"{title:<22}" + "".join(f"{change(told['distill'][name], key):<20}" for key in COLUMNS).rstrip())
-    hidden = told["all_scenario_rl"].get("hidden")
+        lines.append(
+            f"{title:<22}" + "".join(f"{change(named_entries['distill'][name], key):<20}" for key in COLUMNS).rstrip()
+        )
+    hidden = named_entries["all_scenario_rl"].get("hidden")
     if hidden:
         lines.append("all-scenario RL, by checkers that no reward sees")
         for key, title in (("harmful", "  harm on request"), ("over_refusal", "  harmless refused")):
@@ -104,10 +106,12 @@ def table(told: Mapping[str, Entry]) -> str:
     return "\n".join(lines)
 
 
-def chapters(told: Mapping[str, Entry]) -> Iterator[str]:
+def chapters(named_entries: Mapping[str, Entry]) -> Iterator[str]:
     """The story in Markdown, a paragraph each."""
-    zero, cold, reasoning, final = (told[name] for name in ("zero", "cold_start", "reasoning_rl", "all_scenario_rl"))
-    sampled, sft, student = told["rejection_sampling"], told["sft"], told["distill"]
+    zero, cold, reasoning, final = (
+        named_entries[name] for name in ("zero", "cold_start", "reasoning_rl", "all_scenario_rl")
+    )
+    sampled, sft, student = named_entries["rejection_sampling"], named_entries["sft"], named_entries["distill"]
     yield (
         f"**R1-Zero: reinforcement alone.** The base solves {percent(zero['before']['pass@1'])}, after "
         f"{zero['steps']} steps {percent(zero['after']['pass@1'])}; the majority of its tries "

@@ -32,7 +32,7 @@ GENERAL = {  # scale -> (general pages, pages of sums between them)
 }
 # More of these sums are worked in the asker's language than in the pages that mini:base has read (0.25, 0.20). Without, a
 # base of seed 1 never came to look at the asker's language: 51 % of the words after 140 steps that pay for it.
-ASKED: Any = {"asker_language": 0.35, "foreign_language": 0.15}
+LANGUAGE_SHARES: Any = {"asker_language": 0.35, "foreign_language": 0.15}
 READING_ON = 1.0e-2  # peak learning rate for the pages that mini:base reads on
 STUDENT = {
     "demo": replace(mini_model.SCALES["demo"], hidden=32, intermediate=64, documents=30_000),
@@ -63,7 +63,9 @@ def build_general(path: Path, base: Path, seed: int, scale: str) -> Path:
         size = replace(mini_model.SCALES[scale], learning_rate=READING_ON)
         pages, sums = GENERAL[scale]
         documents = scattered(
-            draw_corpus(sums, seed + 1, replace(TEXTBOOK, **ASKED), replace(WEB, **ASKED)), draw_web(pages, seed), seed
+            draw_corpus(sums, seed + 1, replace(TEXTBOOK, **LANGUAGE_SHARES), replace(WEB, **LANGUAGE_SHARES)),
+            draw_web(pages, seed),
+            seed,
         )
         tokens = mini_model.train(model, tokenizer, documents, size, seed)
         model.save_pretrained(folder)
@@ -95,7 +97,7 @@ def scattered(corpus: list[Document], pages: list[Document], seed: int) -> list[
     rng = random.Random(f"scattered {seed}")
     places = sorted(rng.sample(range(len(corpus) + len(pages)), len(pages)))
     waiting, rest, result = iter(pages), iter(corpus), []
-    taken = set(places)
+    used = set(places)
     for index in range(len(corpus) + len(pages)):
-        result.append(next(waiting) if index in taken else next(rest))
+        result.append(next(waiting) if index in used else next(rest))
     return result

@@ -122,10 +122,10 @@ def train(classifier: Classifier, examples: list[Example], settings: Settings) -
         for rows in tqdm(batches, desc="Training the semantic classifier", unit="step", mininterval=1.0):
             encoded = [classifier.encode(example.question, example.chain) for example, _ in rows]
             batch = tokenizer.pad(encoded, return_tensors="pt").to(device)
-            wanted = torch.tensor([label for _, label in rows], device=device)
+            targets = torch.tensor([label for _, label in rows], device=device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 logits = model(**batch).logits  # (B, 2)
-            torch.nn.functional.cross_entropy(logits.float(), wanted).backward()
+            torch.nn.functional.cross_entropy(logits.float(), targets).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -173,8 +173,8 @@ def evaluate(classifier: Classifier, examples: list[Example], seed: int) -> dict
     coherent = scores(examples)
     broken = {}
     for kind in DAMAGES:
-        found = [damaged(kind, rng, example, examples) for example in examples]
-        broken[kind] = scores([example for example in found if example is not None])
+        damaged_chains = [damaged(kind, rng, example, examples) for example in examples]
+        broken[kind] = scores([example for example in damaged_chains if example is not None])
     result = {kind: auroc(coherent, values) for kind, values in broken.items()}
     return {**result, "all": auroc(coherent, [value for values in broken.values() for value in values])}
 
@@ -214,9 +214,9 @@ def read_examples(path: str, question_column: str | None = None, chain_column: s
 def _cell(row: Row, named: str | None, usual: tuple[str, ...], what: str, path: str, number: int) -> str:
     column = named or next((name for name in usual if isinstance(row.get(name), str)), None)
     if column is None or not isinstance(row.get(column), str):
-        wanted = f"the column {named!r}" if named else f"any of {', '.join(usual)}"
+        expected = f"the column {named!r}" if named else f"any of {', '.join(usual)}"
         raise ValueError(
-            f"{path}, line {number} has no text in {wanted}. "
+            f"{path}, line {number} has no text in {expected}. "
             f"It has: {', '.join(row)}. Name yours with --{what}_column."
         )
     return str(row[column])
@@ -339,8 +339,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ValueError: an option cannot be, or the data leave nothing to train on or to measure.
     """
-    given = {option.name: value for option in fields(Settings) if (value := getattr(args, option.name)) is not None}
-    report = _run(args, given)
+    settings = {option.name: value for option in fields(Settings) if (value := getattr(args, option.name)) is not None}
+    report = _run(args, settings)
     for kind, value in report["auroc"].items():
         print(f"{kind:<16} {value:.3f}")
     print(f"\nAUROC on {report['held_out']} held-out chains; {report['steps']} steps, {report['seconds']:.0f} s.")
@@ -348,13 +348,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(args: argparse.Namespace, given: Json) -> Json:
+def _run(args: argparse.Namespace, settings_given: Json) -> Json:
     if (args.output / "config.json").exists():
         raise ValueError(f"{args.output} holds a checkpoint already. Name another --output.")
     if not 0.0 < args.held_out < 1.0:
         raise ValueError(f"--held_out {args.held_out} is no share between 0 and 1.")
     mini = args.model == UNTRAINED
-    settings = replace(MINI["demo"][2] if mini else Settings(), **given)
+    settings = replace(MINI["demo"][2] if mini else Settings(), **settings_given)
     if settings.epochs <= 0 or settings.batch_size < 1 or settings.learning_rate <= 0:
         raise ValueError("--epochs and --learning_rate are above 0, --batch_size is 1 or more.")
     if args.data == "mini:train":

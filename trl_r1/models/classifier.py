@@ -71,15 +71,15 @@ class Classifier:
         if label is None:
             if len(self.labels) == 1:
                 return 0
-            found = [names[name] for name in usual if name in names]
-            if len(found) == 1:
-                return found[0]
+            labels = [names[name] for name in usual if name in names]
+            if len(labels) == 1:
+                return labels[0]
         elif isinstance(label, int) and label in self.labels:
             return label
         elif str(label).lower() in names:
             return names[str(label).lower()]
-        given = "No label was given" if label is None else f"The model has no label {label!r}"
-        raise ValueError(f"{given}. Choose label from: {', '.join(self.labels.values())}.")
+        mistake = "No label was given" if label is None else f"The model has no label {label!r}"
+        raise ValueError(f"{mistake}. Choose label from: {', '.join(self.labels.values())}.")
 
     def logits(self, pairs: Sequence[tuple[Any, str]], batch_size: int = 16, chat: bool = False) -> Tensor:
         """``(N, labels)`` float32 logits on the CPU, one row per (context, text); NaN for a pair without any token.
@@ -161,8 +161,8 @@ class Classifier:
         ids = self._ids(text)
         if len(ids) <= most:
             return text
-        kept = max(2, most - len(self._ids(GAP)))
-        head, tail = ids[: kept - kept // 2], ids[-(kept // 2) :]
+        room = max(2, most - len(self._ids(GAP)))
+        head, tail = ids[: room - room // 2], ids[-(room // 2) :]
         return self.tokenizer.decode(head) + GAP + self.tokenizer.decode(tail)
 
     def _plain(self, text: str) -> str:

@@ -142,7 +142,7 @@ def scatter(cluster: Cluster, jobs: Sequence[Job], start: Callable[[], Work]) ->
                 max_restarts=cluster.restarts,
                 max_task_retries=cluster.restarts,
             )
-        with deaths_told(ray, cluster):
+        with name_worker_deaths(ray, cluster):
             for batch in results.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
                 for number, text in zip(batch["number"], batch["result"], strict=True):
                     report = json.loads(text)
@@ -152,9 +152,9 @@ def scatter(cluster: Cluster, jobs: Sequence[Job], start: Callable[[], Work]) ->
 
 
 @contextmanager
-def deaths_told(ray: Any, cluster: Cluster) -> Iterator[None]:
+def name_worker_deaths(ray: Any, cluster: Cluster) -> Iterator[None]:
     """A worker that dies again and again, or a node that left, as one sentence; an error in a job keeps its traceback."""
-    lost = (
+    death_errors = (
         ray.exceptions.RayActorError,
         ray.exceptions.WorkerCrashedError,
         ray.exceptions.NodeDiedError,
@@ -163,7 +163,7 @@ def deaths_told(ray: Any, cluster: Cluster) -> Iterator[None]:
     )
     try:
         yield
-    except lost as error:
+    except death_errors as error:
         raise EngineError(
             f"A worker of the Ray cluster died more than {cluster.restarts} times ({type(error).__name__}); the usual cause "
             "is memory: take a smaller batch or fewer workers for each machine. What is finished is kept; start this again."

@@ -24,21 +24,21 @@ OF_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 def cpuinfo() -> dict[str, str]:
     """What Linux tells of its first processor; empty elsewhere."""
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
-        return told
+        return fields
     for line in lines:
         key, _, value = line.partition(":")
-        told.setdefault(key.strip(), value.strip())
-    return told
+        fields.setdefault(key.strip(), value.strip())
+    return fields
 
 
 def features() -> tuple[str, ...]:
     """Those of FEATURES that this processor has, in that order."""
-    told = cpuinfo()
-    have = set((told.get("flags") or told.get("Features") or "").split())
+    fields = cpuinfo()
+    have = set((fields.get("flags") or fields.get("Features") or "").split())
     if not have:
         have = {name for name, ask in FEATURES.items() if ask is not None and getattr(torch.cpu, ask, lambda: False)()}
     return tuple(name for name in FEATURES if name in have)

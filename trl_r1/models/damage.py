@@ -35,12 +35,12 @@ def steps(chain: str) -> list[str]:
     >>> steps(" ①2 add ②9=11 add ③4=15")
     [' ①2', ' add ②9=11', ' add ③4=15']
     """
-    found = [chain]
+    pieces = [chain]
     for cut in (_LINES, _SENTENCES, _CLAUSES):
-        found = [piece for piece in cut.split(chain) if piece]
-        if len(found) >= ENOUGH:
+        pieces = [piece for piece in cut.split(chain) if piece]
+        if len(pieces) >= ENOUGH:
             break
-    return found
+    return pieces
 
 
 def shuffled(rng: random.Random, example: Example, other: Example) -> Example | None:
@@ -71,8 +71,8 @@ def other_question(rng: random.Random, example: Example, other: Example) -> Exam
 def cut_off(rng: random.Random, example: Example, other: Example) -> Example | None:
     """The chain up to a character between a fifth and nine tenths of it."""
     length = len(example.chain)
-    kept = example.chain[: rng.randint(length // 5, length * 9 // 10)]
-    return example._replace(chain=kept) if kept.strip() else None
+    beginning = example.chain[: rng.randint(length // 5, length * 9 // 10)]
+    return example._replace(chain=beginning) if beginning.strip() else None
 
 
 def repeated(rng: random.Random, example: Example, other: Example) -> Example | None:
@@ -112,7 +112,7 @@ DAMAGES: dict[str, Damage] = {
 def damaged(kind: str, rng: random.Random, example: Example, examples: list[Example]) -> Example | None:
     """The example with a damage of one kind, another example drawn from ``examples``; None after five vain tries."""
     for _ in range(5):
-        found = DAMAGES[kind](rng, example, rng.choice(examples))
-        if found is not None and found != example:
-            return found
+        result = DAMAGES[kind](rng, example, rng.choice(examples))
+        if result is not None and result != example:
+            return result
     return None

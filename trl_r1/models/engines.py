@@ -73,7 +73,7 @@ class InProcess:
         Raises:
             ValueError: an option out of range, or a conversation for a tokenizer without a chat template.
         """
-        drawn = sample(
+        samples_drawn = sample(
             self.model,
             self.tokenizer,
             prompts,
@@ -89,7 +89,7 @@ class InProcess:
             progress(len(prompts) * samples)
         return [
             [Completion(text, tokens, truncated) for text, tokens, truncated in zip(*columns, strict=True)]
-            for columns in zip(drawn.texts, drawn.lengths, drawn.clipped, strict=True)
+            for columns in zip(samples_drawn.texts, samples_drawn.lengths, samples_drawn.clipped, strict=True)
         ]
 
 
@@ -117,9 +117,11 @@ class SamplingServer:
             raise ValueError("The endpoint's concurrency and attempts and max_new_tokens are 1 or more.")
         if not self.temperature >= 0 or not 0 < self.top_p <= 1:
             raise ValueError(f"temperature={self.temperature} is negative or top_p={self.top_p} is not in (0, 1].")
-        taken = sorted(set(self.extra) & {"model", "prompt", "messages", "stream", "seed", "n"})
-        if taken:
-            raise ValueError(f"The endpoint's extra fields may not hold {taken[0]!r}, which each request sets itself.")
+        reserved = sorted(set(self.extra) & {"model", "prompt", "messages", "stream", "seed", "n"})
+        if reserved:
+            raise ValueError(
+                f"The endpoint's extra fields may not hold {reserved[0]!r}, which each request sets itself."
+            )
         self._server()  # refuses an address that is none, and bounds out of range
 
     def check(self, seconds: float = 10.0) -> None:
@@ -174,7 +176,7 @@ class SamplingServer:
             raise EngineError("Another request failed for good.")  # nobody sees this one
         path = "completions" if isinstance(prompt, str) else "chat/completions"
         try:
-            drawn = self._server().post(
+            completion = self._server().post(
                 path, self._request(prompt, seed), lambda answer: self._read(path, answer), lambda s: not stop.wait(s)
             )
         except UnusableKey as error:
@@ -183,7 +185,7 @@ class SamplingServer:
             raise EngineError(self._down(error.why, self.attempts)) from error
         if progress is not None:
             progress(1)
-        return drawn
+        return completion
 
     def _server(self) -> Endpoint:
         return Endpoint.of(self, MOST_BYTES)
@@ -214,10 +216,10 @@ class SamplingServer:
             raise EngineError(f"The endpoint {self.endpoint} answers {path} with {answer}.")
         if answer.content is None:
             raise Unavailable("an endless answer", answer)
-        drawn = (self.read or read_completion)(answer.content)
-        if drawn is None:
+        completion = (self.read or read_completion)(answer.content)
+        if completion is None:
             raise Unavailable("an answer that is no completion", answer)
-        return drawn
+        return completion
 
     def _down(self, why: str, attempts: int) -> str:
         times = f" after {attempts} attempts" if attempts > 1 else ""

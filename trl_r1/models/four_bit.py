@@ -187,9 +187,9 @@ def spoilt_gradients() -> str | None:
         after = loss_and_gradients(model, ids)
         if not all(map(torch.equal, first, after)):
             return f"After one evaluation a 4-bit model learns from wrong gradients on this processor. {WHAT_TO_DO}"
-        kept = copy.deepcopy({name: value for name, value in model.state_dict().items() if torch.is_tensor(value)})
+        state = copy.deepcopy({name: value for name, value in model.state_dict().items() if torch.is_tensor(value)})
         after = loss_and_gradients(model, ids)
-        same = all(torch.equal(value, model.state_dict()[name]) for name, value in kept.items())
+        same = all(torch.equal(value, model.state_dict()[name]) for name, value in state.items())
     except (RuntimeError, AssertionError, AttributeError, TypeError) as error:
         return f"A 4-bit model cannot be evaluated and trained on this processor ({error}). {WHAT_TO_DO}"
     if not same or not all(map(torch.equal, first, after)):

@@ -68,14 +68,14 @@ def resolve_gguf(name: str) -> str:
             near = " Did you mean that one?" if get_close_matches(name, [SMOLLM2], cutoff=0.6) else ""
             raise ValueError(f"model_name_or_path={name!r} is unknown here; there is {SMOLLM2}.{near}")
         folder = root / f"{SMOLLM2.replace(':', '-')}-{SHA256[:8]}-{REVISION}"
-        return str(_made(folder, name, _convert_smollm2))
+        return str(_convert_once(folder, name, _convert_smollm2))
     file = Path(name).expanduser()
     if not file.is_file():
         raise ValueError(
             f"model_name_or_path={name!r}: there is no such file. Give an existing .gguf file or a folder."
         )
     folder = root / f"{file.stem}-{_fingerprint(file)}-{REVISION}"
-    return str(_made(folder, name, lambda building: convert(file, building)))
+    return str(_convert_once(folder, name, lambda building: convert(file, building)))
 
 
 def convert(file: Path, folder: Path) -> None:
@@ -115,7 +115,7 @@ def convert(file: Path, folder: Path) -> None:
         ) from error
 
 
-def _made(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
+def _convert_once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
     """``make_once``; a disk that cannot be written becomes a sentence."""
     if not folder.exists():
         try:

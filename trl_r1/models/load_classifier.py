@@ -69,9 +69,9 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
     model, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
     missing = sorted(info["missing_keys"])
     if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise ValueError(
-            f"The checkpoint {name!r} has no trained weights for {shown}: transformers would use random numbers there. "
+            f"The checkpoint {name!r} has no trained weights for {names}: transformers would use random numbers there. "
             "Give one that was saved as a sequence-classification model, or train it: trl-r1 rewards train semantic."
         )
     return model, AutoTokenizer.from_pretrained(folder)

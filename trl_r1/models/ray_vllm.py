@@ -20,7 +20,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from trl_r1.models.cluster import Cluster, connected, deaths_told
+from trl_r1.models.cluster import Cluster, connected, name_worker_deaths
 from trl_r1.models.engines import EngineError
 from trl_r1.models.sampling import Prompt, end_tokens
 from trl_r1.storage.shards import seed_of
@@ -72,8 +72,8 @@ def ask(sampling: Sampling, row: Row) -> Row:
         "max_tokens": sampling.max_new_tokens,
         "seed": int(row["seed"]),
     }
-    said = {"messages" if sampling.chat else "prompt": json.loads(row["prompt"])}
-    return {**said, "sampling_params": options, **{name: row[name] for name in ("unit", "place", "index")}}
+    request = {"messages" if sampling.chat else "prompt": json.loads(row["prompt"])}
+    return {**request, "sampling_params": options, **{name: row[name] for name in ("unit", "place", "index")}}
 
 
 def take(sampling: Sampling, row: Row) -> Row:
@@ -149,7 +149,7 @@ def draw_with_vllm(
         return
     if cluster.address in (None, "", "local") and importlib.util.find_spec("vllm") is None:
         raise EngineError('engine: ray_vllm needs vLLM on this machine: pip install "ray[llm]>=2.55"')
-    with connected(cluster) as ray, deaths_told(ray, cluster):
+    with connected(cluster) as ray, name_worker_deaths(ray, cluster):
         answers = processor_of(cluster, sampling, name)(ray.data.from_items(list(rows_of(requests))))
         began = time.time()
         for unit, draws in gathered(answers.iter_rows(), requests):

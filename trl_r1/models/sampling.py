@@ -101,10 +101,10 @@ def sample(
     if not len(prompts):
         return Samples([], [], [])
     started = time.perf_counter()
-    drawn = samples if temperature > 0 else 1
+    draws = samples if temperature > 0 else 1
     renderer = renderer or Renderer(tokenizer)
     rows = [
-        list(ids) for ids in tokenize(tokenizer, prompts, renderer) for _ in range(drawn)
+        list(ids) for ids in tokenize(tokenizer, prompts, renderer) for _ in range(draws)
     ]  # P * drawn lists of token ids
     ends = end_tokens(model, tokenizer)
     draw = partial(
@@ -128,7 +128,7 @@ def sample(
     texts = [renderer.decode(ids) for ids in completions]
 
     def by_prompt(flat: list[Any]) -> list[list[Any]]:
-        return [flat[p * drawn : (p + 1) * drawn] * (samples // drawn) for p in range(len(prompts))]
+        return [flat[p * draws : (p + 1) * draws] * (samples // draws) for p in range(len(prompts))]
 
     clipped = [not end for end in ended]
     return Samples(by_prompt(texts), by_prompt(new), by_prompt(clipped), time.perf_counter() - started)
@@ -164,9 +164,9 @@ def finish_rows(
             step = budget - new[batch[0]]  # every open row has as many new tokens as any other
             for row, ids in zip(batch, draw([rows[row] for row in batch], step), strict=True):
                 stop = next((i for i, token in enumerate(ids) if token in ends), None)
-                kept = ids if stop is None else ids[: stop + 1]
-                rows[row] += kept
-                new[row] += len(kept)
+                tokens = ids if stop is None else ids[: stop + 1]
+                rows[row] += tokens
+                new[row] += len(tokens)
                 ended[row] = stop is not None
             finished(sum(ended[row] or new[row] >= max_new_tokens for row in batch))
         todo = [row for row in todo if not ended[row] and new[row] < max_new_tokens]
@@ -223,10 +223,10 @@ def tokenize(
         try:
             ids.append(renderer.prompt_ids(prompt))
         except ValueError as error:
-            told, which = str(error), f"Prompt {number}"
+            message, which = str(error), f"Prompt {number}"
             head = "The prompt"
-            told = which + told.removeprefix(head) if told.startswith(head) else f"{which}: {told}"
-            raise ValueError(told) from error
+            message = which + message.removeprefix(head) if message.startswith(head) else f"{which}: {message}"
+            raise ValueError(message) from error
     return ids
 
 

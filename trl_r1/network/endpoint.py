@@ -178,8 +178,8 @@ class Endpoint:
                 failure = error
             if not failure.passing or attempt == self.attempts:
                 break
-            asked = failure.reply.retry_after if failure.reply is not None else 0.0
-            if not pause(min(max(self.backoff * 2.0 ** (attempt - 1), asked), LONGEST_PAUSE)):
+            retry_after = failure.reply.retry_after if failure.reply is not None else 0.0
+            if not pause(min(max(self.backoff * 2.0 ** (attempt - 1), retry_after), LONGEST_PAUSE)):
                 break
         raise failure
 
@@ -204,9 +204,9 @@ class Endpoint:
             except urllib.error.HTTPError as error:  # an answer like any other, with its status
                 response = error
             with response:
-                asked = response.headers.get("Retry-After") or ""
+                retry_after = response.headers.get("Retry-After") or ""
                 content = _read(response, self.most_bytes, deadline)
-                return Reply(response.status, content, float(asked) if asked.isdecimal() else 0.0)
+                return Reply(response.status, content, float(retry_after) if retry_after.isdecimal() else 0.0)
         except (OSError, HTTPException, UnicodeError) as error:  # refused, reset, broken off, no such host, no HTTP
             raise Unavailable(_why(error)) from error
 

@@ -148,7 +148,7 @@ def preset(stage: str, gpu: str, model: str | None = None) -> Preset:
         )
     chosen = model or (card.student if card and stage == "distill" else None)
     if chosen is not None and "model_name_or_path" in fields:
-        put(result, "model_name_or_path", chosen, "chosen")
+        apply_change(result, "model_name_or_path", chosen, "chosen")
         if stage == "distill" and chosen in DISTILLATION_RATES:
             result.fields["learning_rate"] = Entry(DISTILLATION_RATES[chosen], "v2 Table 6")
             result.fields["model_name_or_path"] = Entry(chosen, "v2 Table 6")
@@ -200,7 +200,7 @@ def add_data(result: Preset) -> None:
         )
 
 
-def put(result: Preset, name: str, value: Any, reason: str) -> None:
+def apply_change(result: Preset, name: str, value: Any, reason: str) -> None:
     """Sets a field and, where it differs from the paper, lists that."""
     before = result.fields.get(name)
     if before is not None and before.value == value:
@@ -223,7 +223,7 @@ def scale(result: Preset, card: Card, model: str | None) -> None:
     """Brings a preset onto one card: QLoRA, a smaller base, shorter texts; every ratio that fits stays."""
     starts = result.fields.get("model_name_or_path")
     if starts and starts.value == BASE and model is None:
-        put(result, "model_name_or_path", card.model.name, f"671B parameters do not fit on {card.gib:g} GB")
+        apply_change(result, "model_name_or_path", card.model.name, f"671B parameters do not fit on {card.gib:g} GB")
     rl = "num_generations" in result.fields
     judge = result.stage == "reward_model"
     rank, alpha = (32, 32) if rl else (64, 64) if judge else (256, 32)
@@ -240,9 +240,13 @@ def scale(result: Preset, card: Card, model: str | None) -> None:
     )
     if rl or judge:
         rate = float(f"{LORA_FACTOR * result.fields['learning_rate'].value:g}")
-        put(result, "learning_rate", rate, "ten times the full fine-tuning rate for LoRA (LoRA without regret)")
+        apply_change(
+            result, "learning_rate", rate, "ten times the full fine-tuning rate for LoRA (LoRA without regret)"
+        )
     else:
-        put(result, "learning_rate", 2e-4, "for adapters of a model up to 13B (QLoRA, arXiv:2305.14314, Table 9)")
+        apply_change(
+            result, "learning_rate", 2e-4, "for adapters of a model up to 13B (QLoRA, arXiv:2305.14314, Table 9)"
+        )
     if rl:
         scale_rl(result, card)
     else:
@@ -253,7 +257,7 @@ def scale(result: Preset, card: Card, model: str | None) -> None:
         )
         if context is not None and context < length:
             length, why = context, "the student's configuration ends there; longer samples are dropped, not cut"
-        put(result, "max_length", length, why)
+        apply_change(result, "max_length", length, why)
 
 
 def positions(model: str) -> int | None:
@@ -269,31 +273,31 @@ def scale_rl(result: Preset, card: Card) -> None:
     group = result.fields["num_generations"].value
     accumulation = card.questions * group // card.micro
     updates = updates_that_fit(card)
-    put(result, "per_device_train_batch_size", card.micro, f"memory of {card.gib:g} GB")
+    apply_change(result, "per_device_train_batch_size", card.micro, f"memory of {card.gib:g} GB")
     batch = f"{card.questions} questions x {group} = {card.questions * group} an update instead of 512"
-    put(result, "gradient_accumulation_steps", accumulation, f"{batch}: time on one card")
+    apply_change(result, "gradient_accumulation_steps", accumulation, f"{batch}: time on one card")
     why = f"{updates} updates a rollout ({updates * card.questions * group} outputs)"
     if updates < UPDATES_PER_ROLLOUT:
         why += (
             f" instead of 16: the cache of {UPDATES_PER_ROLLOUT * card.questions * group:,} outputs at once would take "
             f"{rollout_gib(card, UPDATES_PER_ROLLOUT):.0f} GiB, this takes {rollout_gib(card, updates):.0f} (estimated)"
         )
-    put(result, "steps_per_generation", updates * accumulation, why)
+    apply_change(result, "steps_per_generation", updates * accumulation, why)
     result.deviations = [entry for entry in result.deviations if entry.field != "max_completion_length"]
-    put(
+    apply_change(
         result,
         "max_completion_length",
         card.length,
         "memory and time; the paper's growth of thoughts beyond it is cut off",
     )
-    put(result, "evaluation_max_tokens", card.length, "as in training")
-    put(result, "evaluation_samples", 4, "time")
+    apply_change(result, "evaluation_max_tokens", card.length, "as in training")
+    apply_change(result, "evaluation_samples", 4, "time")
     steps = result.fields["max_steps"].value
-    put(result, "max_steps", steps // SHARE, "time; a tenth")
+    apply_change(result, "max_steps", steps // SHARE, "time; a tenth")
     if "preference_last_steps" in result.fields:
         last = result.fields["preference_last_steps"].value // SHARE
-        put(result, "preference_last_steps", last, f"a tenth as well: the last {last} of {steps // SHARE}")
-    put(
+        apply_change(result, "preference_last_steps", last, f"a tenth as well: the last {last} of {steps // SHARE}")
+    apply_change(
         result,
         "reference_every",
         REFERENCE_EVERY // SHARE,

@@ -45,18 +45,18 @@ EXACT = "trl_r1.answers.compare:compare"  # our own reading, in a process that c
 SECONDS = 2.0  # processor time math-verify may take for one pair of answers
 MEGABYTES = 1024  # address space of the process it runs in
 
-Asked = tuple[str, str, str, str]  # answer and gold, canonical, and the same as they were written
+Comparison = tuple[str, str, str, str]  # answer and gold, canonical, and the same as they were written
 _VERDICTS: dict[tuple[str, str, str, str, float, int], str] = {}  # (*asked, seconds, megabytes) -> outcome
 _VERDICTS_KEPT = 65536
 _VERDICTS_LOCK = threading.Lock()
 
 
-def _ask(pairs: set[Asked], seconds: float, megabytes: int) -> dict[Asked, str]:
+def _ask(pairs: set[Comparison], seconds: float, megabytes: int) -> dict[Comparison, str]:
     """The outcome per question: "equal", "different", "unreadable gold" or "gave up" (the limits). Our own reading
     decides first, exactly; what it does not read goes to math-verify."""
     from trl_r1.sandbox import pool as verifier
 
-    known: dict[Asked, str] = {}
+    known: dict[Comparison, str] = {}
     for pair in pairs:
         outcome = _VERDICTS.get((*pair, seconds, megabytes))
         if outcome is not None:
@@ -111,17 +111,17 @@ def judge(
                 verdicts.append("unreadable gold")
             else:
                 verdicts.append(verdict if isinstance(verdict, Pending) else "equal" if verdict else "different")
-    asked = [
+    comparisons = [
         [(a, g, as_written(a, answer or ""), as_written(g, gold or "")) for a, g in verdict.pairs]
         if isinstance(verdict, Pending)
         else []
         for verdict, answer, gold in zip(verdicts, answers, golds, strict=True)
     ]
-    pairs = {pair for several in asked for pair in several}
+    pairs = {pair for several in comparisons for pair in several}
     outcomes = _ask(pairs, seconds, megabytes) if pairs and math_verify else dict.fromkeys(pairs, "different")
     return [
         _worst([outcomes[pair] for pair in several]) if isinstance(verdict, Pending) else verdict
-        for verdict, several in zip(verdicts, asked, strict=True)
+        for verdict, several in zip(verdicts, comparisons, strict=True)
     ]
 
 
@@ -261,17 +261,17 @@ class Accuracy:
                 f"{self.name} needs a column {self.solution_column!r} with the gold answers. "
                 f"The rows have: {', '.join(sorted(columns)) or 'none'}. Name yours with solution_column."
             )
-        wanted = [gold_answer(gold) for gold in golds]
-        types = self._types(columns, len(wanted))
+        gold_answers = [gold_answer(gold) for gold in golds]
+        types = self._types(columns, len(gold_answers))
         answers = [
             extract(reply(completion), self.sources, self.prefilled_think, self.think, kind=kind)
             for completion, kind in zip(completions, types, strict=True)
         ]
         limits = (self.require_simplified, self.math_verify, self.seconds, self.megabytes)
-        outcomes = judge(answers, wanted, *limits, types)
+        outcomes = judge(answers, gold_answers, *limits, types)
         if log_extra is not None:
             log_extra(f"{self.name}_answer", [answer or "" for answer in answers])
-            log_extra(f"{self.name}_gold", [gold or "" for gold in wanted])
+            log_extra(f"{self.name}_gold", [gold or "" for gold in gold_answers])
             log_extra(f"{self.name}_verdict", outcomes)
         if log_metric is not None:
             for outcome, metric in _METRICS.items():

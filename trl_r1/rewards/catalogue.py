@@ -52,13 +52,13 @@ class RewardEntry:
     options: Json = option({}, "The reward's own.")
 
 
-def read_rewards(given: Any) -> list[Json]:
+def read_rewards(rewards: Any) -> list[Json]:
     """The `rewards` of a recipe as mappings with `name`, `weight` and `options`, as run.json keeps them.
 
     Raises:
         ValueError: it is no list of rewards; see `read_entries`.
     """
-    return [dataclasses.asdict(entry) for entry in read_entries("rewards", given, RewardEntry)]
+    return [dataclasses.asdict(entry) for entry in read_entries("rewards", rewards, RewardEntry)]
 
 
 def installed() -> dict[str, str]:
@@ -122,9 +122,9 @@ def load_rewards(
         raise ValueError(f"rewards={rewards!r} must be a list such as [{{name: accuracy, weight: 1.0}}].")
     functions: list[Callable[..., Any]] = []
     weights: list[float] = []
-    taken: set[str] = set()
+    names: set[str] = set()
     for entry in read_entries("rewards", list(rewards), RewardEntry, least=0):
-        functions.append(_distinct(load_reward(entry.name, **entry.options), taken))
+        functions.append(_distinct(load_reward(entry.name, **entry.options), names))
         weights.append(float(entry.weight))
     return functions, weights
 
@@ -153,40 +153,40 @@ def _import(path: str) -> Any:
     if not module_name or not attribute:
         raise ValueError(f"{path!r} is no path to a reward. Write package.module:object.")
     try:
-        found: Any = importlib.import_module(module_name)
+        target: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module_name == missing or module_name.startswith(f"{missing}."):
             raise ValueError(f"There is no module {missing!r}, so no reward at {path!r}. Is it installed?") from error
         raise  # the module is there; something it needs is not
     for step in attribute.split("."):
-        if not hasattr(found, step):
+        if not hasattr(target, step):
             raise ValueError(
-                f"{getattr(found, '__name__', module_name)} has no {step!r}, so no reward at {path!r}."
-                + did_you_mean(step, dir(found))
+                f"{getattr(target, '__name__', module_name)} has no {step!r}, so no reward at {path!r}."
+                + did_you_mean(step, dir(target))
             )
-        found = getattr(found, step)
-    return found
+        target = getattr(target, step)
+    return target
 
 
-def _configure(found: Any, name: str, options: Json) -> Callable[..., Any]:
-    if inspect.isclass(found):
-        _check(options, _options_of(found), name)
-        made: Any = found(**options)
-        return made
-    if not callable(found):
-        raise ValueError(f"{name!r} is {found!r}, which cannot be called. A reward is a function, class or object.")
+def _configure(factory: Any, name: str, options: Json) -> Callable[..., Any]:
+    if inspect.isclass(factory):
+        _check(options, _options_of(factory), name)
+        instance: Any = factory(**options)
+        return instance
+    if not callable(factory):
+        raise ValueError(f"{name!r} is {factory!r}, which cannot be called. A reward is a function, class or object.")
     if not options:
-        return found
-    if dataclasses.is_dataclass(found) and not inspect.isclass(found):
-        _check(options, _options_of(type(found)), name)
-        changed: Any = dataclasses.replace(found, **options)  # type: ignore[type-var]
+        return factory
+    if dataclasses.is_dataclass(factory) and not inspect.isclass(factory):
+        _check(options, _options_of(type(factory)), name)
+        changed: Any = dataclasses.replace(factory, **options)  # type: ignore[type-var]
         return changed
-    if inspect.isfunction(found):
+    if inspect.isfunction(factory):
         label = options.pop("name", None)
-        parameters = inspect.signature(found).parameters.values()
+        parameters = inspect.signature(factory).parameters.values()
         _check(options, [p.name for p in parameters if p.kind == p.KEYWORD_ONLY or p.default is not p.empty], name)
-        reward: Callable[..., Any] = functools.partial(found, **options) if options else found
+        reward: Callable[..., Any] = functools.partial(factory, **options) if options else factory
         return reward if label is None else _renamed(reward, label)
     raise ValueError(
         f"The reward {name!r} is an object that is already made; it takes no options ({', '.join(options)})."
@@ -204,21 +204,21 @@ def _options_of(cls: type) -> list[str] | None:
 def _check(options: Mapping[str, Any], accepted: list[str] | None, name: str) -> None:
     if accepted is None:
         return
-    for given in options:
-        if given not in accepted:
+    for word in options:
+        if word not in accepted:
             raise ValueError(
-                f"The reward {name!r} has no option {given!r}.{did_you_mean(given, accepted)} "
+                f"The reward {name!r} has no option {word!r}.{did_you_mean(word, accepted)} "
                 f"Its options: {', '.join(accepted) or 'none'}."
             )
 
 
-def _distinct(reward: Callable[..., Any], taken: set[str]) -> Callable[..., Any]:
+def _distinct(reward: Callable[..., Any], names: set[str]) -> Callable[..., Any]:
     name = metric_name(reward)
     unique, number = name, 1
-    while unique in taken:
+    while unique in names:
         number += 1
         unique = f"{name}_{number}"
-    taken.add(unique)
+    names.add(unique)
     return reward if unique == name else _renamed(reward, unique)
 
 

@@ -45,9 +45,9 @@ def extract_program(
     if start >= 0:
         region = region[start + len(answer[0]) :].partition(answer[1])[0]
     blocks = fenced_blocks(region)
-    for wanted in (PYTHON_TAGS, {""}):
+    for tags in (PYTHON_TAGS, {""}):
         for tag, program in reversed(blocks):
-            if tag in wanted and program.strip():
+            if tag in tags and program.strip():
                 return program
     if start >= 0 and not blocks and "```" not in region and region.strip():
         return region.strip("\n") + "\n"
@@ -56,7 +56,7 @@ def extract_program(
 
 def fenced_blocks(text: str) -> list[tuple[str, str]]:
     """(tag in lower case, content) of every closed Markdown fence, in order. Linear in the length of the text."""
-    found: list[tuple[str, str]] = []
+    blocks: list[tuple[str, str]] = []
     fence, tag, indent = "", "", 0
     lines: list[str] = []
     for line in text.split("\n"):
@@ -67,11 +67,11 @@ def fenced_blocks(text: str) -> list[tuple[str, str]]:
                 fence, indent, lines = mark, len(line) - len(line.lstrip()), []
                 tag = (stripped[len(mark) :].split() or [""])[0].strip("{}.").lower()
         elif mark.startswith(fence) and mark == stripped:
-            found.append((tag, "\n".join(lines) + "\n"))
+            blocks.append((tag, "\n".join(lines) + "\n"))
             fence = ""
         else:
             lines.append(line[indent:] if not line[:indent].strip() else line)
-    return found
+    return blocks
 
 
 # ---------------------------------------------------------------- judging
@@ -126,8 +126,8 @@ _memory_lock = threading.Lock()
 
 
 def _remembered(program: str, case: Case, sandbox: Sandbox, limits: ResourceLimits, tolerance: float | None) -> str:
-    asked = repr((program, case, sandbox, limits, tolerance))
-    key = hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    content = repr((program, case, sandbox, limits, tolerance))
+    key = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     with _memory_lock:
         if key in _memory:
             _memory.move_to_end(key)
@@ -155,11 +155,11 @@ if hasattr(os, "register_at_fork"):
 
 def default_workers(backend: str) -> int:
     """``TRL_R1_SANDBOX_WORKERS``, else 8 for a server, else the processors this process may use, at most 8."""
-    wanted = os.environ.get("TRL_R1_SANDBOX_WORKERS")
-    if wanted is not None:
-        if not wanted.isdigit() or int(wanted) < 1:
-            raise ValueError(f"TRL_R1_SANDBOX_WORKERS={wanted!r} is not a number of programs. Set 1 or more.")
-        return int(wanted)
+    count = os.environ.get("TRL_R1_SANDBOX_WORKERS")
+    if count is not None:
+        if not count.isdigit() or int(count) < 1:
+            raise ValueError(f"TRL_R1_SANDBOX_WORKERS={count!r} is not a number of programs. Set 1 or more.")
+        return int(count)
     if backend in ("sandbox_fusion", "piston"):
         return 8
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -86,8 +86,8 @@ def ask(
     nonce = secrets.token_hex(16)  # so that nothing a program prints by chance is taken for the values
     harness = Path(__file__).with_name("code_harness.py").read_text(encoding="utf-8")
     outcome = sandbox.run(f"{harness}\nanswer({program!r}, {list(calls)!r}, {nonce!r}, {imports!r})\n", "", limits)
-    _, found, text = outcome.stdout.rpartition(f"\n{nonce} ")
-    if outcome.status != "ok" or not found:
+    _, nonce_seen, text = outcome.stdout.rpartition(f"\n{nonce} ")
+    if outcome.status != "ok" or not nonce_seen:
         return outcome, None
     try:
         values = json.loads(text)
@@ -142,8 +142,8 @@ def same_value(encoded: Any, expected: Any, tolerance: float | None = None, stri
 def _same(encoded: Any, expected: Any, tolerance: float | None, strict: bool) -> bool:
     kind, *rest = encoded
     if kind in ("l", "t"):
-        wanted = {"l": list, "t": tuple}[kind] if strict else (list, tuple)
-        if not isinstance(expected, wanted) or len(rest[0]) != len(expected):
+        kinds = {"l": list, "t": tuple}[kind] if strict else (list, tuple)
+        if not isinstance(expected, kinds) or len(rest[0]) != len(expected):
             return False
         return all(_same(item, ours, tolerance, strict) for item, ours in zip(rest[0], expected))
     if kind == "e":  # sizes first: a set is built only if it is as small as ours
@@ -253,15 +253,15 @@ def paired(inputs: Any, outputs: Any, fn_name: Any) -> list[Case]:
     if not lists or len(inputs) != len(outputs):
         raise Unreadable("inputs and outputs are not two lists of one length")
     if not fn_name:
-        return [StdinCase(_lines(given), _lines(wanted)) for given, wanted in zip(inputs, outputs)]
+        return [StdinCase(_lines(stdin), _lines(stdout)) for stdin, stdout in zip(inputs, outputs)]
     if not isinstance(fn_name, str) or not fn_name.isidentifier():
         raise Unreadable(f"{fn_name!r} is no name of a function")
     cases: list[Case] = []
-    for given, wanted in zip(inputs, outputs):
-        arguments = [_value(line) for line in given.split("\n") if line.strip()] if isinstance(given, str) else given
+    for stdin, stdout in zip(inputs, outputs):
+        arguments = [_value(line) for line in stdin.split("\n") if line.strip()] if isinstance(stdin, str) else stdin
         if not isinstance(arguments, (list, tuple)):
             arguments = [arguments]
-        expected = _value(wanted) if isinstance(wanted, str) and isinstance(given, str) else wanted
+        expected = _value(stdout) if isinstance(stdout, str) and isinstance(stdin, str) else stdout
         cases.append(CallCase((f"find_function({fn_name!r})(*{list(arguments)!r})",), expected, "wrapped"))
     return cases
 

@@ -66,8 +66,8 @@ def marks(
             stray = first >= 0 and plan[0][0] != plan[1][0]
             plan = plan[1:]
 
-    wanted = Counter(tag for tag, _ in plan)
-    found = {tag: text.count(tag) for tag in wanted}
+    demanded = Counter(tag for tag, _ in plan)
+    occurrences = {tag: text.count(tag) for tag in demanded}
     result: list[Mark] = []
     position = 0  # where the text before the next tag starts
     for tag, role in plan:
@@ -77,7 +77,7 @@ def marks(
             continue
         between = text[position:start]
         fits = says(between, symbols=tag == answer[1]) if role == "closes" else not visible(between)
-        result.append(Mark(start, start + len(tag), fits and found[tag] == wanted[tag]))
+        result.append(Mark(start, start + len(tag), fits and occurrences[tag] == demanded[tag]))
         position = start + len(tag)
     if stray:
         result[0] = Mark(result[0].start, result[0].end, False)
@@ -135,16 +135,16 @@ class Format:
 
     def spans(self, completion: Any) -> list[tuple[int, int, float]]:
         """``(start, end, score)`` per demanded tag, as characters of ``reply(completion)``; sums to the score."""
-        found = self._marks(reply(completion))
-        strict = all(mark.right for mark in found)
-        share = 1.0 / len(found)
-        return [(m.start, m.end, share if strict or (self.graded and m.right) else 0.0) for m in found]
+        tags = self._marks(reply(completion))
+        strict = all(mark.right for mark in tags)
+        share = 1.0 / len(tags)
+        return [(m.start, m.end, share if strict or (self.graded and m.right) else 0.0) for m in tags]
 
     def score(self, completion: Any) -> float:
         """The score of one completion, in [0, 1]."""
-        found = self._marks(reply(completion))
-        right = sum(mark.right for mark in found)
-        return right / len(found) if self.graded else float(right == len(found))
+        tags = self._marks(reply(completion))
+        right = sum(mark.right for mark in tags)
+        return right / len(tags) if self.graded else float(right == len(tags))
 
     def __call__(
         self,

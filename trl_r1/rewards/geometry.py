@@ -53,7 +53,7 @@ _RELATIONS = {
 MOST_ASKED = 16  # claims of one text that go to Z3
 MOST_AHEAD = 200  # characters of a chain of members
 
-Found = tuple[Claim, "algebra.Formula | None"]  # a formula: what Z3 has to decide
+ClaimToDecide = tuple[Claim, "algebra.Formula | None"]  # a formula: what Z3 has to decide
 
 
 def claims(text: str, prompt: str = "") -> list[Claim]:
@@ -67,16 +67,16 @@ def claims(text: str, prompt: str = "") -> list[Claim]:
     >>> [claim.right for claim in claims("A(0, 0), B(3, 4), so AB = 5 and the midpoint of AB is (2, 2).")]
     [True, False]
     """
-    return [claim for claim, _ in _found(text, prompt)]
+    return [claim for claim, _ in _find(text, prompt)]
 
 
-def _found(text: str, prompt: str) -> list[Found]:
+def _find(text: str, prompt: str) -> list[ClaimToDecide]:
     text = stated(text)
     fixed = {name: spot for _, name, spot in spots_in(prompt)}
     declared = spots_in(text)
-    found: list[Found] = []
-    seen: set[Any] = set()
-    taken: set[int] = set()
+    claims_found: list[ClaimToDecide] = []
+    keys: set[Any] = set()
+    places: set[int] = set()
     terms = [
         (match.start(), order, kind, match)
         for order, (kind, needed, pattern) in enumerate(TERMS)
@@ -84,28 +84,28 @@ def _found(text: str, prompt: str) -> list[Found]:
         for match in islice(pattern.finditer(text), MOST_CLAIMS)
     ]
     known: dict[str, Spot] = {}
-    told = 0
+    next_declared = 0
     for _, _, kind, match in sorted(terms, key=lambda term: term[:2])[:MOST_CLAIMS]:
-        while told < len(declared) and declared[told][0] < match.end():
-            known[declared[told][1]] = declared[told][2]
-            told += 1
+        while next_declared < len(declared) and declared[next_declared][0] < match.end():
+            known[declared[next_declared][1]] = declared[next_declared][2]
+            next_declared += 1
         known.update(fixed)
         place = match.end("relation") if "relation" in match.re.groupindex else match.end()
-        if place in taken:
+        if place in places:
             continue  # the same claim, in a more special form
         for claim, formula in _judged(kind, match, text, known):
-            taken.add(place)
+            places.add(place)
             if not asserted(text, claim.start, claim.end):
                 claim, formula = replace(claim, right=None, why="not asserted"), None
-            elif claim.key in seen:
+            elif claim.key in keys:
                 claim, formula = replace(claim, right=None, why="repeated"), None
             else:
-                seen.add(claim.key)
-            found.append((claim, formula))
-    return sorted(found, key=lambda one: (one[0].start, one[0].end))
+                keys.add(claim.key)
+            claims_found.append((claim, formula))
+    return sorted(claims_found, key=lambda one: (one[0].start, one[0].end))
 
 
-def _judged(kind: str, match: re.Match[str], text: str, known: dict[str, Spot]) -> Iterator[Found]:
+def _judged(kind: str, match: re.Match[str], text: str, known: dict[str, Spot]) -> Iterator[ClaimToDecide]:
     names = [point_name(match[group]) for group in ("one", "two", "three", "four") if group in match.re.groupindex]
     if kind in ("angle", "area", "perimeter"):
         names = [point_name(name) for name in re.findall(NAME, match["figure"])]
@@ -140,7 +140,7 @@ def _terms_of(spots: Sequence[Spot]) -> list[algebra.Place]:
     return places
 
 
-def _open(start: int, end: int, formula: algebra.Formula, key: Any) -> Found:
+def _open(start: int, end: int, formula: algebra.Formula, key: Any) -> ClaimToDecide:
     return Claim(start, end, None, "undecided", key), formula
 
 
@@ -171,7 +171,7 @@ def _whole(kind: str, match: re.Match[str], names: list[str], places: list[Point
 
 def _open_whole(
     kind: str, match: re.Match[str], names: list[str], places: list[algebra.Place], known: dict[str, Spot]
-) -> Found:
+) -> ClaimToDecide:
     if kind == "lines":
         upright = match["upright"] is not None
         return _open(match.start(), match.end(), algebra.lines(upright, places), _key_of_lines(upright, names))
@@ -210,23 +210,23 @@ _RIGHT_ANGLE = re.compile(r"[\s$]{0,3}(?:a right angle|直角)")
 
 def _compared(
     kind: str, match: re.Match[str], text: str, names: list[str], spots: list[Spot], known: dict[str, Spot]
-) -> Iterator[Found]:
+) -> Iterator[ClaimToDecide]:
     relation, after = _RELATIONS[match["relation"]], match.end("relation")
     square = match.groupdict().get("square") or ""
     key = (kind, square, *_order(kind, names))
     other = _OTHER.match(text, after)
     if kind == "angle" and (right_angle := _RIGHT_ANGLE.match(text, after)):
-        found = _against(kind, match, spots, "=", tree_of("90"), match.start(), right_angle.end(), (*key, "=", "90"))
-        if found is not None:
-            yield found
+        claim = _against(kind, match, spots, "=", tree_of("90"), match.start(), right_angle.end(), (*key, "=", "90"))
+        if claim is not None:
+            yield claim
         return
     if kind == "length" and other and not match["relation"].isalpha():
         ends = [point_name(other["one"]), point_name(other["two"])]
         if all(name in known for name in ends) and not square and sorted(ends) != sorted(names):
             key = (*key, relation, *sorted(ends))
-            found = _two_lengths(relation, spots, [known[name] for name in ends], match.start(), other.end(), key)
-            if found is not None:
-                yield found
+            claim = _two_lengths(relation, spots, [known[name] for name in ends], match.start(), other.end(), key)
+            if claim is not None:
+                yield claim
         return
     ahead = re.split(r"\n|[。；;]", text[after : after + MOST_AHEAD], maxsplit=1)[0]
     for count, link in enumerate(links(every_token(f"0={ahead}"))):  # two characters stand in for the term
@@ -234,15 +234,15 @@ def _compared(
         if link.right is None or (count and not (link.chained and present in "=~" and relation in "=~")):
             return
         start = after + link.start - 2 if count else match.start()
-        found = _against(kind, match, spots, present, link.right, start, after + link.end - 2, (*key, present))
-        if found is None:
+        claim = _against(kind, match, spots, present, link.right, start, after + link.end - 2, (*key, present))
+        if claim is None:
             return
-        yield found
+        yield claim
 
 
 def _against(
     kind: str, match: re.Match[str], spots: list[Spot], relation: str, tree: Tree, start: int, end: int, key: Any
-) -> Found | None:
+) -> ClaimToDecide | None:
     """One comparison with a stated value: exactly, else as a formula, else None."""
     try:
         holds = figures.holds(_quantity(kind, match, _exact_places(spots)), relation, tree)
@@ -263,7 +263,9 @@ def _against(
         return None
 
 
-def _two_lengths(relation: str, spots: list[Spot], others: list[Spot], start: int, end: int, key: Any) -> Found | None:
+def _two_lengths(
+    relation: str, spots: list[Spot], others: list[Spot], start: int, end: int, key: Any
+) -> ClaimToDecide | None:
     """Two lengths compared by their squares."""
     if relation not in _SIDES:
         return None
@@ -305,19 +307,19 @@ def claims_of(texts: list[str], prompts: list[str], seconds: float = 5.0, megaby
     Raises:
         ImportError: Z3 is not installed (only where a claim needs it).
     """
-    rows = [_found(text, prompt) for text, prompt in zip(texts, prompts, strict=True)]
+    rows = [_find(text, prompt) for text, prompt in zip(texts, prompts, strict=True)]
     asked: list[tuple[int, list[int]]] = []  # (row, the claims of it that Z3 is asked about)
     items = []
-    for row, found in enumerate(rows):
-        given = algebra.givens(prompts[row]) if any(formula for _, formula in found) else []
-        spots = [*spots_in(prompts[row]), *spots_in(texts[row])] if any(formula for _, formula in found) else []
+    for row, row_claims in enumerate(rows):
+        premises = algebra.givens(prompts[row]) if any(formula for _, formula in row_claims) else []
+        spots = [*spots_in(prompts[row]), *spots_in(texts[row])] if any(formula for _, formula in row_claims) else []
         places = [["place", *spot.terms] for _, _, spot in spots if spot.terms is not None]
-        spoken = set().union(*map(algebra.names_in, [*given, *places]))  # of other letters nothing can be known
-        chosen = [n for n, (_, formula) in enumerate(found) if formula and algebra.names_in(formula) <= spoken]
+        spoken = set().union(*map(algebra.names_in, [*premises, *places]))  # of other letters nothing can be known
+        chosen = [n for n, (_, formula) in enumerate(row_claims) if formula and algebra.names_in(formula) <= spoken]
         if chosen:
             asked.append((row, chosen[:MOST_ASKED]))
-            items.append([[found[n][1] for n in chosen[:MOST_ASKED]], given, seconds * 0.8])
-    results = [[claim for claim, _ in found] for found in rows]
+            items.append([[row_claims[n][1] for n in chosen[:MOST_ASKED]], premises, seconds * 0.8])
+    results = [[claim for claim, _ in row_claims] for row_claims in rows]
     if items:
         from trl_r1.sandbox import pool as verifier
 

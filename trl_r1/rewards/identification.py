@@ -108,7 +108,7 @@ def _labels(language: str, script: str) -> tuple[frozenset[str], frozenset[str]]
 def pieces_of(text: str, script: str) -> list[list[str]]:
     """The words of a script in a text that ``words.prose`` has cleaned, in order, cut into pieces."""
     runs = RUNS[script]
-    found: list[list[str]] = []
+    pieces: list[list[str]] = []
     for clause in _CLAUSE_ENDS.split(text):
         words = runs.findall(clause)
         if script == "latin" and not FUNCTION_NAMES.isdisjoint(words):
@@ -116,8 +116,8 @@ def pieces_of(text: str, script: str) -> list[list[str]]:
         if not words:
             continue
         size = math.ceil(len(words) / math.ceil(len(words) / PIECE_WORDS))
-        found += [words[start : start + size] for start in range(0, len(words), size)]
-    return found
+        pieces += [words[start : start + size] for start in range(0, len(words), size)]
+    return pieces
 
 
 def evidence(pieces: Sequence[Sequence[str]], language: str, script: str) -> list[float]:
@@ -149,11 +149,11 @@ def sides(weights: Sequence[float]) -> list[bool]:
         stays, leaves = here >= there - SWITCH, here - SWITCH > there
         here, there = (here if stays else there - SWITCH) + weight, here - SWITCH if leaves else there
         steps.append((stays, leaves))
-    side, found = here >= there, []
+    side, languages = here >= there, []
     for stays, leaves in reversed(steps):
-        found.append(side)
+        languages.append(side)
         side = stays if side else leaves
-    return found[::-1]
+    return languages[::-1]
 
 
 def in_target(text: str, language: str, script: str) -> list[bool]:
@@ -183,5 +183,5 @@ def identify(text: str, script: str) -> str:
     if len(words) < 3:
         return FIRST[script]
     known = {f"__label__{_CODES.get(code, code)}": code for code, scripts in LANGUAGES.items() if script in scripts}
-    said = _classifier()(_line(words[:100]), CANDIDATES, FLOOR, "strict")
-    return next((known[label] for _, label in said if label in known), FIRST[script])
+    language = _classifier()(_line(words[:100]), CANDIDATES, FLOOR, "strict")
+    return next((known[label] for _, label in language if label in known), FIRST[script])

@@ -216,15 +216,15 @@ class LanguageConsistency:
         scripts = _scripts(words, code)
         shared = shared_scripts(code) & words.keys() if self.same_script == "classifier" else frozenset()
         verdicts = {script: iter(in_target(clean, code, script)) for script in shared}
-        found = []
+        runs = []
         for script in words.keys() | ({"han"} if "kana" in words else set()):
             for match in RUNS[script].finditer(clean):
                 if script == "latin" and match.group() in FUNCTION_NAMES:
                     continue
                 ours = next(verdicts[script]) if script in verdicts else script in scripts
-                found.append((match.start(), match.end(), ours, SCRIPTS[script][1]))
+                runs.append((match.start(), match.end(), ours, SCRIPTS[script][1]))
         merged: list[list[Any]] = []  # [start, end, in the target, words]
-        for first, last, ours, per_word in sorted(found, key=lambda run: run[:2]):
+        for first, last, ours, per_word in sorted(runs, key=lambda run: run[:2]):
             number = (last - first) / per_word if per_word else 1.0
             if merged and merged[-1][2] == ours:
                 merged[-1][1], merged[-1][3] = last, merged[-1][3] + number

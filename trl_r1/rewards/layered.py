@@ -176,8 +176,8 @@ def _checked(weights: Sequence[Any], names: list[str], where: str) -> list[float
 
 
 def _scores_of(function: Callable[..., Any], completions: list[Any], passed: Json) -> list[float | None]:
-    found = function(completions=completions, **passed)
-    scores = [None if score is None or math.isnan(score) else float(score) for score in found]
+    column = function(completions=completions, **passed)
+    scores = [None if score is None or math.isnan(score) else float(score) for score in column]
     if len(scores) != len(completions):
         raise ValueError(
             f"The layer {metric_name(function)!r} gave {len(scores)} scores for {len(completions)} replies."

@@ -49,18 +49,18 @@ def claims_of(
 ) -> list[list[Claim]]:
     """``claims`` for many texts at once; the solver's processes share the work."""
     _require_solver(linear, propositional)
-    found: list[list[Claim]] = []
+    rows: list[list[Claim]] = []
     waiting: list[tuple[int, list[Statement]]] = []
     for row, raw in enumerate(texts):
         text = stated(raw)
         line = tokens(text)
-        found.append(arithmetic_claims(text, line))
+        rows.append(arithmetic_claims(text, line))
         batches = [linear_statements(text, line)] if linear else []
         batches += [propositional_statements(text)] if propositional else []
         waiting += [(row, batch) for batch in batches if batch]
     for (row, batch), verdicts in zip(waiting, _solved([batch for _, batch in waiting], seconds, megabytes)):
-        found[row] += [_claim(statement, verdict) for statement, verdict in zip(batch, verdicts)]
-    return [_first_of_each(sorted(row, key=lambda claim: (claim.start, claim.end))) for row in found]
+        rows[row] += [_claim(statement, verdict) for statement, verdict in zip(batch, verdicts)]
+    return [_first_of_each(sorted(row, key=lambda claim: (claim.start, claim.end))) for row in rows]
 
 
 def _solved(batches: list[list[Statement]], seconds: float, megabytes: int) -> list[list[str]]:
@@ -84,20 +84,20 @@ def _claim(statement: Statement, verdict: str) -> Claim:
 
 
 def _first_of_each(row: list[Claim]) -> list[Claim]:
-    seen: set[Any] = set()
-    kept = []
+    keys: set[Any] = set()
+    first_claims = []
     for claim in row:
-        if claim.key is not None and claim.key in seen:
+        if claim.key is not None and claim.key in keys:
             claim = replace(claim, right=None, why="repeated")
-        seen.add(claim.key)
-        kept.append(claim)
-    return kept
+        keys.add(claim.key)
+        first_claims.append(claim)
+    return first_claims
 
 
 def _require_solver(linear: bool, propositional: bool) -> None:
     if (linear or propositional) and importlib.util.find_spec("z3") is None:
-        asked = "linear" if linear else "propositional"
-        raise ImportError(f'{asked}=True needs Z3, which is not installed. Try: pip install "trl-r1[logic]"')
+        option = "linear" if linear else "propositional"
+        raise ImportError(f'{option}=True needs Z3, which is not installed. Try: pip install "trl-r1[logic]"')
 
 
 def shares(row: list[Claim], minimum_claims: int, most_claims: int) -> list[tuple[int, int, float]] | None:
@@ -174,11 +174,11 @@ class ClaimReward:
         **columns: Any,
     ) -> list[float | None]:
         texts = [reply(completion) for completion in completions]
-        asked = [prompt_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(texts)
-        rows = self.claims_of(texts, asked)
+        questions = [prompt_text(prompt) for prompt in prompts] if prompts is not None else [""] * len(texts)
+        rows = self.claims_of(texts, questions)
         scores = [score_of(row, self.minimum_claims, self.most_claims) for row in rows]
         if log_extra is not None:
-            log_extra(f"{self.name}_claims", [_told(text, row) for text, row in zip(texts, rows, strict=True)])
+            log_extra(f"{self.name}_claims", [_describe(text, row) for text, row in zip(texts, rows, strict=True)])
         if log_metric is not None:
             log_metric(f"{self.name}/judged", sum(score is not None for score in scores) / max(1, len(scores)))
             judged = sum(claim.right is not None for row in rows for claim in row)
@@ -194,7 +194,7 @@ def prompt_text(prompt: Any) -> str:
     return "\n".join(reply([{**m, "role": "assistant"} if isinstance(m, dict) else m]) for m in messages)
 
 
-def _told(text: str, row: list[Claim]) -> str:
+def _describe(text: str, row: list[Claim]) -> str:
     judged = [claim for claim in row if claim.right is not None]
     wrong = [" ".join(text[claim.start : claim.end].split())[:80] for claim in judged if not claim.right]
     return f"{len(judged) - len(wrong)} right, {len(wrong)} wrong" + (f": {'; '.join(wrong[:5])}" if wrong else "")

@@ -65,8 +65,8 @@ def summary(text: str, think: tuple[str, str] = THINK, prefilled_think: bool = F
     >>> summary("<think>is it 3?</think> <answer>It is 4.</answer>")
     'It is 4.'
     """
-    shown = after_thought(text, think, prefilled_think)
-    return shown.replace(ANSWER[0], "").replace(ANSWER[1], "").strip()
+    after_reasoning = after_thought(text, think, prefilled_think)
+    return after_reasoning.replace(ANSWER[0], "").replace(ANSWER[1], "").strip()
 
 
 def conversation(prompt: Any) -> list[dict[str, str]]:
@@ -74,8 +74,8 @@ def conversation(prompt: Any) -> list[dict[str, str]]:
     if prompt is None or isinstance(prompt, str):
         return [{"role": "user", "content": prompt or ""}]
     messages = [prompt] if isinstance(prompt, dict) else prompt
-    found = [{"role": str(m.get("role", "user")), "content": spoken(m)} for m in messages]
-    return [message for message in found if message["content"]] or [{"role": "user", "content": ""}]
+    spoken_messages = [{"role": str(m.get("role", "user")), "content": spoken(m)} for m in messages]
+    return [message for message in spoken_messages if message["content"]] or [{"role": "user", "content": ""}]
 
 
 @dataclass(frozen=True)
@@ -197,15 +197,15 @@ class Preference:
         active = self.active(trainer_state)
         texts = [self._in_scope(reply(completion)) for completion in completions]
         rows = self._rows(len(completions), columns.get(self.route_column)) if active else []
-        asked = [row for row in rows if self.empty_score is None or texts[row]]
-        raw = self._raw([(prompts[row] if prompts is not None else None, texts[row]) for row in asked])
+        judged_rows = [row for row in rows if self.empty_score is None or texts[row]]
+        raw = self._raw([(prompts[row] if prompts is not None else None, texts[row]) for row in judged_rows])
         for row in rows:
             scores[row] = self.empty_score
-        for row, score in zip(asked, self._normalized(raw), strict=True):
+        for row, score in zip(judged_rows, self._normalized(raw), strict=True):
             scores[row] = score
         if log_extra is not None:
-            shown = dict(zip(asked, raw, strict=True))
-            log_extra(f"{self.name}_raw", [shown.get(row) for row in range(len(completions))])
+            raw_of_row = dict(zip(judged_rows, raw, strict=True))
+            log_extra(f"{self.name}_raw", [raw_of_row.get(row) for row in range(len(completions))])
         if log_metric is not None:
             log_metric(f"{self.name}/active", float(active))
             log_metric(f"{self.name}/routed", len(rows) / max(1, len(scores)))
@@ -244,8 +244,8 @@ class Preference:
         classifier = load_classifier(name, self.device, self.max_length)
         index = classifier.label_index(self.label)
         chat = bool(classifier.tokenizer.chat_template) if self.chat is None else self.chat
-        told = [(conversation(prompt) if chat else _told(prompt), text) for prompt, text in pairs]
-        logits = classifier.logits(told, self.batch_size, chat)  # (N, labels)
+        conversations = [(conversation(prompt) if chat else _as_text(prompt), text) for prompt, text in pairs]
+        logits = classifier.logits(conversations, self.batch_size, chat)  # (N, labels)
         if self.normalize == "softmax":
             if logits.shape[1] == 1:
                 raise ValueError(
@@ -255,19 +255,19 @@ class Preference:
         return [value if math.isfinite(value) else None for value in logits[:, index].tolist()]
 
     def _verdicts(self, name: str, pairs: list[tuple[Any, str]]) -> list[float | None]:
-        found = self._judge(name).grade([(_told(prompt), text) for prompt, text in pairs])
-        failures = Counter(verdict.why for verdict in found if isinstance(verdict, Failure))
+        verdicts = self._judge(name).grade([(_as_text(prompt), text) for prompt, text in pairs])
+        failures = Counter(verdict.why for verdict in verdicts if isinstance(verdict, Failure))
         failed = sum(failures.values())
         address = (str(self.endpoint), name)
         if failed and address not in _WARNED:
             _WARNED.add(address)
-            told = ", ".join(f"{why} ({count})" for why, count in failures.most_common())
+            reasons = ", ".join(f"{why} ({count})" for why, count in failures.most_common())
             warnings.warn(
-                f"{self.name}: {failed} of {len(found)} replies got no verdict from {self.endpoint}: {told}. They score "
-                f"None. Watch {self.name}/judge_failed; this is said once.",
+                f"{self.name}: {failed} of {len(verdicts)} replies got no verdict from {self.endpoint}: {reasons}. They "
+                f"score None. Watch {self.name}/judge_failed; this is said once.",
                 stacklevel=2,
             )
-        return [None if isinstance(verdict, Failure) else verdict for verdict in found]
+        return [None if isinstance(verdict, Failure) else verdict for verdict in verdicts]
 
     def _judge(self, name: str) -> Judge:
         try:
@@ -299,7 +299,7 @@ class Preference:
 _LOCK = threading.Lock()
 
 
-def _told(prompt: Any) -> str:
+def _as_text(prompt: Any) -> str:
     """A prompt as one text: a single user message bare, several messages with their roles."""
     messages = conversation(prompt)
     if len(messages) == 1:

@@ -122,15 +122,17 @@ class Semantic:
     ) -> list[float | None]:
         chains = [chain_of(reply(completion), self.think, self.prefilled_think) for completion in completions]
         questions = self._questions(len(chains), prompts, columns)
-        shown = [row for row, chain in enumerate(chains) if visible(chain)]
-        found = self.probabilities([questions[row] for row in shown], [chains[row] for row in shown])
+        rows_with_text = [row for row, chain in enumerate(chains) if visible(chain)]
+        probabilities = self.probabilities(
+            [questions[row] for row in rows_with_text], [chains[row] for row in rows_with_text]
+        )
         scores: list[float | None] = [self.missing] * len(chains)
-        for row, score in zip(shown, found, strict=True):
+        for row, score in zip(rows_with_text, probabilities, strict=True):
             scores[row] = score
         if log_extra is not None:
             log_extra(f"{self.name}_chain_characters", [len(chain) for chain in chains])
         if log_metric is not None:
-            log_metric(f"{self.name}/no_chain", 1.0 - len(shown) / max(1, len(scores)))
+            log_metric(f"{self.name}/no_chain", 1.0 - len(rows_with_text) / max(1, len(scores)))
         return scores
 
     def _questions(self, count: int, prompts: Sequence[Any] | None, columns: dict[str, Any]) -> list[str]:

@@ -54,16 +54,16 @@ def cosine(length: int, longest: int) -> float:
 def repeated(items: Sequence[Any], size: int) -> list[int]:
     """Where the ``size``-grams end that occurred before, as indices into ``items``; there are
     ``len(items) - size + 1`` of them in all."""
-    seen: set[Any] = set()
-    found = []
+    known: set[Any] = set()
+    spans = []
     grams = items if isinstance(items, str) else tuple(items)
     for end in range(size, len(grams) + 1):
         gram = grams[end - size : end]
-        if gram in seen:
-            found.append(end - 1)
+        if gram in known:
+            spans.append(end - 1)
         else:
-            seen.add(gram)
-    return found
+            known.add(gram)
+    return spans
 
 
 def repetition(items: Sequence[Any], size: int) -> float:

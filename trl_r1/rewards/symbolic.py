@@ -178,13 +178,13 @@ def has_unit(text: str, unit: str, required: bool) -> bool:
     (True, False, True)
     """
     number = quantity(_value_side(text))
-    wanted = canonical(unit)
-    if wanted in ("%", "percent"):
+    canonical_unit = canonical(unit)
+    if canonical_unit in ("%", "percent"):
         return "%" in text or "percent" in text.lower()
     if number is None or (not number.unit and "%" not in text):
         return number is not None and not required
     sample = f"1 {number.unit}"
-    return unit_name(f" {wanted}") == number.unit or decide(sample, f"1 {wanted}") is True
+    return unit_name(f" {canonical_unit}") == number.unit or decide(sample, f"1 {canonical_unit}") is True
 
 
 def form(

@@ -117,14 +117,14 @@ def find_model(name: str | None, config: TrainingArguments, revision: str | None
     return name
 
 
-def model_options(model: ModelConfig, given: Json | str | None) -> Json:
+def model_options(model: ModelConfig, options: Json | str | None) -> Json:
     """`model_init_kwargs` of a trainer: what the model's own fields say, under what the recipe gave itself."""
-    given = json.loads(given) if isinstance(given, str) else given
+    options = json.loads(options) if isinstance(options, str) else options
     return {
         "revision": model.model_revision,
         "attn_implementation": model.attn_implementation,
         "dtype": model.dtype,
-        **(given or {}),
+        **(options or {}),
     }
 
 

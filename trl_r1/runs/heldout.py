@@ -169,9 +169,9 @@ class ProgressLine(ProgressCallback):
         "heldout/pass@1": "held-out",
     }
 
-    def __init__(self, shown: dict[str, str] | None = None):
+    def __init__(self, metrics: dict[str, str] | None = None):
         super().__init__()
-        self.shown = self.SHOWN if shown is None else shown
+        self.shown = self.SHOWN if metrics is None else metrics
         self.values: dict[str, str] = {}
 
     def on_log(self, args, state, control, logs=None, **kwargs):

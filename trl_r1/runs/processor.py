@@ -172,8 +172,8 @@ def tell_before_answering(command: str, name: str, dtype: str, use_cpu: bool) ->
     """
     config = SimpleNamespace(use_cpu=use_cpu or not torch.cuda.is_available())
     path = find_policy(name)
-    given = stored_dtype(path) if dtype == "auto" else dtype
-    tell(command, what_takes_for_ever(config, ModelConfig(dtype=given), path))
+    dtype_wanted = stored_dtype(path) if dtype == "auto" else dtype
+    tell(command, what_takes_for_ever(config, ModelConfig(dtype=dtype_wanted), path))
 
 
 def stored_dtype(path: str) -> str | None:

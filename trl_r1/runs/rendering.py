@@ -31,24 +31,24 @@ def renderer_of(
     Raises:
         ValueError: the chat_template_kwargs are no mapping.
     """
-    given = getattr(config, "chat_template_kwargs", None) if kwargs is None else kwargs
+    template_options = getattr(config, "chat_template_kwargs", None) if kwargs is None else kwargs
     stops = stop_tokens(path, config) if model is None else ids_of(getattr(model, "generation_config", None))
-    return Renderer(tokenizer, chat_template_kwargs=read_kwargs(given), stop_token_ids=stops)
+    return Renderer(tokenizer, chat_template_kwargs=read_kwargs(template_options), stop_token_ids=stops)
 
 
-def read_kwargs(given: Any) -> Json:
+def read_kwargs(value: Any) -> Json:
     """``chat_template_kwargs`` from a recipe: a mapping, JSON, or nothing.
 
     Raises:
         ValueError: it is something else.
     """
     try:
-        read = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
+        read = json.loads(value) if isinstance(value, str) and value.strip() else value or {}
     except json.JSONDecodeError:
         read = None
     if not isinstance(read, Mapping):
         raise ValueError(
-            f"chat_template_kwargs={given!r} is no mapping; write it as in {{enable_thinking: false}}, or as JSON on the "
+            f"chat_template_kwargs={value!r} is no mapping; write it as in {{enable_thinking: false}}, or as JSON on the "
             "command line."
         )
     return dict(read)
@@ -61,10 +61,10 @@ def stop_tokens(path: str, config: Any = None) -> list[int]:
     if not path:
         return []
     try:
-        found = GenerationConfig.from_pretrained(path)
+        stored = GenerationConfig.from_pretrained(path)
     except (OSError, ValueError):
         return []
-    return ids_of(found)
+    return ids_of(stored)
 
 
 def ids_of(generation_config: Any) -> list[int]:

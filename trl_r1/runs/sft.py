@@ -113,14 +113,16 @@ def check_settings(config: SFTConfig) -> None:
             "packing needs max_length, the number of tokens a packed row holds; set it, or packing: false."
         )
     kind = str(getattr(config.lr_scheduler_type, "value", config.lr_scheduler_type))
-    given = config.lr_scheduler_kwargs or {}
-    if kind == "cosine_with_min_lr" and not {"min_lr", "min_lr_rate"} & set(given):
+    schedule = config.lr_scheduler_kwargs or {}
+    if kind == "cosine_with_min_lr" and not {"min_lr", "min_lr_rate"} & set(schedule):
         raise ValueError(
             "lr_scheduler_type cosine_with_min_lr needs to know where to end: set lr_scheduler_kwargs to "
             "{min_lr_rate: 0.1} (the paper's tenth of the peak) or to {min_lr: ...}."
         )
-    if "min_lr_rate" in given and not 0 <= given["min_lr_rate"] <= 1:
-        raise ValueError(f"min_lr_rate={given['min_lr_rate']} is a share of the peak, in [0, 1]; the paper's is 0.1.")
+    if "min_lr_rate" in schedule and not 0 <= schedule["min_lr_rate"] <= 1:
+        raise ValueError(
+            f"min_lr_rate={schedule['min_lr_rate']} is a share of the peak, in [0, 1]; the paper's is 0.1."
+        )
     if config.completion_only_loss is False:
         raise ValueError(
             "completion_only_loss: false would train on the prompts too; these stages imitate completions. Leave it out."
@@ -236,8 +238,8 @@ def run_sft(
 
 def _notes(trainer: SFTTrainer, prepared: PreparedTuning, config: SFTConfig) -> list[str]:
     rows, packed = len(prepared.train_rows or ()), len(trainer.train_dataset)
-    told = f" packed into {packed} of {config.max_length} tokens" if config.packing else ""
-    notes = [f"{rows} rows to imitate{told}, {trainer.accelerator.num_processes} process(es)."]
+    packing = f" packed into {packed} of {config.max_length} tokens" if config.packing else ""
+    notes = [f"{rows} rows to imitate{packing}, {trainer.accelerator.num_processes} process(es)."]
     if prepared.folder.resume:
         notes.append(f"Resumed from {prepared.folder.resume}.")
     return notes

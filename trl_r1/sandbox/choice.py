@@ -82,9 +82,9 @@ def open_sandbox(
             )
         return SandboxFusion(url) if backend == "sandbox_fusion" else Piston(url)
     with _lock:
-        found, why_not = _probed(backend)
-    if found is not None:
-        return dataclasses.replace(found, paths=tuple(paths)) if paths else found
+        sandbox, why_not = _probed(backend)
+    if sandbox is not None:
+        return dataclasses.replace(sandbox, paths=tuple(paths)) if paths else sandbox
     if allow_unsafe_local and sys.platform.startswith("linux"):
         return LocalSandbox("none", kernel_counts=False, paths=tuple(paths), history=why_not)
     raise NoSandbox(
@@ -111,17 +111,17 @@ def _probed(backend: str) -> tuple[LocalSandbox | None, str]:
 
 
 def _candidates(backend: str, failures: list[str]) -> list[LocalSandbox]:
-    found: list[LocalSandbox] = []
+    sandboxes: list[LocalSandbox] = []
     by_root = [False] if os.geteuid() == 0 else []
     if backend in ("auto", "bubblewrap"):
         binary = shutil.which("bwrap")
         if binary:
-            found += [LocalSandbox("bubblewrap", user, binary=binary) for user in (*by_root, True)]
+            sandboxes += [LocalSandbox("bubblewrap", user, binary=binary) for user in (*by_root, True)]
         else:
             failures.append("bubblewrap is not installed")
     if backend in ("auto", "unshare"):
-        found += [LocalSandbox("unshare", user) for user in (*by_root, True)]
-    return found
+        sandboxes += [LocalSandbox("unshare", user) for user in (*by_root, True)]
+    return sandboxes
 
 
 def _label(candidate: LocalSandbox) -> str:
@@ -140,8 +140,8 @@ def probe(sandbox: Sandbox) -> str:
         outcome = sandbox.run(code, "", ResourceLimits(processes=4))
     if outcome.status != "ok":
         return outcome.stderr.strip().rpartition("\n")[2][-300:] or outcome.status
-    said = outcome.stdout.strip()
-    if said == "contained":
+    output = outcome.stdout.strip()
+    if output == "contained":
         return ""
-    problem = said.removeprefix("not contained: ")
+    problem = output.removeprefix("not contained: ")
     return problem if problem == "no threads" else f"it leaves open: {problem[:300]}"

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trl_r1.sandbox.places import BOX, python, shown
+from trl_r1.sandbox.places import BOX, python, visible_places
 from trl_r1.sandbox.protocol import DEFAULT_LIMITS, Outcome, ResourceLimits
 from trl_r1.sandbox.seccomp import DENIED, seccomp_filter
 
@@ -120,7 +120,7 @@ class LocalSandbox:
         if self.isolation != "unshare":
             inner = [*interpreter, stage + "stage(sys.argv[1:])\n", *arguments]
             return inner if self.isolation == "none" else [*self._bubblewrap(limits, seccomp), *inner]
-        links, binds, devices = shown(self.paths)
+        links, binds, devices = visible_places(self.paths)
         plan = {
             "parent": os.getpid(),
             "user_namespace": self.user_namespace,
@@ -139,7 +139,7 @@ class LocalSandbox:
         return [*interpreter, text, json.dumps(plan), *arguments]
 
     def _bubblewrap(self, limits: ResourceLimits, seccomp: int) -> list[str]:
-        links, binds, devices = shown(self.paths)
+        links, binds, devices = visible_places(self.paths)
         command = [self.binary, "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         if seccomp_filter():
             command += ["--seccomp", str(seccomp)]
@@ -307,24 +307,24 @@ class _Watch:
 
 def children(pid: int) -> list[int]:
     """Process ids of the children of a process; [] when it is gone."""
-    found: list[int] = []
+    ids: list[int] = []
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{task}/children") as file:
-                found += map(int, file.read().split())
+                ids += map(int, file.read().split())
     except (FileNotFoundError, ProcessLookupError):
         if os.path.exists(f"/proc/{pid}/task") and not os.path.exists("/proc/thread-self/children"):
             return _children_by_search(pid)  # a kernel without CONFIG_PROC_CHILDREN
-    return found
+    return ids
 
 
 def _children_by_search(pid: int) -> list[int]:
-    found = []
+    ids = []
     for entry in os.listdir("/proc"):
         with contextlib.suppress(OSError):  # ended meanwhile
             if entry.isdigit() and Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1] == str(pid):
-                found.append(int(entry))
-    return found
+                ids.append(int(entry))
+    return ids
 
 
 def private_bytes(pid: int) -> int:

@@ -25,7 +25,7 @@ def python() -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def shown(paths: tuple[str, ...] = ()) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+def visible_places(paths: tuple[str, ...] = ()) -> tuple[list[tuple[str, str]], list[str], list[str]]:
     """(links, binds, devices): symbolic links to make, paths to show read-only, devices to show.
 
     Raises:
@@ -39,12 +39,12 @@ def shown(paths: tuple[str, ...] = ()) -> tuple[list[tuple[str, str]], list[str]
                 f"paths: {path!r} is closed to other users, and programs run as one. Do: chmod o+rx {path}"
             )
     base = os.path.realpath(sys.base_prefix)
-    wanted = [*_LIBRARIES, python(), os.path.join(base, "lib"), os.path.join(base, "lib64"), *paths]
+    candidates = [*_LIBRARIES, python(), os.path.join(base, "lib"), os.path.join(base, "lib64"), *paths]
     links = [("/dev/stdin", f"{BOX}/.stdin")]
-    if not any(path.startswith("/tmp/") for path in wanted):
+    if not any(path.startswith("/tmp/") for path in candidates):
         links.append(("/tmp", BOX))
     binds: list[str] = []
-    for path in sorted({path for path in wanted if os.path.exists(path)}):
+    for path in sorted({path for path in candidates if os.path.exists(path)}):
         if os.path.islink(path) and path.count("/") == 1:  # /lib -> usr/lib
             links.append((path, os.readlink(path)))
         elif not any(

@@ -323,11 +323,11 @@ class Batch:
 
 def default_workers() -> int:
     """``TRL_R1_VERIFIER_WORKERS``, else the processors this process may use, at most 4."""
-    wanted = os.environ.get("TRL_R1_VERIFIER_WORKERS")
-    if wanted is not None:
-        if not wanted.isdigit() or int(wanted) < 1:
-            raise ValueError(f"TRL_R1_VERIFIER_WORKERS={wanted!r} is not a number of processes. Set 1 or more.")
-        return int(wanted)
+    count = os.environ.get("TRL_R1_VERIFIER_WORKERS")
+    if count is not None:
+        if not count.isdigit() or int(count) < 1:
+            raise ValueError(f"TRL_R1_VERIFIER_WORKERS={count!r} is not a number of processes. Set 1 or more.")
+        return int(count)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, usable)
 

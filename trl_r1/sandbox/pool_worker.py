@@ -99,15 +99,15 @@ class _Judge:
             self.kill()
             return {"why": "died"}
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            seconds_left = deadline - time.monotonic()
+            if seconds_left <= 0:
                 worked = seconds if used is None else (_processor_seconds(self.pid) or 0.0) - used
                 if worked < 0.95 * seconds and deadline < last:
                     deadline = min(last, time.monotonic() + seconds - worked)
                     continue
                 self.kill()
                 return {"why": "time" if gold_read else "gold"}
-            readable = _wait([0, self.answers], min(left, 1.0))
+            readable = _wait([0, self.answers], min(seconds_left, 1.0))
             if 0 in readable or os.getppid() != parent:
                 return None  # nothing is sent while an item is at work: this is the end of our input
             if self.answers in readable:
@@ -215,12 +215,12 @@ def _load(name: str) -> Callable[..., Any]:
     import importlib
 
     module, _, attribute = name.partition(":")
-    found: Any = importlib.import_module(module)
+    target: Any = importlib.import_module(module)
     for step in attribute.split("."):
-        found = getattr(found, step, None)
-    if not callable(found):
+        target = getattr(target, step, None)
+    if not callable(target):
         raise ImportError(f"{name!r} is no function")
-    return found
+    return target
 
 
 def _math_verify() -> Callable[[str, str, Callable[[], None]], dict[str, Any]]:

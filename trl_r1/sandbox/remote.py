@@ -111,13 +111,15 @@ class Piston:
                 raise Unusable(f"the server reports: {str(result.get('message'))[:300]}")
         except Unusable as error:
             return Outcome("infrastructure", stderr=f"{self.describe()}: {error}")
-        said = result.get("status")  # newer servers: TO timeout, OL and EL output, RE exit code, SG signal
+        end_status = result.get("status")  # newer servers: TO timeout, OL and EL output, RE exit code, SG signal
         seconds = float(result["wall_time"]) / 1000 if result.get("wall_time") else time.monotonic() - begun
-        if result.get("code") == 0 and not result.get("signal") and not said:
+        if result.get("code") == 0 and not result.get("signal") and not end_status:
             status = "ok"
-        elif said == "TO" or (not said and result.get("signal") == "SIGKILL" and seconds >= limits.wall_seconds):
+        elif end_status == "TO" or (
+            not end_status and result.get("signal") == "SIGKILL" and seconds >= limits.wall_seconds
+        ):
             status = "timeout"
-        elif said in ("OL", "EL"):
+        elif end_status in ("OL", "EL"):
             status = "output"
         else:
             status = "error"
@@ -130,8 +132,8 @@ def _outcome(status: str, result: Json, seconds: float, limits: ResourceLimits) 
         status = "output"
     elif status == "error" and stderr.rstrip().rpartition("\n")[2].startswith("MemoryError"):
         status = "memory"
-    kept = int(limits.output_bytes)
-    return Outcome(status, stdout[:kept], stderr[:kept], float(seconds))
+    bytes_kept = int(limits.output_bytes)
+    return Outcome(status, stdout[:bytes_kept], stderr[:bytes_kept], float(seconds))
 
 
 def post(url: str, path: str, request: Json, wall_seconds: float, key: str = "") -> Json:

@@ -92,12 +92,12 @@ def _truncated(path: Path) -> str | None:
 
 def newest_complete(folder: str | os.PathLike) -> str | None:
     """The complete checkpoint with the highest step in `folder`, or None; broken ones are skipped with a warning."""
-    found = []
+    complete = []
     for path in Path(folder).glob("checkpoint-*"):
         match = re.fullmatch(r"checkpoint-(\d+)", path.name)
         if match and path.is_dir():
-            found.append((int(match.group(1)), path))
-    for _, path in sorted(found, reverse=True):
+            complete.append((int(match.group(1)), path))
+    for _, path in sorted(complete, reverse=True):
         problem = what_is_broken(path)
         if problem is None:
             return str(path)
@@ -122,12 +122,12 @@ def resolve_resume(resume_from_checkpoint: str | bool | None, folder: str | os.P
                 + (f"The newest complete checkpoint beside it is {other}." if other else "Start without it.")
             )
         return resume_from_checkpoint
-    found = newest_complete(folder)
-    if found is None:
+    checkpoint = newest_complete(folder)
+    if checkpoint is None:
         raise ValueError(
             f"Cannot resume: {folder} holds no complete checkpoint. Start without resume_from_checkpoint."
         )
-    return found
+    return checkpoint
 
 
 def train(trainer: Trainer, resume: str | None) -> None:
@@ -165,22 +165,22 @@ class SaveAtBoundary(TrainerCallback):
     def __init__(self, left_over: Callable[[], int], micro_steps: int):
         self.left_over, self.micro_steps = left_over, micro_steps
         self.pending = False
-        self.said = False
+        self.has_spoken = False
 
     def _move(self, state, control):
-        left = self.left_over()
-        if control.should_save and left and state.global_step < state.max_steps:
+        left_steps = self.left_over()
+        if control.should_save and left_steps and state.global_step < state.max_steps:
             control.should_save = False
             self.pending = True
-            if not self.said and state.is_world_process_zero:
-                self.said = True
+            if not self.has_spoken and state.is_world_process_zero:
+                self.has_spoken = True
                 logger.warning(
                     "The checkpoint due at step %d is moved to step %d, where the rollouts at hand are used up: only there "
                     "does a resumed run equal an uninterrupted one. Later ones move alike.",
                     state.global_step,
-                    state.global_step + -(-left // self.micro_steps),
+                    state.global_step + -(-left_steps // self.micro_steps),
                 )
-        elif self.pending and not left:
+        elif self.pending and not left_steps:
             control.should_save = True
             self.pending = False
 

@@ -25,8 +25,8 @@ def make_once(path: Path, make: Callable[[Path], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            for left in path.parent.glob(f".{path.name}-*.part"):  # we hold the lock: nobody is at work on it
-                shutil.rmtree(left, ignore_errors=True)
+            for remnant in path.parent.glob(f".{path.name}-*.part"):  # we hold the lock: nobody is at work on it
+                shutil.rmtree(remnant, ignore_errors=True)
             building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent))
             try:
                 make(building)

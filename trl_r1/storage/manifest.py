@@ -28,13 +28,13 @@ VOLATILE = {
 
 def versions() -> dict[str, str]:
     """Installed versions of what decides a run's numbers."""
-    found = {"trl_r1": __version__, "python": platform.python_version()}
+    packages = {"trl_r1": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            packages[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            packages[package] = "not installed"
+    return packages
 
 
 def settings_of(*parts: Any) -> Json:

@@ -68,7 +68,7 @@ def one_of(option: str, value: Any, choices: Iterable[str]) -> None:
         )
 
 
-def read_names(option: str, given: Any) -> list[str]:
+def read_names(option: str, value: Any) -> list[str]:
     """A list of names: from YAML, as JSON, or as a text with commas between them.
 
     Raises:
@@ -77,25 +77,25 @@ def read_names(option: str, given: Any) -> list[str]:
     >>> read_names("filters", "right, repetition"), read_names("filters", '["right"]')
     (['right', 'repetition'], ['right'])
     """
-    names = _items(option, given, "a list of names such as [one, another]")
+    names = _items(option, value, "a list of names such as [one, another]")
     if not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{option}={given!r} must be a list of names such as [one, another].")
+        raise ValueError(f"{option}={value!r} must be a list of names such as [one, another].")
     return names
 
 
-def read_mapping(option: str, given: Any) -> Json:
+def read_mapping(option: str, value: Any) -> Json:
     """A mapping: from YAML, or as JSON.
 
     Raises:
         ValueError: it is none.
     """
-    read = _json(option, given, "a mapping such as {name: value}")
+    read = _json(option, value, "a mapping such as {name: value}")
     if not isinstance(read, dict):
-        raise ValueError(f"{option}={given!r} must be a mapping such as {{name: value}}.")
+        raise ValueError(f"{option}={value!r} must be a mapping such as {{name: value}}.")
     return read
 
 
-def read_numbers(option: str, given: Any, ge: int = 0) -> list[int]:
+def read_numbers(option: str, value: Any, ge: int = 0) -> list[int]:
     """Whole numbers, sorted, each once: one number or a list, or a text with commas between them.
 
     Raises:
@@ -104,22 +104,22 @@ def read_numbers(option: str, given: Any, ge: int = 0) -> list[int]:
     >>> read_numbers("shots", "4,0"), read_numbers("shots", [0, 4]), read_numbers("shots", 4)
     ([0, 4], [0, 4], [4])
     """
-    wanted = f"a list of whole numbers of at least {ge}, such as [{ge}, {ge + 4}]"
+    expected = f"a list of whole numbers of at least {ge}, such as [{ge}, {ge + 4}]"
     numbers = set()
-    for item in _items(option, given, wanted):
+    for item in _items(option, value, expected):
         text = item.strip() if isinstance(item, str) else item
         whole = text.isdecimal() if isinstance(text, str) else isinstance(text, int) and not isinstance(text, bool)
         if not whole or int(text) < ge:
-            raise ValueError(f"{option}={given!r} must be {wanted}.")
+            raise ValueError(f"{option}={value!r} must be {expected}.")
         numbers.add(int(text))
     if not numbers:
-        raise ValueError(f"{option}={given!r} must be {wanted}.")
+        raise ValueError(f"{option}={value!r} must be {expected}.")
     return sorted(numbers)
 
 
 def read_entries(
     option: str,
-    given: Any,
+    value: Any,
     kind: type[T],
     key: str | None = "name",
     complete: Callable[[Json], Json] = dict,
@@ -145,20 +145,20 @@ def read_entries(
     """
     example = _example(kind)
     what = "a list" if key else "a list of mappings"
-    wanted = f"{what} such as [{example}]"
-    items = _items(option, given if key else _json(option, given, wanted), wanted)
+    expected = f"{what} such as [{example}]"
+    items = _items(option, value if key else _json(option, value, expected), expected)
     if len(items) < least or items == [None]:
-        raise ValueError(f"{option}={given!r} must be {wanted}.")
-    found = []
+        raise ValueError(f"{option}={value!r} must be {expected}.")
+    read = []
     for item in items:
         entry = {key: item} if key and isinstance(item, str) else item
         if isinstance(entry, Mapping):
             _refuse_unknown(option, entry, [*also, *(part.name for part in fields(kind))], key)  # type: ignore[arg-type]
             entry = complete(dict(entry))
         elif not isinstance(entry, kind):
-            raise ValueError(f"{option}={given!r} must be {wanted}, and holds {item!r}.")
-        found.append(read_entry(option, entry, kind, key))
-    return found
+            raise ValueError(f"{option}={value!r} must be {expected}, and holds {item!r}.")
+        read.append(read_entry(option, entry, kind, key))
+    return read
 
 
 def read_entry(option: str, entry: Any, kind: type[T], key: str | None = "name") -> T:
@@ -178,7 +178,7 @@ def read_entry(option: str, entry: Any, kind: type[T], key: str | None = "name")
             raise ValueError(f"{option}: {dict(entry)!r} needs a {part.name}, as in {_example(kind)}.")
         if value is None and type(None) not in typing.get_args(hints[part.name]):
             continue
-        owner = "" if part.name == key else f" of {_called(entry, key)}"
+        owner = "" if part.name == key else f" of {_entry_name(entry, key)}"
         values[part.name] = _value(f"{option}: {part.name}", owner, value, hints[part.name], part)
     try:
         return kind(**values)
@@ -192,55 +192,55 @@ def refuse_twins(option: str, names: Iterable[str], key: str) -> None:
     Raises:
         ValueError: two are; ``key`` is what tells them apart.
     """
-    seen: set[str] = set()
+    known: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in known:
             raise ValueError(f"{option}: two of them are called {name!r}; give each its own {key}.")
-        seen.add(name)
+        known.add(name)
 
 
 # --- how a value is read
 
 
-def _json(option: str, given: Any, wanted: str) -> Any:
-    if not isinstance(given, str):
-        return given
+def _json(option: str, value: Any, expected: str) -> Any:
+    if not isinstance(value, str):
+        return value
     try:
-        return json.loads(given)
+        return json.loads(value)
     except ValueError as error:
-        raise ValueError(f"{option}={given!r} is not JSON ({error}); write {wanted}.") from error
+        raise ValueError(f"{option}={value!r} is not JSON ({error}); write {expected}.") from error
 
 
-def _items(option: str, given: Any, wanted: str) -> list[Any]:
+def _items(option: str, value: Any, expected: str) -> list[Any]:
     """What a list holds; one thing alone is a list of it."""
-    if isinstance(given, str):
-        opens = given.strip()[:1]
-        given = _json(option, given, wanted) if opens in ("[", "{", '"') else given.split(",")
-        if isinstance(given, list):
-            given = [part.strip() if isinstance(part, str) else part for part in given]
-            given = [part for part in given if part != ""]
-    return list(given) if isinstance(given, list | tuple) else [given]
+    if isinstance(value, str):
+        opens = value.strip()[:1]
+        value = _json(option, value, expected) if opens in ("[", "{", '"') else value.split(",")
+        if isinstance(value, list):
+            value = [part.strip() if isinstance(part, str) else part for part in value]
+            value = [part for part in value if part != ""]
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _refuse_unknown(option: str, entry: Mapping[str, Any], known: Sequence[str], key: str | None) -> None:
     for name in entry:
         if name not in known:
             raise ValueError(
-                f"{option}: {_called(entry, key)} has the unknown key {name!r}.{did_you_mean(name, known)} "
+                f"{option}: {_entry_name(entry, key)} has the unknown key {name!r}.{did_you_mean(name, known)} "
                 f"Known: {', '.join(known)}."
             )
 
 
-def _called(entry: Mapping[str, Any], key: str | None) -> str:
+def _entry_name(entry: Mapping[str, Any], key: str | None) -> str:
     names = [entry[name] for name in ("label", key, "name", "dataset_name") if name is not None and entry.get(name)]
     return repr(names[0] if names else dict(entry))
 
 
 def _example(kind: type) -> str:
     """An entry as one would write it in YAML."""
-    shown = {part.name: part.metadata.get("like") for part in fields(kind)}
-    first = next(iter(shown))
-    likes = {name: like for name, like in shown.items() if like is not None} or {first: "..."}
+    likes_of_fields = {part.name: part.metadata.get("like") for part in fields(kind)}
+    first = next(iter(likes_of_fields))
+    likes = {name: like for name, like in likes_of_fields.items() if like is not None} or {first: "..."}
     return "{" + ", ".join(f"{name}: {like}" for name, like in likes.items()) + "}"
 
 
@@ -266,7 +266,7 @@ def _value(place: str, owner: str, value: Any, hint: Any, part: Field[Any]) -> A
         quotes = ""
         if _takes(hint, str) and isinstance(value, bool | int | float):
             quotes = " Put it in quotes if it is meant as text."
-        expected = _expected(hint, limits)
+        expected = _expectation(hint, limits)
         if isinstance(value, float) and not math.isfinite(value):
             expected = expected.replace("a number", "a finite number")
         raise ValueError(f"{place}={value!r}{owner} must be {expected}.{near}{quotes}") from None
@@ -338,7 +338,7 @@ def _number(value: Any) -> Any:
 # --- how a type is said
 
 
-def _expected(hint: Any, limits: Mapping[str, Any]) -> str:
+def _expectation(hint: Any, limits: Mapping[str, Any]) -> str:
     """What a field takes, in words: ``a whole number of at least 1, or null``."""
     null = ", or null" if type(None) in typing.get_args(hint) else ""
     if limits.get("choices"):
@@ -348,13 +348,13 @@ def _expected(hint: Any, limits: Mapping[str, Any]) -> str:
         for name, word in (("ge", "of at least"), ("gt", "above"), ("le", "of at most"))
         if limits.get(name) is not None
     ]
-    return " ".join([_said(hint), " and ".join(bounds)]).strip() + null
+    return " ".join([_type_in_words(hint), " and ".join(bounds)]).strip() + null
 
 
-def _said(hint: Any) -> str:
+def _type_in_words(hint: Any) -> str:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_said(part) for part in inner if part is not type(None))
+        return " or ".join(_type_in_words(part) for part in inner if part is not type(None))
     if origin is Literal:
         return f"one of: {', '.join(map(str, inner))}"
     if is_dataclass(hint):
@@ -362,7 +362,7 @@ def _said(hint: Any) -> str:
     if origin in (dict, Mapping):
         return "a mapping such as {key: value}"
     if origin in (list, tuple, Sequence):
-        return f"a list, each {_said(inner[0])}"
+        return f"a list, each {_type_in_words(inner[0])}"
     return WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 

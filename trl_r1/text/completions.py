@@ -208,5 +208,5 @@ def says(text: str, symbols: bool = False) -> bool:
     >>> says("..."), says("\u2205"), says("\u2205", symbols=True), says("\u6240\u4ee5")
     (False, False, True, True)
     """
-    wanted = "LNS" if symbols else "LN"
-    return any(unicodedata.category(c)[0] in wanted and c not in _BLANKS for c in shown(text))
+    categories = "LNS" if symbols else "LN"
+    return any(unicodedata.category(c)[0] in categories and c not in _BLANKS for c in shown(text))

@@ -47,7 +47,7 @@ def reflection_words(text: str) -> dict[str, int]:
     >>> reflection_words("Wait, wait. Butter is checked; check it.")["wait"]
     2
     """
-    found = dict.fromkeys(REFLECTION_WORDS, 0)
+    counts = dict.fromkeys(REFLECTION_WORDS, 0)
     for match in _REFLECTION.findall(text):
-        found[match.lower()] += 1
-    return found
+        counts[match.lower()] += 1
+    return counts

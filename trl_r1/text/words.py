@@ -125,23 +125,23 @@ def parted(text: str, allowed: Iterable[str] = ()) -> tuple[str, str]:
     Formulas and code are written in Latin and Greek: what they hold in other scripts is a sentence from ``SENTENCE``
     words on, all of them taken together. So is a row of as many Latin words in a formula, of ``LINE_OF_CODE`` in code.
     """
-    aside, seen = _Aside(), shown(text)
-    clean = _cleaned(seen, aside)
-    said = aside.text()
-    if seen != text:
+    aside, visible_text = _Aside(), shown(text)
+    clean = _cleaned(visible_text, aside)
+    aside_text = aside.text()
+    if visible_text != text:
         inner = _Aside()
-        said = " ".join((said, _cleaned(_hidden(text, seen), inner), inner.text()))
+        aside_text = " ".join((aside_text, _cleaned(_hidden(text, visible_text), inner), inner.text()))
     terms = tuple(allowed)
     if terms:
-        clean, said = _terms(terms).sub(_blank, clean), _terms(terms).sub(_blank, said)
-    return clean, said
+        clean, aside_text = _terms(terms).sub(_blank, clean), _terms(terms).sub(_blank, aside_text)
+    return clean, aside_text
 
 
-def _hidden(text: str, seen: str) -> str:
+def _hidden(text: str, visible_text: str) -> str:
     """What ``seen = shown(text)`` replaced, with all the rest replaced by spaces."""
-    before, after = _code_points(text), _code_points(seen)
-    left = np.where(before == after, np.uint32(ord(" ")), before)
-    return left.tobytes().decode("utf-32-le", "surrogatepass")
+    before, after = _code_points(text), _code_points(visible_text)
+    hidden = np.where(before == after, np.uint32(ord(" ")), before)
+    return hidden.tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def _code_points(text: str) -> np.ndarray:
@@ -190,28 +190,28 @@ def count_words(text: str) -> dict[str, float]:
     letters = np.bincount(scripts, minlength=1 + len(_ORDER))
     japanese = _han_beside_kana(points, scripts) if letters[_HAN] and letters[_KANA] else 0
     words: dict[str, float] = {}
-    for script, found in zip(_ORDER, letters[1:].tolist(), strict=True):
-        if not found:
+    for script, count in zip(_ORDER, letters[1:].tolist(), strict=True):
+        if not count:
             continue
         per_word = SCRIPTS[script][1]
         if per_word is None:
             number = _count_runs(text, script, RUNS[script])
         elif script == "han":
-            number = (found - japanese) / per_word
+            number = (count - japanese) / per_word
         elif script == "kana":
-            number = found / per_word + japanese / HAN_PER_WORD
+            number = count / per_word + japanese / HAN_PER_WORD
         else:
-            number = found / per_word
+            number = count / per_word
         if number > 0:
             words[script] = number
     return words
 
 
 def _count_runs(text: str, script: str, runs: re.Pattern[str]) -> float:
-    found = runs.findall(text)
-    if script == "latin" and not FUNCTION_NAMES.isdisjoint(found):
-        return float(len(found) - sum(word in FUNCTION_NAMES for word in found))
-    return float(len(found))
+    runs_found = runs.findall(text)
+    if script == "latin" and not FUNCTION_NAMES.isdisjoint(runs_found):
+        return float(len(runs_found) - sum(word in FUNCTION_NAMES for word in runs_found))
+    return float(len(runs_found))
 
 
 def _han_beside_kana(points: np.ndarray, scripts: np.ndarray) -> int:

@@ -71,9 +71,9 @@ class CriticAdvantages(Host):
                 f"advantage={name!r} is not available under DeepSpeed or FSDP, whose optimizers take no weights beside "
                 "the policy's. Use one GPU or DDP, or advantage='group_normalized'."
             )
-        given = self.options.advantage_options
+        stated = self.options.advantage_options
         compat.check_token_advantages(self.args.use_liger_kernel)
-        options = CriticOptions.of(name, given if isinstance(given, dict) else {})
+        options = CriticOptions.of(name, stated if isinstance(stated, dict) else {})
         norm, size = final_norm(self.accelerator.unwrap_model(self.model))
         self._critic = Critic(name, options, norm, size, self.args.seed, self.accelerator.device)
         self._read = []

@@ -86,9 +86,9 @@ class Critic:
 
     def outputs(self, shape: tuple[int, int]) -> Tensor | None:
         """(B, C, K) of all passes since the last call, 0 where nothing was computed; None if nothing was heard."""
-        if self._outputs is None and self.ear.heard:  # padded rows, in order
-            heard = torch.cat(self.ear.take())
-            self._outputs = self.towers(heard[:, -shape[1] - 1 : -1])
+        if self._outputs is None and self.ear.states:  # padded rows, in order
+            states = torch.cat(self.ear.take())
+            self._outputs = self.towers(states[:, -shape[1] - 1 : -1])
         outputs, self._outputs = self._outputs, None
         self.ear.take()
         return outputs
@@ -149,9 +149,9 @@ class Critic:
         Returns:
             A scalar in squared standard deviations; what to log, as means over the tokens of all processes.
         """
-        wanted = self.moments.to_outputs(batch["critic_targets"])
+        targets = self.moments.to_outputs(batch["critic_targets"])
         clip = math.inf if self.options.clip is None else self.options.clip
-        errors, clipped = clipped_value_errors(outputs, batch["critic_outputs"], wanted, clip)
+        errors, clipped = clipped_value_errors(outputs, batch["critic_outputs"], targets, clip)
         mask = batch["critic_mask"].unsqueeze(2)
         by_tower = (errors * mask).sum(dim=(0, 1))  # (K,)
         here = torch.cat([by_tower.detach(), (clipped * mask).sum()[None], mask.sum()[None]])
@@ -182,10 +182,10 @@ class Critic:
         path = Path(folder) / FILE_NAME
         saved = load_file(path)
         moments = saved.pop("moments")
-        given = {name: tuple(tensor.shape) for name, tensor in saved.items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in self.towers.state_dict().items()}
-        if given != wanted:
-            differing = sorted(set(wanted.items()) ^ set(given.items()))[0][0]
+        saved_shapes = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.towers.state_dict().items()}
+        if saved_shapes != shapes:
+            differing = sorted(set(shapes.items()) ^ set(saved_shapes.items()))[0][0]
             raise ValueError(
                 f"Cannot resume: {path} holds other towers than advantage_options ask for ({differing}). Give the "
                 "advantage and the width that the run began with."

@@ -40,16 +40,16 @@ class CriticOptions:
     def __post_init__(self):
         whole = ("warmup", "width")
         for name in (entry.name for entry in fields(self) if entry.name != "whiten"):
-            given = getattr(self, name)
-            if name == "clip" and given is None:
+            number = getattr(self, name)
+            if name == "clip" and number is None:
                 continue
             try:
-                value = float(given)
+                value = float(number)
             except (TypeError, ValueError):
                 value = math.nan
-            if not math.isfinite(value) or isinstance(given, bool) or (name in whole and value != int(value)):
+            if not math.isfinite(value) or isinstance(number, bool) or (name in whole and value != int(value)):
                 kind = "a whole number" if name in whole else "a number"
-                raise ValueError(f"advantage_options: {name}={given!r} must be {kind}.")
+                raise ValueError(f"advantage_options: {name}={number!r} must be {kind}.")
             object.__setattr__(self, name, int(value) if name in whole else value)
         if not isinstance(self.whiten, bool):
             raise ValueError(f"advantage_options: whiten={self.whiten!r} must be true or false.")

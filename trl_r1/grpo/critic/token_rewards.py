@@ -60,9 +60,9 @@ class TokenPlaces:
         """The first token with which `end` characters of the reply are there; None where they cannot be told."""
         if self.offset is None:
             return None
-        wanted = min(end + self.offset, len(self.decode(self.ids)))
-        found = bisect.bisect_left(range(1, len(self.ids) + 1), wanted, key=self._characters)
-        return min(found, len(self.ids) - 1)
+        characters = min(end + self.offset, len(self.decode(self.ids)))
+        place = bisect.bisect_left(range(1, len(self.ids) + 1), characters, key=self._characters)
+        return min(place, len(self.ids) - 1)
 
     def _characters(self, tokens: int) -> int:
         # a character cut in the middle shows as U+FFFD: it is not there yet
@@ -93,12 +93,12 @@ def token_rewards(
     actions = range(tokens) if actions is None else actions
     if not len(actions):
         return rewards
-    left = score
+    rest = score
     for _, end, share in spans:
         token = place(end) if place is not None else None
         if token is None or share == 0.0:
             continue
         rewards[actions[min(bisect.bisect_left(actions, token), len(actions) - 1)]] += share
-        left -= share
-    rewards[actions[-1]] += left
+        rest -= share
+    rewards[actions[-1]] += rest
     return rewards

@@ -80,18 +80,18 @@ class Ear:
     """
 
     def __init__(self, module: nn.Module):
-        self.heard: list[Tensor] = []
+        self.states: list[Tensor] = []
         self.listens = False
         module.register_forward_hook(self._hear)
 
     def _hear(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if self.listens:
-            self.heard.append((output[0] if isinstance(output, tuple) else output).detach())
+            self.states.append((output[0] if isinstance(output, tuple) else output).detach())
 
     def take(self) -> list[Tensor]:
         """What was heard since the last time, (b, L, H) each."""
-        heard, self.heard = self.heard, []
-        return heard
+        states, self.states = self.states, []
+        return states
 
     @contextmanager
     def listening(self, yes: bool = True):

@@ -51,10 +51,10 @@ class FastRollout:
         rollout = self.complete(trainer, prompt_ids)
         if rollout is not None:
             return {"prompt_ids": prompt_ids, "completion_ids": rollout.completions, "logprobs": rollout.logps}
-        given: list[Any] = [prompt_ids, None, {}]
+        generated: list[Any] = [prompt_ids, None, {}]
         if "num_generations" in inspect.signature(trainer._generate_single_turn).parameters:
-            given.append(trainer.num_generations if trainer.model.training else trainer.num_generations_eval)
-        completions, logps = trainer._generate_single_turn(*given)
+            generated.append(trainer.num_generations if trainer.model.training else trainer.num_generations_eval)
+        completions, logps = trainer._generate_single_turn(*generated)
         return {"prompt_ids": prompt_ids, "completion_ids": completions, "logprobs": logps}
 
     def complete(

@@ -82,14 +82,14 @@ def generate(
 
     batch = _Batch(cache, read.lengths[source], _Mask(model, read, source, max_new_tokens))
     if options.repetition_penalty != 1.0:
-        batch.seen = _seen(read, source, logits.size(-1))
+        batch.seen = _occurring_tokens(read, source, logits.size(-1))
     written = _Written(len(prompts), max_new_tokens, pad_token, device)
     ends = torch.tensor(sorted(set(end_tokens)), device=device)
-    left, steps, row_steps = len(prompts), 0, 0
-    bar = tqdm(total=left, desc="Generating", unit="row", delay=5, leave=False, disable=not progress)
+    running, steps, row_steps = len(prompts), 0, 0
+    bar = tqdm(total=running, desc="Generating", unit="row", delay=5, leave=False, disable=not progress)
 
     with fewer_threads(model) as tell_rows:
-        tell_rows(left)
+        tell_rows(running)
         for step in range(max_new_tokens):
             if change_logits is not None:
                 logits = change_logits(logits, batch.rows, step)
@@ -101,14 +101,14 @@ def generate(
             over = batch.rows[ended.nonzero().squeeze(1)]
             if len(over):
                 batch.running = batch.running & ~ended
-                left -= len(over)
+                running -= len(over)
                 bar.update(len(over))
                 written.lengths[over] = step + 1
                 if finished is not None:
                     finished(over.tolist(), written.tokens[over, : step + 1].tolist())
-                if left == 0:
+                if running == 0:
                     break
-                if (len(batch.rows) - left) * SLACK > len(batch.rows):
+                if (len(batch.rows) - running) * SLACK > len(batch.rows):
                     tokens = batch.close_up(tokens)
                     tell_rows(len(batch.rows))
             batch.see(tokens)
@@ -232,9 +232,9 @@ def _layers(model: Any) -> range:
     return range(model.config.get_text_config().num_hidden_layers)
 
 
-def _seen(read: _Prompts, source: Tensor, vocabulary: int) -> Tensor:
+def _occurring_tokens(read: _Prompts, source: Tensor, vocabulary: int) -> Tensor:
     """(N, V) bool: the tokens of every row's prompt."""
-    seen = torch.zeros(len(read.ids), vocabulary, dtype=torch.bool, device=read.ids.device)
+    marks = torch.zeros(len(read.ids), vocabulary, dtype=torch.bool, device=read.ids.device)
     at, column = read.mask.nonzero(as_tuple=True)
-    seen[at, read.ids[at, column]] = True
-    return seen[source]
+    marks[at, read.ids[at, column]] = True
+    return marks[source]

@@ -113,10 +113,10 @@ class EarlyRewards:
         if [text for group in range(groups) for text in self._texts[group]] != completions:
             return {}
         began = time.perf_counter()
-        found = {number: [self._jobs[group][number].result() for group in range(groups)] for number in self.numbers}
+        scores = {number: [self._jobs[group][number].result() for group in range(groups)] for number in self.numbers}
         self.waited = time.perf_counter() - began
         self._inputs = []
-        return {number: _answer(parts) for number, parts in found.items()}
+        return {number: _answer(parts) for number, parts in scores.items()}
 
 
 def _plain(function: Any) -> bool:

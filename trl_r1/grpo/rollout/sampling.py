@@ -79,8 +79,8 @@ def next_tokens(logits: Tensor, options: SamplingOptions, seen: Tensor | None = 
         del weights
         return tokens, (mass.double() / total).log().float()
     # the penalty multiplies or divides by the sign of the score, which the temperature does not change
-    kept = truncated(penalised(scores, seen, options.repetition_penalty), options)
-    tokens, _, _ = draw((kept - kept.amax(dim=-1, keepdim=True)).exp_())
+    nucleus = truncated(penalised(scores, seen, options.repetition_penalty), options)
+    tokens, _, _ = draw((nucleus - nucleus.amax(dim=-1, keepdim=True)).exp_())
     return tokens, scores.gather(1, tokens[:, None]).squeeze(1) - scores.logsumexp(dim=-1)
 
 

@@ -71,21 +71,21 @@ def sampling_options(config: Any, models_own: Any = None) -> SamplingOptions | s
         config: what is passed to `generate`.
         models_own: the model's own generation_config, which fills what `config` leaves open, as in `generate`.
     """
-    given = {} if models_own is None else _stated(models_own)
-    given.update(_stated(config))
-    for name, value in sorted(given.items()):
+    stated = {} if models_own is None else _stated(models_own)
+    stated.update(_stated(config))
+    for name, value in sorted(stated.items()):
         if name.startswith("_") or name in SERVED or name in WITHOUT_EFFECT:
             continue
         if value is None or value is False or value == NEUTRAL.get(name, ()):
             continue
         return f"the generation option {name}={value!r} is not among those it samples by ({', '.join(SERVED)})"
     return SamplingOptions(
-        temperature=_number(given.get("temperature"), 1.0),
-        top_k=int(_number(given.get("top_k"), 0)),
-        top_p=_number(given.get("top_p"), 1.0),
-        min_p=_number(given.get("min_p"), 0.0),
-        repetition_penalty=_number(given.get("repetition_penalty"), 1.0),
-        greedy=given.get("do_sample") is False,
+        temperature=_number(stated.get("temperature"), 1.0),
+        top_k=int(_number(stated.get("top_k"), 0)),
+        top_p=_number(stated.get("top_p"), 1.0),
+        min_p=_number(stated.get("min_p"), 0.0),
+        repetition_penalty=_number(stated.get("repetition_penalty"), 1.0),
+        greedy=stated.get("do_sample") is False,
     )
 
 

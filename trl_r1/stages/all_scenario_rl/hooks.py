@@ -132,8 +132,8 @@ def scheduled_rows(options: ScenarioOptions, config: R1GRPOConfig) -> Dataset:
     parts = [load_source(source, options.template, config.seed) for source in options._sources]
     offered = {entry["name"] for entry in options.reward_list}
     for route in PREFERENCES:
-        asked = any(row["reward_for"] == route for part in parts for row in part)
-        if asked and route not in offered and not custom(options, route):
+        is_used = any(row["reward_for"] == route for part in parts for row in part)
+        if is_used and route not in offered and not custom(options, route):
             raise ValueError(
                 f"The datasets hold prompts for {route}, but no reward judges them; add {{name: {route}}} to rewards."
             )
@@ -173,14 +173,14 @@ def find_check(path: str | None) -> Callable[..., dict[str, float]] | None:
         return None
     module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"hidden_check={path!r} cannot be imported ({error}); write package.module:function."
         ) from error
-    if not callable(found):
+    if not callable(function):
         raise ValueError(f"hidden_check={path!r} is no function.")
-    return partial(found, sample=sample) if "sample" in inspect.signature(found).parameters else found
+    return partial(function, sample=sample) if "sample" in inspect.signature(function).parameters else function
 
 
 class ScenarioHooks(Hooks):
@@ -214,11 +214,11 @@ class ScenarioHooks(Hooks):
         assert self.alarm is not None
         before, after = self._stored("before"), self._checked(trainer, "after")
         mixture = ", ".join(f"{count} for {route}" for route, count in self.mixture.most_common())
-        told = [f"Prompts asked: {mixture}.", *notes(self.alarm)]
+        sentences = [f"Prompts asked: {mixture}.", *notes(self.alarm)]
         if after:
-            told.append(table(before or {}, after))
+            sentences.append(table(before or {}, after))
         alarms = sum(1 for _ in open(self.folder / "alarms.jsonl")) if (self.folder / "alarms.jsonl").is_file() else 0
-        return told, {"alarms": alarms, "hidden": {"before": before, "after": after} if after else None}
+        return sentences, {"alarms": alarms, "hidden": {"before": before, "after": after} if after else None}
 
     def _stored(self, when: str) -> dict[str, float] | None:
         path = self.folder / f"hidden_{when}.json"
@@ -226,15 +226,15 @@ class ScenarioHooks(Hooks):
 
     def _checked(self, trainer: R1GRPOTrainer, when: str) -> dict[str, float] | None:
         """The hidden check's numbers, stored or new. Only the main process asks; the others wait."""
-        found = self._stored(when)
-        if found is not None or self.check is None:
-            return found
+        stored = self._stored(when)
+        if stored is not None or self.check is None:
+            return stored
         state = self.config.distributed_state
         if state.is_main_process:
             print(f"Checking {when} training what no reward sees.", flush=True)
             model = trainer.accelerator.unwrap_model(trainer.model)
-            found = self.check(model, trainer.processing_class, seed=self.config.seed)
-            replace_file(self.folder / f"hidden_{when}.json", json.dumps(found))
+            stored = self.check(model, trainer.processing_class, seed=self.config.seed)
+            replace_file(self.folder / f"hidden_{when}.json", json.dumps(stored))
         state.wait_for_everyone()
         return self._stored(when)
 

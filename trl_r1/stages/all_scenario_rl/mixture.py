@@ -59,7 +59,7 @@ def load_source(source: MixtureSource, template: Template, seed: int) -> list[Ro
     """
     rows = source.load(seed, repr(source.name))
     template = find_template(template)
-    made = []
+    rows_of_source = []
     for number, row in enumerate(rows):
         if source.rows is not None and number >= source.rows:
             break
@@ -87,7 +87,7 @@ def load_source(source: MixtureSource, template: Template, seed: int) -> list[Ro
                 "solution_column, or give it reward_for: helpfulness."
             )
         language = row.get(source.language_column or "language") or source.language
-        made.append(
+        rows_of_source.append(
             {
                 "prompt": question if isinstance(question, list) else render(template, str(question)),
                 "question": question if isinstance(question, str) else json.dumps(question, ensure_ascii=False),
@@ -97,7 +97,7 @@ def load_source(source: MixtureSource, template: Template, seed: int) -> list[Ro
                 "reward_for": route,
             }
         )
-    return made
+    return rows_of_source
 
 
 def route_of(domain: str, checkable: bool) -> str:
@@ -139,7 +139,7 @@ def schedule(
         )
     starts = [sum(sizes[:number]) for number in range(len(sizes))]
     decks = [rounds(size, seed, number) for number, size in enumerate(sizes)]
-    drawn: list[int] = []
+    order: list[int] = []
     owed = [0.0] * len(sizes)
     for batch in range(batches):
         used = [number for number in range(len(sizes)) if batch >= general_from or not general[number]]
@@ -149,8 +149,8 @@ def schedule(
                 owed[number] += shares[number] / total
             chosen = max(used, key=lambda number: (owed[number], -number))
             owed[chosen] -= 1.0
-            drawn.append(starts[chosen] + next(decks[chosen]))
-    return drawn
+            order.append(starts[chosen] + next(decks[chosen]))
+    return order
 
 
 def rounds(size: int, seed: int, number: int) -> Iterator[int]:

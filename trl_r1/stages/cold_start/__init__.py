@@ -53,9 +53,9 @@ def main(argv: list[str] | None = None) -> None:
     options, config, prepared, model, job = errors.tell(STAGE, ready)
     if job is None and finished(config) is not None:
         return
-    kept, counts = made(job, prepared)
-    notes = cold_data.notes_on(kept, counts)
-    more = {"kept": len(kept), "data": counts}
+    samples, counts = make_data(job, prepared)
+    notes = cold_data.notes_on(samples, counts)
+    more = {"kept": len(samples), "data": counts}
     if options.only_data:
         run = Run(STAGE, config)
         if run.is_main:
@@ -64,7 +64,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     rows = errors.tell(
         STAGE,
-        lambda: training_rows(cold_data.rows_to_imitate(kept), imitating(options), config, prepared, cold_data.DATA),
+        lambda: training_rows(
+            cold_data.rows_to_imitate(samples), imitating(options), config, prepared, cold_data.DATA
+        ),
     )
     prepared = replace(prepared, train_rows=rows)
     run_sft(STAGE, options, config, model, prepared, notes, more, counts["seconds"])
@@ -75,7 +77,7 @@ def imitating(options: ColdStartOptions) -> ColdStartOptions:
     return replace(options, prompt_column="prompt", completion_column="completion", messages_column=None)
 
 
-def made(job: ColdStartJob, prepared: PreparedTuning) -> tuple[list[Row], Json]:
+def make_data(job: ColdStartJob, prepared: PreparedTuning) -> tuple[list[Row], Json]:
     """The data, made by the main process; the others wait until it lies there."""
     state = job.config.distributed_state
     while not state.is_main_process and not (job.folder / cold_data.DATA).is_file():

@@ -62,7 +62,7 @@ def draw(job: ColdStartJob) -> Shards:
         for unit in tqdm(units_of_source, desc=f"{verb} {source.label}", leave=False, disable=config.disable_tqdm):
             began = time.time()
             origin = Origin(source.label, source.source.model, hashes[source.label], seed=unit.seed)
-            samples = reused(source, unit, origin) if engine is None else drawn(source, unit, engine, chat, origin)
+            samples = reused(source, unit, origin) if engine is None else draw_unit(source, unit, engine, chat, origin)
             shards.write(unit, map(drawn_row, samples), time.time() - began)
     return shards
 
@@ -76,7 +76,7 @@ def reused(source: ReadySource, unit: Unit, origin: Origin) -> Iterator[Sample]:
         yield Sample(problem, Completion(problem.reference or ""), came_from)
 
 
-def drawn(source: ReadySource, unit: Unit, engine: Engine, chat: bool, origin: Origin) -> Iterator[Sample]:
+def draw_unit(source: ReadySource, unit: Unit, engine: Engine, chat: bool, origin: Origin) -> Iterator[Sample]:
     """The samples of one unit, each brought into the form of a reply."""
     problems = source.problems[unit.first : unit.last]
     prompts = [
@@ -121,8 +121,8 @@ def model_digest(name: str, revision: str | None = None) -> str:
     if not folder.is_dir():
         return digest_of(name, revision)[:16]
     digest = hashlib.sha256()
-    wanted = ("config.json", "adapter_config.json", "*.safetensors", "pytorch_model*.bin", "tokenizer.json")
-    for path in sorted({found for pattern in wanted for found in folder.glob(pattern)}):
+    patterns = ("config.json", "adapter_config.json", "*.safetensors", "pytorch_model*.bin", "tokenizer.json")
+    for path in sorted({match for pattern in patterns for match in folder.glob(pattern)}):
         digest.update(path.name.encode())
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
@@ -141,11 +141,11 @@ def release(job: ColdStartJob) -> None:
 # --- judging
 
 
-def judge_all(job: ColdStartJob, drawn: Shards) -> Shards:
+def judge_all(job: ColdStartJob, drawn_shards: Shards) -> Shards:
     """The shards with what became of every sample, all finished when this returns."""
     options = job.options
     digest = digest_of(
-        drawn.digest,
+        drawn_shards.digest,
         options.layout,
         options._filters,
         asdict(options.limits()),
@@ -154,7 +154,7 @@ def judge_all(job: ColdStartJob, drawn: Shards) -> Shards:
         options.rewrite_endpoint,
         options.rewrite_max_new_tokens,
     )
-    shards = Shards(job.folder / "judged", drawn.units, digest)
+    shards = Shards(job.folder / "judged", drawn_shards.units, digest)
     shards.open()
     todo = shards.missing()
     engine: Engine | None = None
@@ -171,7 +171,7 @@ def judge_all(job: ColdStartJob, drawn: Shards) -> Shards:
     for unit in tqdm(todo, desc="judging", leave=False, disable=job.config.disable_tqdm):
         began = time.time()
         problems = job.source(unit.pool).problems
-        samples = [sample_of(row, problems) for row in drawn.read(unit)]
+        samples = [sample_of(row, problems) for row in drawn_shards.read(unit)]
         if engine is None:
             screened = job.screen(samples)
         else:

@@ -62,7 +62,7 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
     rows = spec_of(options).read(config.seed)
     if options.problems is not None:
         rows = rows.select(range(min(len(rows), options.problems)))
-    asked = to_prompts(
+    questions = to_prompts(
         rows,
         options.question_column,
         options.solution_column,
@@ -70,7 +70,7 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
         options.language_column,
         options.drop_empty,
     )
-    problems = [problem_of(row, options.question_column) for row in asked]
+    problems = [problem_of(row, options.question_column) for row in questions]
     resolved = [with_defaults(source, options, model) for source in options._sources]
     sources = [
         ReadySource(
@@ -98,18 +98,18 @@ def generations(job: ColdStartJob) -> list[Generation]:
     """What models have to write in this process, source by source, and the rewriting of it all at the most."""
     options, seed = job.options, job.config.seed
     smaller = {"problems": 8, "source_samples": 1, "source_max_new_tokens": 256}
-    answers, found = 0, []
+    answers, replies = 0, []
     for ready in job.sources:
         source = ready.source
         texts = len(ready.problems) * (1 if source.name == "rows" else int(source.samples or 1))
         answers += texts
         if source.name != "rows" and not source.endpoint:
             name, longest = find_policy(source.model, seed), int(source.max_new_tokens or 1)
-            found.append(Generation(f"the source {source.label}", name, texts, longest, smaller))
+            replies.append(Generation(f"the source {source.label}", name, texts, longest, smaller))
     if options.rewrite_model and not options.rewrite_endpoint:
         name, longest = find_policy(options.rewrite_model, seed), options.rewrite_max_new_tokens
-        found.append(Generation("rewriting", name, answers, longest, {**smaller, "rewrite_max_new_tokens": 256}))
-    return found
+        replies.append(Generation("rewriting", name, answers, longest, {**smaller, "rewrite_max_new_tokens": 256}))
+    return replies
 
 
 def problem_of(row: Row, question_column: str) -> Problem:
@@ -144,7 +144,7 @@ def existing_problems(source: ChainSource, options: ColdStartOptions, seed: int)
         columns = {"reasoning": source.reasoning_column, "summary": str(source.summary_column)}
     rows = spec_of(source).load(seed, repr(source.dataset_name), **columns)
     texts = [existing_chain(*cells) for cells in zip(*(rows[column] for column in columns.values()), strict=True)]
-    asked = to_prompts(
+    questions = to_prompts(
         rows.add_column(TEXT, texts),
         source.question_column,
         source.solution_column,
@@ -152,7 +152,9 @@ def existing_problems(source: ChainSource, options: ColdStartOptions, seed: int)
         source.language_column,
         True,
     )
-    problems = [replace(problem_of(row, source.question_column), reference=row[TEXT]) for row in asked if row[TEXT]]
+    problems = [
+        replace(problem_of(row, source.question_column), reference=row[TEXT]) for row in questions if row[TEXT]
+    ]
     if not problems:
         raise ValueError(f"{source.dataset_name!r} has no row with a text in {', '.join(columns.values())}.")
     return problems
@@ -192,19 +194,19 @@ def make(job: ColdStartJob) -> tuple[list[Row], Json]:
                 "made again from the shards beside it."
             )
         return rows, counts
-    drawn = draw(job)
-    judged = judge_all(job, drawn)
+    samples = draw(job)
+    judged = judge_all(job, samples)
     candidates, counts = keep(job, judged)
     if not candidates:
         raise ValueError(nothing_left(counts))
-    kept = after_review(job, candidates)
-    counts["review"] = {"candidates": len(candidates), "kept": len(kept)}
-    counts["seconds"] = round(drawn.seconds() + judged.seconds(), 1)
-    if not kept:
+    samples_kept = after_review(job, candidates)
+    counts["review"] = {"candidates": len(candidates), "kept": len(samples_kept)}
+    counts["seconds"] = round(samples.seconds() + judged.seconds(), 1)
+    if not samples_kept:
         raise ValueError(f"The review dropped all {len(candidates)} rows; there is nothing to imitate.")
     write_or_tell(counts_path, json.dumps(counts, indent=1, ensure_ascii=False))
-    write_or_tell(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
-    return kept, counts
+    write_or_tell(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in samples_kept))
+    return samples_kept, counts
 
 
 # --- keeping
@@ -224,20 +226,20 @@ def keep(job: ColdStartJob, judged: Shards) -> tuple[list[Row], Json]:
             else:
                 line = record(row, problems[row["problem"]], job.options)
                 passed.append((row["index"], order[unit.pool], row["problem"], line))
-    taken: Counter[str] = Counter()
-    kept: dict[str, Row] = {}
+    per_problem_counts: Counter[str] = Counter()
+    rows_by_id: dict[str, Row] = {}
     for _, number, _, line in sorted(passed, key=lambda entry: entry[:3]):
         label = job.sources[number].label
         problem = digest_of(line["prompt"], line["solution"])
-        if line["id"] in kept:
+        if line["id"] in rows_by_id:
             counts[label]["seen before"] += 1
-        elif taken[problem] >= job.options.rows_per_problem:
+        elif per_problem_counts[problem] >= job.options.rows_per_problem:
             counts[label]["problem has enough"] += 1
         else:
-            taken[problem] += 1
-            kept[line["id"]] = line
+            per_problem_counts[problem] += 1
+            rows_by_id[line["id"]] = line
             counts[label]["kept"] += 1
-    return list(kept.values()), {"sources": {label: dict(count) for label, count in counts.items()}}
+    return list(rows_by_id.values()), {"sources": {label: dict(count) for label, count in counts.items()}}
 
 
 def record(row: Row, problem: Problem, options: ColdStartOptions) -> Row:
@@ -262,11 +264,11 @@ def nothing_left(counts: Json) -> str:
     total: Counter[str] = Counter()
     for count in counts["sources"].values():
         total.update(count)
-    drawn = total.pop("drawn", 0)
+    samples = total.pop("drawn", 0)
     reasons = ", ".join(f"{name} {number}" for name, number in total.most_common())
     return (
-        f"None of {drawn} samples can be imitated; dropped by: {reasons}. Choose another source or model, more samples, or "
-        "fewer filters; `judged` in the output_dir says why for each."
+        f"None of {samples} samples can be imitated; dropped by: {reasons}. Choose another source or model, more samples, "
+        "or fewer filters; `judged` in the output_dir says why for each."
     )
 
 
@@ -281,7 +283,7 @@ def after_review(job: ColdStartJob, candidates: list[Row]) -> list[Row]:
         return candidates
     path = Path(job.options.review).expanduser()
     path = path if path.parent != Path(".") or path.is_absolute() else job.folder / path
-    shown = [row for row in candidates if int(row["id"], 16) < job.options.review_share * 16.0**16]
+    shown_rows = [row for row in candidates if int(row["id"], 16) < job.options.review_share * 16.0**16]
 
     def objection(row: Row, text: str) -> str | None:
         problem = Problem(row["prompt"], row["question"], row["solution"], row["language"])
@@ -290,33 +292,33 @@ def after_review(job: ColdStartJob, candidates: list[Row]) -> list[Row]:
             return screened.verdict.reason
         return None if screened.text == text else f"not in the layout {job.options.layout!r}"
 
-    queue = ReviewQueue(path, shown, objection)
+    queue = ReviewQueue(path, shown_rows, objection)
     waiting = queue.consume()
     if waiting:
         raise ReviewWaits(
-            f"{waiting} of {len(shown)} rows wait for a person in {path}: write keep or drop into `decision`, rewrite "
+            f"{waiting} of {len(shown_rows)} rows wait for a person in {path}: write keep or drop into `decision`, rewrite "
             "`completion` where needed, save, and start the same command again."
         )
-    seen = {row["id"] for row in shown}
+    ids = {row["id"] for row in shown_rows}
     reviewed: dict[str, Row] = {}
-    for row in [*(row for row in candidates if row["id"] not in seen), *queue.result()]:
+    for row in [*(row for row in candidates if row["id"] not in ids), *queue.result()]:
         reviewed.setdefault(row["id"], row)  # an edited text may have become another row's
     return list(reviewed.values())
 
 
-def rows_to_imitate(kept: list[Row]) -> Dataset:
+def rows_to_imitate(rows: list[Row]) -> Dataset:
     """The two columns that matter, of rows whose others may differ in type."""
-    return Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in kept])
+    return Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in rows])
 
 
-def notes_on(kept: list[Row], counts: Json) -> list[str]:
+def notes_on(rows: list[Row], counts: Json) -> list[str]:
     """What the report says about the data: a table of what became of the samples of each source."""
     columns = list(dict.fromkeys(name for count in counts["sources"].values() for name in count))
     table = [f"| source | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
     for label, count in counts["sources"].items():
         table.append(f"| {label} | " + " | ".join(str(count.get(name, 0)) for name in columns) + " |")
     review = counts["review"]
-    said = f"{len(kept)} rows in `{DATA}`"
+    sentence = f"{len(rows)} rows in `{DATA}`"
     if review["kept"] != review["candidates"]:
-        said += f" after a review of {review['candidates']}"
-    return [said + "; what became of the samples, by the first filter that objected:", "\n".join(table)]
+        sentence += f" after a review of {review['candidates']}"
+    return [sentence + "; what became of the samples, by the first filter that objected:", "\n".join(table)]

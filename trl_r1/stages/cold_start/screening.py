@@ -46,15 +46,15 @@ def screen(
     verdicts = [Verdict(reason=NO_LAYOUT) for _ in samples]
     if "right" in filters:
         places = [place for place, part in enumerate(parts) if part is not None]
-        asked = [with_text(samples[place], answer_text(parts[place], layout)) for place in places]
-        for place, verdict in zip(places, decide_right(asked, sources=answer_sources), strict=True):
+        answers = [with_text(samples[place], answer_text(parts[place], layout)) for place in places]
+        for place, verdict in zip(places, decide_right(answers, sources=answer_sources), strict=True):
             verdicts[place] = verdict
     screened = []
     for sample, part, verdict in zip(samples, parts, verdicts, strict=True):
-        shown = sample.completion.text
+        shown_text = sample.completion.text
         if part is not None:
-            shown = lay_out(part[0], summarised(part[1], layout), "summary")
-        verdict = first_objection(with_text(sample, shown), verdict, limits, filters)
+            shown_text = lay_out(part[0], summarised(part[1], layout), "summary")
+        verdict = first_objection(with_text(sample, shown_text), verdict, limits, filters)
         text = in_layout(sample.completion.text, layout)
         without_layout = (part is None and verdict.dropped_by == "right") or (text is None and not verdict.dropped_by)
         if without_layout:

@@ -68,13 +68,13 @@ class ChainSource:
         object.__setattr__(self, "label", self.label or self.name)
 
 
-def read_sources(given: Any) -> list[ChainSource]:
+def read_sources(value: Any) -> list[ChainSource]:
     """The `sources` of a recipe: a list of mappings with a `name`, or of names.
 
     Raises:
         ValueError: it is no such list, an entry has a mistake, or two have one label.
     """
-    sources = read_entries("sources", given, ChainSource)
+    sources = read_entries("sources", value, ChainSource)
     refuse_twins("sources", (source.label for source in sources), "label")
     return sources
 
@@ -175,16 +175,16 @@ def asking(
     words = words_of(language)
     if source.name == "zero":
         return render(find_template(source.template or "r1_zero"), question)
-    shown = (
+    examples_text = (
         list(examples or EXAMPLES.get((language or "en")[:2].lower(), EXAMPLES["en"]))
         if source.name == "few_shot"
         else []
     )
     if not chat:
-        parts = [words["task"], *(f"{words['problem']} {one.question}\n{worked(one)}" for one in shown)]
+        parts = [words["task"], *(f"{words['problem']} {one.question}\n{worked(one)}" for one in examples_text)]
         return "\n\n".join([*parts, f"{words['problem']} {question}\n{OPEN}"])
     messages: Messages = []
-    for one in shown:
+    for one in examples_text:
         messages += [
             {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {one.question}"},
             {"role": "assistant", "content": worked(one)},
@@ -260,11 +260,11 @@ def in_layout(text: str, layout: str) -> str | None:
     """
     if well_formed(text, layout=layout) and not (layout == "summary" and ANSWER[0] in text):
         return text
-    found = take_apart(text)
-    if found is None:
+    parts = take_apart(text)
+    if parts is None:
         return None
-    made = lay_out(found[0], summarised(found[1], layout), layout)
-    return made if well_formed(made, layout=layout) else None
+    text_in_layout = lay_out(parts[0], summarised(parts[1], layout), layout)
+    return text_in_layout if well_formed(text_in_layout, layout=layout) else None
 
 
 # --- the rewrite
@@ -296,5 +296,5 @@ def rewriting(question: str, reasoning: str, summary: str, language: str | None,
 def rewritten(text: str, chat: bool) -> str | None:
     """The rewritten reply in the layout `summary`; None where the model kept to no layout."""
     whole = text if chat or THINK[0] in text else OPEN + text
-    found = take_apart(whole.strip())
-    return lay_out(*found, "summary") if found and visible(found[0]) and visible(found[1]) else None
+    parts = take_apart(whole.strip())
+    return lay_out(*parts, "summary") if parts and visible(parts[0]) and visible(parts[1]) else None

@@ -37,7 +37,7 @@ from trl_r1.stages.distill.on_policy import (
     run_on_policy,
     vocabularies_differ,
 )
-from trl_r1.stages.distill.report import evaluate_teacher, find_evaluation, finish, worth
+from trl_r1.stages.distill.report import compare_student_and_teacher, evaluate_teacher, find_evaluation, finish
 
 
 def method_of(argv: list[str]) -> str:
@@ -105,4 +105,4 @@ def conclude(options: Any, config: Any, model: ModelConfig, prepared: Any, notes
         reference = evaluate_teacher(
             teacher, Evaluation.load(after), model, folder / "evaluation_teacher.json", config.use_cpu, graders
         )
-    finish(folder, worth(folder, student, teacher, reference, options.others, method), notes)
+    finish(folder, compare_student_and_teacher(folder, student, teacher, reference, options.others, method), notes)

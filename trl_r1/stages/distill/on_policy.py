@@ -77,20 +77,20 @@ class DistillOptions(SFTOptions):
         self.others = read_others(self.compare_with)
 
 
-def read_others(given: Any) -> dict[str, str]:
+def read_others(value: Any) -> dict[str, str]:
     """`compare_with` as names and places; places without a name are called as their folders.
 
     Raises:
         ValueError: it is neither a mapping of names to places nor a list of places.
     """
-    if given is None:
+    if value is None:
         return {}
-    if isinstance(given, str) and not given.lstrip().startswith("{"):
-        return {Path(place).name: place for place in read_names("compare_with", given)}
-    places = read_mapping("compare_with", given)
+    if isinstance(value, str) and not value.lstrip().startswith("{"):
+        return {Path(place).name: place for place in read_names("compare_with", value)}
+    places = read_mapping("compare_with", value)
     if not all(isinstance(place, str) for place in places.values()):
         raise ValueError(
-            f"compare_with={given!r} must be a mapping of names to folders, such as {{rl: runs/student_rl}}."
+            f"compare_with={value!r} must be a mapping of names to folders, such as {{rl: runs/student_rl}}."
         )
     return {str(name): place for name, place in places.items()}
 
@@ -171,10 +171,10 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
 
 def prompts_of(rows: Dataset) -> Dataset:
     """The different prompts of rows to imitate, in the order of their first appearance."""
-    seen: dict[str, int] = {}
+    first_places: dict[str, int] = {}
     for number, prompt in enumerate(rows["prompt"]):
-        seen.setdefault(json.dumps(prompt, sort_keys=True, default=str), number)
-    return rows.select(list(seen.values())).select_columns(["prompt"])
+        first_places.setdefault(json.dumps(prompt, sort_keys=True, default=str), number)
+    return rows.select(list(first_places.values())).select_columns(["prompt"])
 
 
 def run_on_policy(
@@ -185,9 +185,9 @@ def run_on_policy(
     if run.summary is not None:
         return run.summary
     config.model_init_kwargs = model_options(model, config.model_init_kwargs)
-    given = config.teacher_model_init_kwargs if isinstance(config.teacher_model_init_kwargs, dict) else {}
+    stated = config.teacher_model_init_kwargs if isinstance(config.teacher_model_init_kwargs, dict) else {}
     teacher_options = {"dtype": model.dtype, "attn_implementation": model.attn_implementation}
-    config.teacher_model_init_kwargs = teacher_options | given
+    config.teacher_model_init_kwargs = teacher_options | stated
     trainer = run.quiet(
         R1DistillationTrainer(
             model=prepared.student,

@@ -46,7 +46,7 @@ def evaluate_teacher(
     policy, tokenizer = load_policy(teacher, model, use_cpu)
     rows = [p.problem.to_row() for p in student.problems]
     settings = student.settings
-    found = evaluate(
+    evaluation = evaluate(
         policy,
         tokenizer,
         rows,
@@ -59,11 +59,11 @@ def evaluate_teacher(
         progress=False,
         graders=graders,
     )
-    found.save(path)
-    return found
+    evaluation.save(path)
+    return evaluation
 
 
-def worth(
+def compare_student_and_teacher(
     folder: Path,
     student: str,
     teacher: str | None,
@@ -78,18 +78,18 @@ def worth(
         student, teacher: names that a configuration can be loaded from.
         others: runs on the same student by name.
     """
-    found: Json = {"method": method}
+    comparison: Json = {"method": method}
     if teacher is not None:
         sizes = {"student": parameters_of(student), "teacher": parameters_of(teacher)}
-        found["parameters"] = {**sizes, "ratio": sizes["student"] / sizes["teacher"]}
+        comparison["parameters"] = {**sizes, "ratio": sizes["student"] / sizes["teacher"]}
     stored = {when: folder / f"evaluation_{when}.json" for when in ("before", "after")}
     if not stored["after"].is_file():
-        return found
+        return comparison
     after = Evaluation.load(stored["after"])
     if teacher_evaluation is not None:
-        found["teacher"] = teacher_evaluation.to_dict()
-        found["shared_problems"] = len(pair(teacher_evaluation, after))
-        found["kept"] = kept_share(teacher_evaluation, after)
+        comparison["teacher"] = teacher_evaluation.to_dict()
+        comparison["shared_problems"] = len(pair(teacher_evaluation, after))
+        comparison["kept"] = kept_share(teacher_evaluation, after)
     compared = {}
     for name, place in others.items():
         other = find_evaluation(place)
@@ -100,7 +100,7 @@ def worth(
             "ahead": None if math.isnan(difference.mean) else list(difference),
             "shared_problems": len(pair(other, after)),
         }
-    return {**found, "compared": compared} if compared else found
+    return {**comparison, "compared": compared} if compared else comparison
 
 
 def kept_share(teacher: Evaluation, student: Evaluation) -> float | None:
@@ -122,13 +122,13 @@ def seconds_of(folder: Path) -> float | None:
     return json.loads(path.read_text(encoding="utf-8")).get("training_seconds") if path.is_file() else None
 
 
-def section(found: Json, summary: Json, notes: Sequence[str] = ()) -> str:
+def section(comparison: Json, summary: Json, notes: Sequence[str] = ()) -> str:
     """The same in Markdown."""
     lines = [HEADING, ""]
     for note in notes:
         lines += [note, ""]
-    if "parameters" in found:
-        sizes = found["parameters"]
+    if "parameters" in comparison:
+        sizes = comparison["parameters"]
         lines += [
             f"Student {sizes['student']:,} parameters, teacher {sizes['teacher']:,}: a ratio of {sizes['ratio']:.2f}.",
             "",
@@ -136,20 +136,20 @@ def section(found: Json, summary: Json, notes: Sequence[str] = ()) -> str:
     after = summary.get("after")
     if not after:
         return "\n".join([*lines, "No evaluation was asked for, so no accuracy is known."])
-    if found.get("kept") is not None:
-        shared = found.get("shared_problems", after["problems"])
-        alone = shared == after["problems"] == found["teacher"]["problems"]
-        told = (
-            f"({percent(after['pass@1'])} of {percent(found['teacher']['pass@1'])})"
+    if comparison.get("kept") is not None:
+        shared = comparison.get("shared_problems", after["problems"])
+        alone = shared == after["problems"] == comparison["teacher"]["problems"]
+        sentence = (
+            f"({percent(after['pass@1'])} of {percent(comparison['teacher']['pass@1'])})"
             if alone
             else f"on the {shared} problems that both were asked"
         )
-        lines += [f"**The student keeps {found['kept']:.0%} of the teacher's accuracy** {told}.", ""]
-    elif found.get("shared_problems") == 0:
+        lines += [f"**The student keeps {comparison['kept']:.0%} of the teacher's accuracy** {sentence}.", ""]
+    elif comparison.get("shared_problems") == 0:
         lines += ["Teacher and student were not asked the same problems, so the accuracy kept is not known.", ""]
-    rows = [("teacher", found.get("teacher"), None, None)]
-    rows.append((f"distilled ({found['method']})", after, summary.get("training_seconds"), None))
-    rows += [(name, one, one["seconds"], one["ahead"]) for name, one in found.get("compared", {}).items()]
+    rows = [("teacher", comparison.get("teacher"), None, None)]
+    rows.append((f"distilled ({comparison['method']})", after, summary.get("training_seconds"), None))
+    rows += [(name, one, one["seconds"], one["ahead"]) for name, one in comparison.get("compared", {}).items()]
     lines += [
         "| | pass@1 | format | language | training seconds | distilled is ahead by |",
         "|---|---:|---:|---:|---:|---:|",
@@ -178,12 +178,12 @@ def put_into(report: str, text: str) -> str:
     )
 
 
-def finish(folder: Path, found: Json, notes: Sequence[str]) -> Json:
+def finish(folder: Path, comparison: Json, notes: Sequence[str]) -> Json:
     """Adds the numbers to the run's summary and the section to its report; doing it twice changes nothing."""
     path = folder / SUMMARY
-    summary = {**json.loads(path.read_text(encoding="utf-8")), "distillation": found}
+    summary = {**json.loads(path.read_text(encoding="utf-8")), "distillation": comparison}
     report = folder / "report.md"
-    text = put_into(report.read_text(encoding="utf-8"), section(found, summary, notes))
+    text = put_into(report.read_text(encoding="utf-8"), section(comparison, summary, notes))
     replace_file(report, text)
     replace_file(path, json.dumps(summary, indent=1, ensure_ascii=False))
     return summary

@@ -187,8 +187,8 @@ def load_parts(place: str) -> dict[str, Evaluation]:
     files = sorted(file for file in path.glob("*.json") if file.name not in NOT_PARTS and is_evaluation(file))
     summary = path / SUMMARY
     if summary.is_file():  # the order of the run that made them
-        told = list(json.loads(summary.read_text(encoding="utf-8")).get("parts") or {})
-        files.sort(key=lambda file: told.index(file.stem) if file.stem in told else len(told))
+        names = list(json.loads(summary.read_text(encoding="utf-8")).get("parts") or {})
+        files.sort(key=lambda file: names.index(file.stem) if file.stem in names else len(names))
     if not files:
         raise ValueError(f"The folder {place!r} holds no evaluation that `evaluate` or a training stage has written.")
     return {file.stem: Evaluation.load(file) for file in files}
@@ -202,8 +202,8 @@ def is_evaluation(file: Path) -> bool:
 
 def samples_of(entry: Entry, options: EvaluateOptions) -> int:
     """K of a dataset."""
-    wanted = entry.samples or options.samples or DEFAULT_SAMPLES
-    return min(wanted, options.most_samples or wanted)
+    samples = entry.samples or options.samples or DEFAULT_SAMPLES
+    return min(samples, options.most_samples or samples)
 
 
 def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> Json:
@@ -263,11 +263,11 @@ def sample_parts(
     name: str,
 ) -> dict[str, Evaluation]:
     """Every part, stored or new."""
-    found = {}
+    parts = {}
     for entry in prepared.entries:
         for shots in options.shot_counts:
             part = part_name(entry.label, shots)
-            found[part] = evaluate_in_chunks(
+            parts[part] = evaluate_in_chunks(
                 load,
                 prepared.parts[part],
                 folder,
@@ -280,7 +280,7 @@ def sample_parts(
                 about={"model": name, "dataset": entry.name, "template": options.template, "shots": shots},
                 **sampling_of(entry, options),
             )
-    return found
+    return parts
 
 
 def sampling_of(entry: Entry, options: EvaluateOptions) -> Sampling:
@@ -301,15 +301,15 @@ def sample_on_cluster(
     cluster = options.cluster()
     if cluster is None:
         return
-    wanted: list[Wanted] = []
+    work: list[Wanted] = []
     for entry in prepared.entries:
         for part in (part_name(entry.label, shots) for shots in options.shot_counts):
             if not (folder / f"{part}.json").is_file():
                 chunks = cut(prepared.parts[part], folder, part, options.chunk_problems, options.seed)
-                wanted += [(chunk, sampling_of(entry, options)) for chunk in chunks]
+                work += [(chunk, sampling_of(entry, options)) for chunk in chunks]
     load = partial(load_policy, str(prepared.model), model, options.use_cpu)
     start = partial(start_evaluating, load, prepared.graders, max(1, int(options.ray_cpus_per_worker)))
-    sample_chunks(cluster, wanted, start, None if options.disable_tqdm else say)
+    sample_chunks(cluster, work, start, None if options.disable_tqdm else say)
 
 
 def say(line: str) -> None:
@@ -318,7 +318,7 @@ def say(line: str) -> None:
 
 def judge_again(prepared: PreparedEvaluation, folder: Path, state: PartialState) -> dict[str, Evaluation]:
     """The stored answers under the graders of this run."""
-    found = {}
+    parts = {}
     for part, old in prepared.stored.items():
         path = folder / f"{part}.json"
         if not path.is_file() and state.is_main_process:
@@ -326,8 +326,8 @@ def judge_again(prepared: PreparedEvaluation, folder: Path, state: PartialState)
             fresh.settings |= {"answer_from": list(prepared.graders.answer_from), "regraded": True}
             fresh.save(path)
         state.wait_for_everyone()
-        found[part] = Evaluation.load(path)
-    return found
+        parts[part] = Evaluation.load(path)
+    return parts
 
 
 def regrade_notes(before: dict[str, Evaluation], after: dict[str, Evaluation], source: str) -> list[str]:
@@ -343,17 +343,17 @@ def regrade_notes(before: dict[str, Evaluation], after: dict[str, Evaluation], s
 
 def match_earlier(earlier: dict[str, Evaluation], parts: dict[str, Evaluation]) -> dict[str, Evaluation]:
     """For every part the earlier evaluation of its name, or else the one that holds most of its problems."""
-    found = {}
+    matches = {}
     for part, run in parts.items():
         by_name = earlier.get(part)
         if by_name is not None and pair(by_name, run):
-            found[part] = by_name
+            matches[part] = by_name
             continue
         shared = {name: len(pair(other, run)) for name, other in earlier.items()}
         best = max(shared, key=lambda name: shared[name], default=None)
         if best is not None and shared[best]:
-            found[part] = earlier[best]
-    return found
+            matches[part] = earlier[best]
+    return matches
 
 
 def follow_run(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> list[int]:

@@ -41,8 +41,8 @@ from trl_r1.stages.rejection_sampling.options import RejectionOptions
 from trl_r1.stages.rejection_sampling.pools import contamination, load_pool
 from trl_r1.stages.rejection_sampling.select import (
     add_sample,
+    before_and_after,
     entry_of,
-    numbers,
     select,
     warnings_of,
 )
@@ -175,15 +175,18 @@ def run_rejection(
             shards.missing()  # sets aside what is damaged, before anybody looks
     state.wait_for_everyone()
 
-    mine = {unit.number for unit in units[state.process_index :: state.num_processes]}
-    draw_all(samples, [unit for unit in samples.missing() if unit.number in mine], options, model, prepared)
+    own_units = {unit.number for unit in units[state.process_index :: state.num_processes]}
+    draw_all(samples, [unit for unit in samples.missing() if unit.number in own_units], options, model, prepared)
     for unit in tqdm(
-        [u for u in judged.missing() if u.number in mine], desc="judging", disable=options.disable_tqdm, leave=False
+        [u for u in judged.missing() if u.number in own_units],
+        desc="judging",
+        disable=options.disable_tqdm,
+        leave=False,
     ):
         began = time.time()
-        drawn = samples_of(unit, samples.read(unit), prepared)
-        found = judge_unit(drawn, options, limits, prepared.pools[unit.pool])
-        lines = [one.to_row(sample) for one, sample in zip(found, drawn, strict=True)]
+        unit_samples = samples_of(unit, samples.read(unit), prepared)
+        judged_rows = judge_unit(unit_samples, options, limits, prepared.pools[unit.pool])
+        lines = [one.to_row(sample) for one, sample in zip(judged_rows, unit_samples, strict=True)]
         judged.write(unit, lines, time.time() - began)
     if not state.is_main_process:
         return None
@@ -200,7 +203,7 @@ def draw_all(
 ) -> None:
     """Draws the texts of the units that are still to be done, each written as soon as it is finished."""
     total = sum((unit.last - unit.first) * prepared.pools[unit.pool].draws for unit in todo)
-    asked = [unit for unit in todo if not prepared.pools[unit.pool].answer_column]
+    units_to_draw = [unit for unit in todo if not prepared.pools[unit.pool].answer_column]
     with tqdm(total=total, desc="sampling", unit="text", disable=options.disable_tqdm, leave=False) as bar:
         for unit in todo:
             if prepared.pools[unit.pool].answer_column:
@@ -209,15 +212,15 @@ def draw_all(
                 samples.write(unit, placed(unit, reused), time.time() - began)
                 bar.update(len(problems))
         cluster = options.cluster()
-        draw = drawn_here if cluster is None else partial(drawn_on_cluster, cluster)
-        for unit, drawn, seconds in draw(asked, options, model, prepared, bar):
-            samples.write(unit, placed(unit, drawn), seconds)
+        draw = draw_here if cluster is None else partial(draw_on_cluster, cluster)
+        for unit, draws, seconds in draw(units_to_draw, options, model, prepared, bar):
+            samples.write(unit, placed(unit, draws), seconds)
 
 
 Drawn = Iterator[tuple[Unit, list[list[Row]], float]]  # a unit, its (P, K) draws, seconds
 
 
-def drawn_here(
+def draw_here(
     units: list[Unit], options: RejectionOptions, model: ModelConfig, prepared: PreparedRejection, bar: tqdm
 ) -> Drawn:
     """One unit after the other, in this process."""
@@ -230,7 +233,7 @@ def drawn_here(
         yield unit, [[draw.to_row() for draw in draws] for draws in texts], time.time() - began
 
 
-def drawn_on_cluster(
+def draw_on_cluster(
     cluster: Cluster,
     units: list[Unit],
     options: RejectionOptions,
@@ -245,12 +248,12 @@ def drawn_on_cluster(
         sampling = Sampling(
             options.temperature, options.top_p, options.max_new_tokens, ends_of(prepared.model), chat, options._vllm
         )
-        found = draw_with_vllm(cluster, jobs, sampling, prepared.model)
+        results = draw_with_vllm(cluster, jobs, sampling, prepared.model)
     else:
-        found = scatter(cluster, jobs, partial(start_drawing, options, model, prepared.model))
-    for number, drawn, seconds in found:
-        bar.update(sum(map(len, drawn)))
-        yield units[number], drawn, seconds
+        results = scatter(cluster, jobs, partial(start_drawing, options, model, prepared.model))
+    for number, draws, seconds in results:
+        bar.update(sum(map(len, draws)))
+        yield units[number], draws, seconds
 
 
 def start_drawing(options: RejectionOptions, model: ModelConfig, name: str) -> Work:
@@ -266,11 +269,11 @@ def request(unit: Unit, prepared: PreparedRejection) -> tuple[list[Prompt], int,
     return [problem.prompt for problem in problems], prepared.pools[unit.pool].draws, unit.seed
 
 
-def placed(unit: Unit, drawn: list[list[Row]]) -> list[Row]:
+def placed(unit: Unit, draws_of_unit: list[list[Row]]) -> list[Row]:
     """The rows of a unit's shard: every draw with its prompt's place in the pool and its index."""
     return [
         {"place": place, "index": index, **draw}
-        for place, draws in enumerate(drawn, start=unit.first)
+        for place, draws in enumerate(draws_of_unit, start=unit.first)
         for index, draw in enumerate(draws)
     ]
 
@@ -290,8 +293,8 @@ def make_engine(options: RejectionOptions, model: ModelConfig, name: str) -> Eng
 
 def candidates(samples: Shards, judged: Shards, prepared: PreparedRejection) -> Iterator[tuple[Unit, Sample, Judged]]:
     """Every drawn text with its unit and its verdict, in order."""
-    for (unit, drawn), (_, verdicts) in zip(samples.rows(), judged.rows(), strict=True):
-        for sample, row in zip(samples_of(unit, drawn, prepared), verdicts, strict=True):
+    for (unit, unit_samples), (_, verdicts) in zip(samples.rows(), judged.rows(), strict=True):
+        for sample, row in zip(samples_of(unit, unit_samples, prepared), verdicts, strict=True):
             if (sample.origin.place, sample.origin.index) != (row["place"], row["index"]):
                 raise ShardError(
                     f"{judged.path(unit)} does not belong to {samples.path(unit)}; remove it and start again."
@@ -342,8 +345,8 @@ def conclude(
         ],
     )
 
-    kept = {entry.place for entry in chosen}
-    before, after = numbers(problems, kept, options)
+    places = {entry.place for entry in chosen}
+    before, after = before_and_after(problems, places, options)
     texts, name = funnel.total(DRAWN), prepared.settings["model_name_or_path"] or prepared.model
     notes = [
         f"{len(chosen)} of {texts} samples of {name} kept, from {sum(map(len, prepared.problems.values()))} prompts.",

@@ -49,9 +49,9 @@ class Share:
         return max(0, (self.wanted or 0) - self.taken)
 
     def __str__(self) -> str:
-        wanted = "all" if self.wanted is None else str(self.wanted)
-        told = f", {self.short} too few" if self.short else ""
-        return f"{self.pool}: {self.taken} of {self.there} taken, {wanted} wanted{told}"
+        target = "all" if self.wanted is None else str(self.wanted)
+        shortage = f", {self.short} too few" if self.short else ""
+        return f"{self.pool}: {self.taken} of {self.there} taken, {target} wanted{shortage}"
 
 
 def quotas(
@@ -74,20 +74,20 @@ def quotas(
     unknown = [pool for pool in targets if pool not in there]
     if unknown:
         raise ValueError(f"There is no pool {unknown[0]!r} to mix; there are: {', '.join(there) or 'none'}.")
-    shares, wanted = {}, dict.fromkeys(there)
+    shares, target_counts = {}, dict.fromkeys(there)
     for pool, target in targets.items():
         if isinstance(target, bool) or not isinstance(target, int | float) or not math.isfinite(target) or target < 0:
             raise ValueError(f"The target {target!r} of pool {pool!r} is neither a number of samples nor a share.")
         if isinstance(target, float) and target < 1:
             shares[pool] = target
         elif target == int(target):
-            wanted[pool] = int(target)
+            target_counts[pool] = int(target)
         else:
             raise ValueError(
                 f"The target {target!r} of pool {pool!r}: a share is below 1, a number of samples is whole."
             )
     if not shares:
-        return wanted
+        return target_counts
     if sum(shares.values()) > 1 + 1e-9:
         raise ValueError(f"The shares sum to {sum(shares.values()):.3g}; they are parts of one whole.")
     if total is None:
@@ -98,10 +98,10 @@ def quotas(
         total = int(min((there[pool] / share for pool, share in shares.items() if share > 0), default=0))
     exact = {pool: share * total for pool, share in shares.items()}
     whole = {pool: math.floor(number + 1e-9) for pool, number in exact.items()}
-    left = round(sum(exact.values())) - sum(whole.values())
-    for pool in sorted(exact, key=lambda pool: (whole[pool] - exact[pool], pool))[:left]:  # largest remainder first
+    missing = round(sum(exact.values())) - sum(whole.values())
+    for pool in sorted(exact, key=lambda pool: (whole[pool] - exact[pool], pool))[:missing]:  # largest remainder first
         whole[pool] += 1
-    return {**wanted, **whole}
+    return {**target_counts, **whole}
 
 
 def mix(
@@ -121,18 +121,18 @@ def mix(
         targets, total: see `quotas`.
         seed: of the choice and of the order.
     """
-    wanted = quotas({pool: len(rows) for pool, rows in pools.items()}, targets or {}, total)
+    counts = quotas({pool: len(rows) for pool, rows in pools.items()}, targets or {}, total)
 
     def rank(entry: Named) -> bytes:
         return hashlib.sha256(f"{seed}\0{entry.id}".encode()).digest()
 
-    taken: list[T] = []
+    samples: list[T] = []
     shares = []
     for pool, rows in pools.items():
-        chosen = sorted(rows, key=rank)[: wanted[pool]]
-        shares.append(Share(pool, len(rows), wanted[pool], len(chosen)))
-        taken += chosen
-    return sorted(taken, key=rank), shares
+        chosen = sorted(rows, key=rank)[: counts[pool]]
+        shares.append(Share(pool, len(rows), counts[pool], len(chosen)))
+        samples += chosen
+    return sorted(samples, key=rank), shares
 
 
 # what people say when they ask nothing; ours
@@ -150,8 +150,8 @@ def is_simple(question: str) -> bool:
     >>> is_simple("Hello there!"), is_simple("你好"), is_simple("What is 2+2?"), is_simple("Say hello in French")
     (True, True, False, False)
     """
-    found = words(question)
-    return 0 < len(found) <= _SIMPLE_WORDS and _SMALL_TALK.issuperset(found)
+    question_words = words(question)
+    return 0 < len(question_words) <= _SIMPLE_WORDS and _SMALL_TALK.issuperset(question_words)
 
 
 def no_chain(text: str, layout: str = "answer") -> str:

@@ -76,7 +76,7 @@ class Pool:
         return 1 if self.answer_column else self.samples
 
 
-def read_pools(given: Any, template: str) -> list[Pool]:
+def read_pools(value: Any, template: str) -> list[Pool]:
     """The `general` entry of a recipe.
 
     Args:
@@ -90,7 +90,7 @@ def read_pools(given: Any, template: str) -> list[Pool]:
         usual = {"name": entry.get("domain") or entry.get("dataset_name"), "domain": "writing", "template": template}
         return {**usual, **entry}
 
-    pools = read_entries("general", given, Pool, key=None, complete=complete, least=0)
+    pools = read_entries("general", value, Pool, key=None, complete=complete, least=0)
     refuse_twins("general", ["reasoning", *(pool.name for pool in pools)], "name")
     return pools
 
@@ -105,7 +105,7 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Problem]:
     """
     what = f"The dataset of the pool {pool.name!r}"
     table = spec_of(pool).load(seed, what, answer=pool.answer_column)
-    asked = {"question": pool.question_column, "solution": pool.solution_column, "answer": pool.answer_column}
+    columns = {"question": pool.question_column, "solution": pool.solution_column, "answer": pool.answer_column}
     template = find_template(pool.template)
     problems: list[Problem] = []
     for number, row in enumerate(table):
@@ -121,13 +121,13 @@ def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Problem]:
             (
                 c
                 for c, v in (("question", question), ("answer", answer), ("solution", gold))
-                if asked[c] and is_empty(v)
+                if columns[c] and is_empty(v)
             ),
             None,
         )
         if empty and not drop_empty:
             raise ValueError(
-                f"Row {number} (counted from 0) of the pool {pool.name!r} has nothing in {asked[empty]!r}. Fill it in, or "
+                f"Row {number} (counted from 0) of the pool {pool.name!r} has nothing in {columns[empty]!r}. Fill it in, or "
                 "set drop_empty to leave such rows out."
             )
         if empty:
@@ -191,10 +191,10 @@ def contamination(entries: Sequence[EvaluationSet], seed: int) -> Contamination:
     Raises:
         ValueError: a dataset or column is not there.
     """
-    found = Contamination()
+    result = Contamination()
     for entry in entries:
         table = spec_of(entry).load(seed, f"The evaluation set {entry.dataset_name!r}")
-        found.add(str(text) for text in table[entry.question_column])
+        result.add(str(text) for text in table[entry.question_column])
         if entry.solution_column is not None:
-            found.add((str(text) for text in table[entry.solution_column]), whole_if_short=False)
-    return found
+            result.add((str(text) for text in table[entry.solution_column]), whole_if_short=False)
+    return result

@@ -56,11 +56,11 @@ def select(
             funnel.count(name, pool, sum(entry.sample.origin.source == pool for entry in passed))
 
     twice: dict[int, str] = {}
-    seen: set[str] = set()
+    prompts: set[str] = set()
     for i, entry in enumerate(passed):
-        if entry.id in seen:
+        if entry.id in prompts:
             twice[i] = "the same as an earlier one"
-        seen.add(entry.id)
+        prompts.add(entry.id)
     leave("duplicates", twice)
     if options._evaluation_sets:
         grams = ((i, prepared.known.shared(entry.sample.completion.text)) for i, entry in enumerate(passed))
@@ -78,7 +78,7 @@ def select(
 UNREADABLE = tuple(f"{NOT_BY_RULE}: {outcome}" for outcome in ("unreadable gold", "no gold"))
 
 
-def add_sample(problems: dict[tuple[str, int], GradedProblem], sample: Sample, judged: Judged, asked: bool) -> None:
+def add_sample(problems: dict[tuple[str, int], GradedProblem], sample: Sample, judged: Judged, is_asked: bool) -> None:
     """Notes a sample of a problem with a gold answer, for `numbers`.
 
     Args:
@@ -89,7 +89,7 @@ def add_sample(problems: dict[tuple[str, int], GradedProblem], sample: Sample, j
         return
     verdict, key = judged.verdict, (sample.origin.source, sample.origin.place)
     kind = declared_type({"answer_type": sample.problem.answer_type})
-    graded = problems.setdefault(key, GradedProblem(replace(sample.problem, answer_type=kind), [], asked))
+    graded = problems.setdefault(key, GradedProblem(replace(sample.problem, answer_type=kind), [], is_asked))
     if verdict.dropped_by == "right" and verdict.reason.startswith(UNREADABLE):
         graded.judged = False
     text, right = sample.completion, verdict.correct is True
@@ -97,8 +97,10 @@ def add_sample(problems: dict[tuple[str, int], GradedProblem], sample: Sample, j
     graded.samples.append(GradedSample(text, judged.answer, right, float(judged.well_formed), judged.language_share))
 
 
-def numbers(
-    problems: Mapping[tuple[str, int], GradedProblem], kept: set[tuple[str, int, int]], options: RejectionOptions
+def before_and_after(
+    problems: Mapping[tuple[str, int], GradedProblem],
+    kept_places: set[tuple[str, int, int]],
+    options: RejectionOptions,
 ) -> tuple[Row | None, Row | None]:
     """The numbers of an evaluation for what was drawn and for what was kept, under the same names.
 
@@ -106,15 +108,15 @@ def numbers(
         problems: by pool and place, with every sample in the order of its index (`add_sample`).
         kept: pool, place and index of the samples that were kept. Their cons@K is the majority of a problem's kept ones.
     """
-    drawn, chosen = [], []
+    drawn_samples, chosen = [], []
     for (pool, place), problem in problems.items():
-        drawn.append(problem)
-        stays = [one for index, one in enumerate(problem.samples) if (pool, place, index) in kept]
+        drawn_samples.append(problem)
+        stays = [one for index, one in enumerate(problem.samples) if (pool, place, index) in kept_places]
         if stays:
             chosen.append(replace(problem, samples=stays))
     how = {"temperature": options.temperature, "top_p": options.top_p, "max_new_tokens": options.max_new_tokens}
     tables = []
-    for group in (drawn, chosen):
+    for group in (drawn_samples, chosen):
         for problem in group:
             problem.consensus = problem.vote(same_answer)
         tables.append(Evaluation(group, how) if group else None)
@@ -137,19 +139,19 @@ def warnings_of(
     prepared: PreparedRejection,
 ) -> list[str]:
     """What a user should know before training on this; said on the screen too."""
-    found = []
+    warnings = []
     if not any_kept:
-        found.append("Nothing was kept: the table says which step dropped it all.")
+        warnings.append("Nothing was kept: the table says which step dropped it all.")
     for share in shares:
         if share.short:
-            found.append(f"The pool {share.pool} is {share.short} samples short of what the mix wants.")
+            warnings.append(f"The pool {share.pool} is {share.short} samples short of what the mix wants.")
     for name, pool in prepared.pools.items():
         texts = [len(group) for (of, _), group in texts_of.items() if of == name]
         if pool.draws > 1 and options.temperature > 0 and len(texts) >= 8 and max(texts) == 1:
-            found.append(
+            warnings.append(
                 f"All {pool.draws} samples of every prompt of the pool {name} are the same text: whoever samples decodes "
                 "greedily (`transformers serve` does when the model's generation_config has no do_sample: true)."
             )
-    for line in found:
+    for line in warnings:
         logger.warning(line)
-    return found
+    return warnings

@@ -109,10 +109,10 @@ def judge_pairs(
     store.parent.mkdir(parents=True, exist_ok=True)
     total = len(waiting)
     while waiting:
-        left = judge_once(waiting, known, compare, store, queries, say)
-        if len(left) == len(waiting):
-            raise down(len(left), ["out of reach"], known, store)
-        waiting = left
+        unjudged = judge_once(waiting, known, compare, store, queries, say)
+        if len(unjudged) == len(waiting):
+            raise down(len(unjudged), ["out of reach"], known, store)
+        waiting = unjudged
     if say is not None and total:
         say(f"Judged {total} pairs, {queries} times each.")
     return [Judged(*triple, tuple(known[key_of(*triple)])) for triple in candidates]
@@ -127,16 +127,16 @@ def judge_once(
     say: Callable[[str], None] | None,
 ) -> list[tuple[str, str, str]]:
     """One pass over the pairs, into ``known`` and the store; those that could not be asked about."""
-    left = []
+    unjudged = []
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]
         swaps = [orders(queries, key_of(*triple)) for triple in batch]
-        asked = [
+        texts = [
             (prompt, second, first) if swapped else (prompt, first, second)
             for (prompt, first, second), places in zip(batch, swaps, strict=True)
             for swapped in places
         ]
-        verdicts = compare(asked)
+        verdicts = compare(texts)
         whys = [verdict.why for verdict in verdicts if isinstance(verdict, Failure)]
         if len(whys) == len(verdicts) and (len(batch) >= MANY or not known or not set(whys) <= set(OWN_FAULTS)):
             raise down(len(batch), whys, known, store)
@@ -144,7 +144,7 @@ def judge_once(
         for number, (triple, places) in enumerate(zip(batch, swaps, strict=True)):
             own = verdicts[number * queries : (number + 1) * queries]
             if any(isinstance(verdict, Failure) and verdict.why not in OWN_FAULTS for verdict in own):
-                left.append(triple)
+                unjudged.append(triple)
                 continue
             known[key_of(*triple)] = [
                 None if isinstance(verdict, Failure) else (-verdict if swapped else verdict)
@@ -154,8 +154,8 @@ def judge_once(
         with open(store, "a", encoding="utf-8") as file:
             file.write("".join(["\n" if cut_off(store) else "", *lines]))
         if say is not None:
-            say(f"Judged {min(start + BATCH, len(waiting)) - len(left)} of {len(waiting)} pairs.")
-    return left
+            say(f"Judged {min(start + BATCH, len(waiting)) - len(unjudged)} of {len(waiting)} pairs.")
+    return unjudged
 
 
 def down(count: int, whys: Sequence[str], known: dict[str, list[float | None]], store: Path) -> RuntimeError:

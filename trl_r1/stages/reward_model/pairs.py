@@ -117,18 +117,18 @@ def length_matched(
     """
     if most_ratio < 1 or drift < 0:
         raise ValueError(f"most_ratio={most_ratio}, drift={drift}: a ratio of at least 1, and a drift of 0 or more.")
-    kept = [pair for pair in pairs if abs(pair.log_ratio) <= math.log(most_ratio)]
-    by_ratio = sorted(range(len(kept)), key=lambda index: (kept[index].log_ratio, index))
-    low, high, total = 0, len(by_ratio), sum(pair.log_ratio for pair in kept)
-    least = max(1, math.ceil(least_share * len(kept)))
+    matched = [pair for pair in pairs if abs(pair.log_ratio) <= math.log(most_ratio)]
+    by_ratio = sorted(range(len(matched)), key=lambda index: (matched[index].log_ratio, index))
+    low, high, total = 0, len(by_ratio), sum(pair.log_ratio for pair in matched)
+    least = max(1, math.ceil(least_share * len(matched)))
     while high - low > least and abs(total / (high - low)) > drift:
         if total > 0:
             high -= 1
-            total -= kept[by_ratio[high]].log_ratio
+            total -= matched[by_ratio[high]].log_ratio
         else:
-            total -= kept[by_ratio[low]].log_ratio
+            total -= matched[by_ratio[low]].log_ratio
             low += 1
-    return [kept[index] for index in sorted(by_ratio[low:high])]
+    return [matched[index] for index in sorted(by_ratio[low:high])]
 
 
 def drift_of(pairs: Sequence[Pair]) -> float:

@@ -58,34 +58,36 @@ class Labelled:
 
 
 def columns_of(
-    rows: Dataset, usual: Mapping[str, Sequence[str]], given: Mapping[str, str] | None, what: str
+    rows: Dataset, usual: Mapping[str, Sequence[str]], names_given: Mapping[str, str] | None, what: str
 ) -> dict[str, str]:
     """Which column plays which part: as given, else the first usual name that is there; parts without one are left out.
 
     Raises:
         ValueError: a given part is unknown, or its column is not there.
     """
-    given = dict(given or {})
-    unknown = sorted(set(given) - set(usual))
+    names_given = dict(names_given or {})
+    unknown = sorted(set(names_given) - set(usual))
     if unknown:
         raise ValueError(f"{what}: {unknown[0]!r} is no part of such a row; the parts are: {', '.join(usual)}.")
-    for part, column in given.items():
+    for part, column in names_given.items():
         if column not in rows.column_names:
             raise ValueError(
                 f"{what} has no column {column!r}, which was asked for as the {part}. Its columns are: "
                 f"{', '.join(rows.column_names)}."
             )
-    found = {part: next((name for name in names if name in rows.column_names), None) for part, names in usual.items()}
-    return {part: name for part, name in {**found, **given}.items() if name is not None}
+    columns = {
+        part: next((name for name in names if name in rows.column_names), None) for part, names in usual.items()
+    }
+    return {part: name for part, name in {**columns, **names_given}.items() if name is not None}
 
 
-def prompts_of(rows: Dataset, template: Template, given: Mapping[str, str] | None, what: str) -> list[Any]:
+def prompts_of(rows: Dataset, template: Template, names_given: Mapping[str, str] | None, what: str) -> list[Any]:
     """The prompt of every row.
 
     Raises:
         ValueError: there is neither a prompt nor a question, or one is empty.
     """
-    named = {part: name for part, name in (given or {}).items() if part in PROMPT_COLUMNS}
+    named = {part: name for part, name in (names_given or {}).items() if part in PROMPT_COLUMNS}
     columns = columns_of(rows, PROMPT_COLUMNS, named, what)
     if "question" in named and "prompt" not in named:
         columns.pop("prompt", None)  # the column is called prompt and holds a bare question: it goes into the template
@@ -106,16 +108,16 @@ def prompts_of(rows: Dataset, template: Template, given: Mapping[str, str] | Non
 
 
 def read_pairs(
-    rows: Dataset, template: Template, given: Mapping[str, str] | None = None, what: str = "The dataset"
+    rows: Dataset, template: Template, names_given: Mapping[str, str] | None = None, what: str = "The dataset"
 ) -> tuple[list[Judged], list[Pair], list[tuple[Any, list[str]]]]:
     """Pairs that are judged, pairs that were chosen already, and replies that have to be judged yet; one is not empty.
 
     Raises:
         ValueError: no columns that could be any of these.
     """
-    mine = {part: name for part, name in (given or {}).items() if part not in PROMPT_COLUMNS}
-    columns = columns_of(rows, PAIR_COLUMNS, mine, what)
-    prompts = prompts_of(rows, template, given, what)
+    own_names = {part: name for part, name in (names_given or {}).items() if part not in PROMPT_COLUMNS}
+    columns = columns_of(rows, PAIR_COLUMNS, own_names, what)
+    prompts = prompts_of(rows, template, names_given, what)
     if {"first", "second", "first_scores", "second_scores"} <= set(columns):
         parts = [rows[columns[part]] for part in ("first", "second", "first_scores", "second_scores")]
         return (
@@ -191,16 +193,16 @@ def text_of(value: Any) -> str:
 
 
 def read_labels(
-    rows: Dataset, template: Template, given: Mapping[str, str] | None = None, what: str = "The dataset"
+    rows: Dataset, template: Template, names_given: Mapping[str, str] | None = None, what: str = "The dataset"
 ) -> list[Labelled]:
     """Replies with their labels.
 
     Raises:
         ValueError: no columns that could be these, or a label that is neither true nor false.
     """
-    mine = {part: name for part, name in (given or {}).items() if part not in PROMPT_COLUMNS}
-    columns = columns_of(rows, LABEL_COLUMNS, mine, what)
-    prompts = prompts_of(rows, template, given, what)
+    own_names = {part: name for part, name in (names_given or {}).items() if part not in PROMPT_COLUMNS}
+    columns = columns_of(rows, LABEL_COLUMNS, own_names, what)
+    prompts = prompts_of(rows, template, names_given, what)
     if {"reply", "label"} <= set(columns):
         sides = [("reply", "label")]
     elif {"reply_0", "reply_1", "safe_0", "safe_1"} <= set(columns):

@@ -125,8 +125,8 @@ def write_preference_report(
     return replace_file(folder / "report.md", "\n\n".join(part for part in parts if part) + "\n")
 
 
-def helpful_section(folder: Path, found: Mapping[str, Helpful]) -> str:
-    before, after = found["before"], found["after"]
+def helpful_section(folder: Path, measured: Mapping[str, Helpful]) -> str:
+    before, after = measured["before"], measured["after"]
     draw(
         folder / "helpfulness.png",
         "Chosen minus rejected, held out",
@@ -154,8 +154,8 @@ def helpful_section(folder: Path, found: Mapping[str, Helpful]) -> str:
     return "\n".join(lines)
 
 
-def safety_section(folder: Path, found: Mapping[str, Safety]) -> str:
-    before, after = found["before"], found["after"]
+def safety_section(folder: Path, measured: Mapping[str, Safety]) -> str:
+    before, after = measured["before"], measured["after"]
     draw(
         folder / "harmlessness.png",
         "Logit by label, held out",

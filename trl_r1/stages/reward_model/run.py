@@ -24,7 +24,7 @@ from trl_r1.data.columns import load_rows
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import check_gates
 from trl_r1.models.templates import find_template
-from trl_r1.rewards.preference import _told, summary
+from trl_r1.rewards.preference import _as_text, summary
 from trl_r1.runs.folder import RunFolder, find_model
 from trl_r1.runs.heldout import check_evaluation
 from trl_r1.runs.processor import tell_before_training
@@ -130,8 +130,8 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
     if options.safety_dataset_name:
         what = repr(options.safety_dataset_name)
         rows = load_rows(options.safety_dataset_name, options.safety_split, options.safety_dataset_config, config.seed)
-        found = read_labels(rows, options.template, _mapping(options.safety_columns), what)
-        labels = split_by_prompt(found, lambda row: row.prompt, options.held_out)
+        safety_rows = read_labels(rows, options.template, _mapping(options.safety_columns), what)
+        labels = split_by_prompt(safety_rows, lambda row: row.prompt, options.held_out)
         for side, chosen in zip(("training", "held-out"), labels, strict=True):
             if len({row.safe for row in chosen}) < 2:
                 raise ValueError(
@@ -159,19 +159,19 @@ def judged_pairs(
     raw: Any, options: RewardModelOptions, config: RewardConfig, notes: list[str]
 ) -> tuple[list[Pair], list[Pair]]:
     """Training and held-out pairs; says in `notes` what became of the others."""
-    kept, told = chosen_pairs(raw, options, config)
-    pairs = split_by_prompt(kept, lambda row: row.prompt, options.held_out)
+    matched, note = chosen_pairs(raw, options, config)
+    pairs = split_by_prompt(matched, lambda row: row.prompt, options.held_out)
     if not pairs[0] or len(pairs[1]) < LEAST_HELD_OUT:
         raise ValueError(
             f"{options.helpful_dataset_name!r} leaves {len(pairs[0])} pairs to train on and {len(pairs[1])} held out "
-            f"({told}); lower margin, raise most_ratio, or give more rows."
+            f"({note}); lower margin, raise most_ratio, or give more rows."
         )
-    notes.insert(0, f"Pairs: {told}; {len(pairs[0])} to train on, {len(pairs[1])} held out.")
+    notes.insert(0, f"Pairs: {note}; {len(pairs[0])} to train on, {len(pairs[1])} held out.")
     return pairs
 
 
-def _mapping(given: Any) -> Json | None:
-    return given if isinstance(given, dict) else None
+def _mapping(value: Any) -> Json | None:
+    return value if isinstance(value, dict) else None
 
 
 def chosen_pairs(raw: Any, options: RewardModelOptions, config: RewardConfig) -> tuple[list[Pair], str]:
@@ -180,11 +180,11 @@ def chosen_pairs(raw: Any, options: RewardModelOptions, config: RewardConfig) ->
     state = config.distributed_state
     if waiting:
         candidates = [
-            (_told(prompt), first, second)
+            (_as_text(prompt), first, second)
             for prompt, replies in waiting
-            for _, first, second in all_pairs(prompt, replies, options.pairs_per_prompt, _told(prompt))
+            for _, first, second in all_pairs(prompt, replies, options.pairs_per_prompt, _as_text(prompt))
         ]
-        by_text = {_told(prompt): prompt for prompt, _ in waiting}
+        by_text = {_as_text(prompt): prompt for prompt, _ in waiting}
         judge = judge_of(options)
 
         def show(triples: Sequence[tuple[str, str, str]]) -> Any:
@@ -203,12 +203,12 @@ def chosen_pairs(raw: Any, options: RewardModelOptions, config: RewardConfig) ->
     clean = [Pair(p.prompt, summary(p.chosen), summary(p.rejected), p.difference) for p in selected]
     clean = [pair for pair in clean if pair.chosen != pair.rejected and pair.chosen]
     matched = length_matched(clean, options.most_ratio, options.length_drift)
-    told = (
+    note = (
         f"{len(judged) or len(pairs)} given, {len(selected)} above a difference of {options.margin:g}, "
         f"{len(clean)} with different summaries, {len(matched)} of similar length (chosen replies are "
         f"{math.exp(drift_of(matched)) - 1:+.0%} longer)"
     )
-    return matched, told
+    return matched, note
 
 
 def judge_of(options: RewardModelOptions) -> PairJudge:
@@ -236,13 +236,15 @@ def run_reward_models(
         if prepared.pairs is not None:
             train, held_out = prepared.pairs
             texts = [part for pair in held_out for part in both(pair)]
-            found = train_one(HELPFUL, prepared.model, config, model, pair_rows(train), texts)
-            helpful = {when: Helpful.of(scores, held_out) for when, scores in found.items()}
+            models = train_one(HELPFUL, prepared.model, config, model, pair_rows(train), texts)
+            helpful = {when: Helpful.of(scores, held_out) for when, scores in models.items()}
         if prepared.labels is not None:
             train_labels, held_labels = prepared.labels
             rows = [{"prompt": r.prompt, "text": r.text, "labels": [float(r.safe)]} for r in train_labels]
-            found = train_one(HARMLESS, prepared.model, config, model, rows, [(r.prompt, r.text) for r in held_labels])
-            safety = {when: Safety.of(scores, held_labels) for when, scores in found.items()}
+            models = train_one(
+                HARMLESS, prepared.model, config, model, rows, [(r.prompt, r.text) for r in held_labels]
+            )
+            safety = {when: Safety.of(scores, held_labels) for when, scores in models.items()}
     measured = {name: one for name, one in ((HELPFUL, helpful), (HARMLESS, safety)) if one}
     settings, title = manifest.settings_of(options, model, config), f"reward_model: {model.model_name_or_path}"
 

@@ -28,7 +28,7 @@ from trl_r1.evaluation.metrics_log import MetricsLog
 from trl_r1.models.adapters import SameTypes
 from trl_r1.models.classifier import Classifier
 from trl_r1.models.options import adapter_config
-from trl_r1.rewards.preference import _told, conversation
+from trl_r1.rewards.preference import _as_text, conversation
 from trl_r1.runs.heldout import ProgressLine
 from trl_r1.storage.checkpoints import newest_complete, train
 from trl_r1.storage.files import replace_file
@@ -120,11 +120,11 @@ def train_one(
     own.distributed_state.wait_for_everyone()
     train(trainer, resume)
     trainer.save_model(str(folder))
-    found = {"before": before, "after": score(trainer, reader, held_out)}
+    measured = {"before": before, "after": score(trainer, reader, held_out)}
     if main:
-        replace_file(stored, json.dumps(found))
+        replace_file(stored, json.dumps(measured))
     own.distributed_state.wait_for_everyone()
-    return found
+    return measured
 
 
 def build(path: str, config: RewardConfig, model: ModelConfig, label: str) -> tuple[Any, Any]:
@@ -174,17 +174,17 @@ def head_in_the_models_precision(network: Any) -> None:
 def encode(reader: Classifier, prompt: Any, text: str) -> list[int]:
     """Token ids of a row, as the reward `preference` will read it."""
     chat = bool(reader.tokenizer.chat_template)
-    return reader.encode(conversation(prompt) if chat else _told(prompt), text, chat)["input_ids"]
+    return reader.encode(conversation(prompt) if chat else _as_text(prompt), text, chat)["input_ids"]
 
 
 def score(trainer: Trainer, reader: Classifier, texts: list[tuple[Any, str]]) -> list[float]:
     """Raw scores of (prompt, text) pairs by the model that is being trained."""
     chat = bool(reader.tokenizer.chat_template)
-    told = [(conversation(prompt) if chat else _told(prompt), text) for prompt, text in texts]
+    conversations = [(conversation(prompt) if chat else _as_text(prompt), text) for prompt, text in texts]
     network = trainer.accelerator.unwrap_model(trainer.model)
     training, reader.model = network.training, network.eval()
     try:
-        logits = reader.logits(told, trainer.args.per_device_eval_batch_size, chat)[:, 0]
+        logits = reader.logits(conversations, trainer.args.per_device_eval_batch_size, chat)[:, 0]
     finally:
         network.train(training)
     if not bool(torch.isfinite(logits).all()):
