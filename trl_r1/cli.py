@@ -38,7 +38,7 @@ COMMANDS = {  # run in this process
     "rewards": "list rewards, try one on a completion, audit one, train the semantic one",
     "agser": "hallucination score: score one answer, or evaluate it beside its rivals",
     "traces": "verified reasoning traces, aimed at the levels with the fewest; replay them",
-    "data": "examine a dataset's gold answers, grade its problems: trl-r1 data check rows.jsonl",
+    "data": "a dataset's gold answers, its levels, a recipe's rows: trl-r1 data preview --config sft",
 }
 
 

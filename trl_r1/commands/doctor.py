@@ -3,6 +3,9 @@
 Looks at versions, devices and extras, asks whether the installed TRL still has the methods we extend, takes two training
 steps with the stock trainer and with ours on a tiny random model (losses, gradient norms and weights must be
 bit-identical), and asks whether a 4-bit model on the CPU has the same gradients after an evaluation and a checkpoint.
+
+`--model ID` looks at a model's chat template instead: what it does with thoughts, how a turn ends, whether generation
+stops there. Exit code 1 says that no conversation can be trained on with it, and why.
 """
 
 from __future__ import annotations
@@ -112,10 +115,36 @@ def four_bit_problems() -> list[str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    parser.add_argument("--model", help="look at this model's chat template instead (hub id, folder or mini:base)")
+    parser.add_argument("--chat_template_kwargs", "--chat-template-kwargs", metavar="JSON", help="for the template")
+
+
+def template(name: str, kwargs: str | None) -> int:
+    """Prints what rendering a model's chat template shows; returns 1 where no conversation can be trained on.
+
+    Raises:
+        ValueError: there is no such model, or it has no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    from trl_r1.models.load import find_policy
+    from trl_r1.runs.preview import table
+    from trl_r1.runs.rendering import renderer_of
+
+    path = find_policy(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"The tokenizer of {name!r} cannot be loaded ({first}).") from error
+    facts = renderer_of(tokenizer, None, path, kwargs=kwargs).facts
+    print(f"Chat template of {name}", *table(facts.table()), sep="\n")
+    return int(bool(facts.unfit))
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.model:
+        return template(args.model, args.chat_template_kwargs)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     print("Versions")
     for name, version in versions().items():

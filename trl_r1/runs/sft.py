@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainingArguments, set_seed
 from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from trl_r1.data.imitation import to_imitate, tokenized
@@ -129,7 +129,7 @@ def check_settings(config: SFTConfig) -> None:
         )
 
 
-def load_tokenizer(path: str, model: ModelConfig, config: SFTConfig) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, model: ModelConfig, config: TrainingArguments) -> PreTrainedTokenizerBase:
     """The model's tokenizer, with the recipe's `eos_token` and `chat_template_path`.
 
     Raises:
@@ -137,7 +137,9 @@ def load_tokenizer(path: str, model: ModelConfig, config: SFTConfig) -> PreTrain
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            path, revision=model.model_revision, trust_remote_code=config.trust_remote_code
+            path,
+            revision=model.model_revision,
+            trust_remote_code=getattr(config, "trust_remote_code", False),
         )
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]

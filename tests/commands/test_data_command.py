@@ -1,0 +1,73 @@
+"""`trl-r1 data preview` and `trl-r1 doctor --model` as a user types them."""
+
+import json
+
+import pytest
+import yaml
+
+from trl_r1.commands import call
+
+
+@pytest.fixture
+def recipe(tiny, tmp_path):
+    """`recipe(rows, **keys)` writes rows and a recipe that names them, and returns the recipe's path."""
+
+    def write(rows, **keys):
+        data = tmp_path / "rows.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"model_name_or_path": tiny, "dataset_name": str(data), **keys}))
+        return str(path)
+
+    return write
+
+
+def test_a_recipe_to_imitate_is_shown_with_its_labels(recipe, capsys):
+    path = recipe([{"prompt": "2+2?", "completion": "<think>a</think>4"}], max_length=64)
+    assert call("data", ["preview", "--config", path, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["stage"] == "sft"
+    assert [part["kind"] for part in found["rows"][0]["stretches"]] == [
+        "context",
+        "mark",
+        "thought",
+        "mark",
+        "answer",
+        "end",
+    ]
+
+
+def test_a_recipe_of_reinforcement_is_shown_with_its_prompts(recipe, capsys):
+    path = recipe([{"question": "2+2?", "solution": "4"}] * 3, num_generations=2, template="mini")
+    assert call("data", ["preview", "--config", path, "--set", "template=plain"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("row ") == 2
+    assert "'User: 2+2?\\n\\nAssistant:\\n'" in told
+    assert "\x1b" not in told
+
+
+def test_a_stage_that_makes_its_rows_has_none_to_show(capsys):
+    assert call("data", ["preview", "--config", "mini/cold_start"]) == 2
+    assert "other stages make or mix their rows themselves" in capsys.readouterr().err
+
+
+def test_a_distillation_is_shown_as_sft_and_says_what_was_not_looked_at(recipe, capsys):
+    path = recipe([{"prompt": "2+2?", "completion": "4"}], max_length=64, method="sft")
+    assert call("data", ["preview", "--config", path, "--stage", "sft"]) == 0
+    told = capsys.readouterr()
+    assert "answer" in told.out
+    assert "Not looked at, as sft does not know them: method." in told.err
+
+
+def test_doctor_prints_the_table_of_one_template(tiny, capsys):
+    assert call("doctor", ["--model", tiny]) == 1
+    told = capsys.readouterr().out
+    assert "refused: the tokenizer has no chat template" in told
+    assert "marks of a thought" in told
+
+
+def test_check_takes_the_name_that_stages_use_for_the_gold(tmp_path, capsys):
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"problem": "2+2?", "right": "4"}\n')
+    assert call("data", ["check", str(data), "--solution_column", "right"]) == 0
+    assert "column 'right': 1 rows" in capsys.readouterr().out
