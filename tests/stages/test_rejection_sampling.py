@@ -261,6 +261,18 @@ def test_changed_data_or_model_is_refused_and_a_changed_port_is_not(recipe, scri
     assert "holds shards of other work" in told(capsys, "--config", path, code=2)
 
 
+def test_other_filters_judge_the_drawn_texts_anew(recipe, scripted, tmp_path, capsys):
+    run("--config", recipe())
+    out = tmp_path / "out"
+    drawn = {path.name: path.read_bytes() for path in (out / "samples").glob("*.jsonl")}
+    assert "remove its summary.json" in told(capsys, "--config", recipe(language_share=0.5), code=2)
+    (out / "summary.json").unlink()
+    run("--config", recipe(language_share=0.5))
+    assert "language_share was" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (out / "samples").glob("*.jsonl")} == drawn
+    assert sorted(path.name for path in (out / "judged" / "earlier").iterdir()) == sorted(drawn)
+
+
 def test_a_damaged_shard_is_done_again_and_the_result_is_the_same(recipe, scripted, tmp_path):
     run("--config", recipe())
     out = tmp_path / "out"

@@ -81,8 +81,35 @@ def test_a_shard_that_cannot_be_read_is_set_aside_told_and_done_again(shards, da
 
 
 def test_other_work_in_the_folder_is_refused(shards):
+    shards.write(shards.units[0], rows_of(shards.units[0]))
     with pytest.raises(ValueError, match="holds shards of other work"):
         Shards(shards.folder, shards.units, digest_of("changed")).open()
+
+
+def test_other_units_of_the_same_work_are_other_work(shards):
+    shards.write(shards.units[0], rows_of(shards.units[0]))
+    with pytest.raises(ValueError, match="holds shards of other work"):
+        Shards(shards.folder, shards.units[:-1], shards.digest).open()
+
+
+def test_a_folder_without_a_finished_unit_is_nobodys(shards):
+    other = Shards(shards.folder, shards.units, digest_of("changed"))
+    other.open()
+    assert json.loads((shards.folder / "units.json").read_text())["digest"] == other.digest
+
+
+def test_derived_units_of_other_work_are_set_aside_and_made_anew(shards, caplog):
+    unit = shards.units[0]
+    shards.write(unit, rows_of(unit))
+    before = shards.path(unit).read_bytes()
+    other = Shards(shards.folder, shards.units, digest_of("changed"))
+    other.open(derived=True)
+    assert (shards.folder / "earlier" / shards.path(unit).name).read_bytes() == before
+    assert "set aside in its folder 'earlier'" in caplog.text
+    assert other.missing() == list(shards.units)
+    other.write(unit, rows_of(unit))
+    other.open(derived=True)  # its own now
+    assert other.missing() == list(shards.units[1:])
 
 
 def test_half_written_files_of_a_killed_writer_are_cleared(shards):

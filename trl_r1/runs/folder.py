@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from trl_r1.storage.files import looks_like_path, replace_file
 from trl_r1.text.records import Json
 
 
-SUMMARY = "summary.json"
+SUMMARY = manifest.SUMMARY
 
 
 @dataclass
@@ -42,34 +42,50 @@ class RunFolder:
     stage: str
     settings: Json
     explicit: bool  # the user named a checkpoint, or asked for the newest
-    known: bool  # this same run was here before
+    changes: manifest.Changes | None  # since this same run was here; None: it was not
     resume: str | None
+    content: Sequence[str] = manifest.CONTENT
     lock: Any = None  # held while the run lives, by the main process
 
     @classmethod
-    def look(cls, stage: str, config: TrainingArguments, settings: Json) -> RunFolder:
+    def look(
+        cls,
+        stage: str,
+        config: TrainingArguments,
+        settings: Json,
+        content: Sequence[str] = manifest.CONTENT,
+        later: Collection[str] = manifest.WATCHING,
+    ) -> RunFolder:
         """Whether the folder can be used, without changing anything in it.
+
+        Args:
+            content: patterns of files that other settings would make untrue; until there are some all may change.
+            later: settings that may change even then.
 
         Raises:
             ValueError: it holds another run or somebody's files, or the named checkpoint is broken.
         """
         explicit = config.resume_from_checkpoint not in (None, False)
         resume = resolve_resume(config.resume_from_checkpoint, config.output_dir) if explicit else None
-        known = manifest.belongs(config.output_dir, stage, settings, explicit)
+        changes = manifest.belongs(config.output_dir, stage, settings, explicit, content, later)
         config.distributed_state.wait_for_everyone()  # all have looked before one writes
-        return cls(config, stage, settings, explicit, known, resume)
+        return cls(config, stage, settings, explicit, changes, resume, content)
 
     def take(self) -> RunFolder:
-        """Writes `run.json` if the folder was free, locks it, and finds the checkpoint to go on from.
+        """Writes `run.json` if the folder was free, locks it, says what has changed, and finds the checkpoint to go on from.
 
         Raises:
             ValueError: another process is at work in it.
         """
         if self.config.distributed_state.is_main_process:
-            if not self.known:
+            if self.changes is None:
                 manifest.claim(self.config.output_dir, self.stage, self.settings)
             self.lock = manifest.hold(self.config.output_dir)
-        if self.known and not self.explicit:
+            if self.changes:
+                print(manifest.amend(self.config.output_dir, self.settings, self.changes, self.content))
+        if self.changes:
+            self.config.distributed_state.wait_for_everyone()  # what was measured before may just have been removed
+        if self.changes is not None and not self.explicit:
             self.resume = newest_complete(self.config.output_dir)
         return self
 

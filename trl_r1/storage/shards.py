@@ -101,8 +101,12 @@ class Shards:
     units: Sequence[Unit]
     digest: str
 
-    def open(self) -> None:
+    def open(self, derived: bool = False) -> None:
         """Writes the manifest, or checks that the folder holds this work; removes what a killed writer left half done.
+
+        Args:
+            derived: the units can be made again from others, so those of other work are set aside, as ``earlier`` in the
+                folder, and not refused.
 
         Raises:
             OtherWork: the folder holds other work.
@@ -111,17 +115,30 @@ class Shards:
         path = self.folder / MANIFEST
         if path.is_file():
             try:
-                there = json.loads(path.read_text(encoding="utf-8"))["digest"]
+                content = json.loads(path.read_text(encoding="utf-8"))
+                there, cut_as = content["digest"], content["units"]
             except (OSError, ValueError, LookupError, TypeError) as error:
                 raise ShardError(
                     f"{path} cannot be read ({error}), so it is unknown whose shards these are."
                 ) from error
-            if there != self.digest:
+            same = there == self.digest and cut_as == [asdict(unit) for unit in self.units]
+            finished = sorted(self.folder.glob("[0-9]*.jsonl"))
+            if not same and finished and not derived:
                 raise OtherWork(
                     f"{self.folder} holds shards of other work: the prompts, the model or the settings have changed "
                     "since. Choose another output_dir, or undo the change."
                 )
-        else:
+            if not same:
+                for unit in finished:
+                    (self.folder / "earlier").mkdir(exist_ok=True)
+                    unit.replace(self.folder / "earlier" / unit.name)
+                if finished:
+                    logger.warning(
+                        "The %d units in %s were made with other settings; they are set aside in its folder 'earlier' and "
+                        "made anew.", len(finished), self.folder,
+                    )  # fmt: skip
+                path.unlink()
+        if not path.is_file():
             content = {"digest": self.digest, "units": [asdict(unit) for unit in self.units]}
             self._write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         for left_over in self.folder.glob(".*.tmp"):

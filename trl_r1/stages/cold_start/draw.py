@@ -155,7 +155,7 @@ def judge_all(job: ColdStartJob, drawn_shards: Shards) -> Shards:
         options.rewrite_max_new_tokens,
     )
     shards = Shards(job.folder / "judged", drawn_shards.units, digest)
-    shards.open()
+    shards.open(derived=True)
     todo = shards.missing()
     engine: Engine | None = None
     chat = True

@@ -154,7 +154,7 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     check_cluster(options, options.distributed_state)
     settings = manifest.settings_of(options) | {"model_name_or_path": model.model_name_or_path}
     settings = {name: value for name, value in settings.items() if name not in RAY_NAMES}
-    folder = RunFolder.look("evaluate", options, settings)  # type: ignore[arg-type]
+    folder = RunFolder.look("evaluate", options, settings, ("*.json", "*/*.json*"), ("compare_with", "ks", "pass_at"))  # type: ignore[arg-type]
     path = None
     if not options.regrade and not options.follow:
         with options.distributed_state.main_process_first():

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,13 @@ PATIENCE = (
 )
 
 
+DRAWN_TEXTS = ("samples/[0-9]*.jsonl",)
+JUDGING = (  # what may change once texts are drawn: they are kept, and judged and selected anew
+    "answer_sources", "judge_model", "filters", "near_duplicate_similarity", "per_prompt", "mix", "mix_total",
+    *(entry.name for entry in fields(FilterLimits)),
+)  # fmt: skip
+
+
 def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: ModelConfig) -> PreparedRejection:
     """Checks everything a user can get wrong, in the order of cost.
 
@@ -98,7 +105,7 @@ def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: Mo
         problems[name] = clean
     settings = manifest.settings_of(options, limits) | model_settings(model)
     decisive = {name: value for name, value in settings.items() if name not in PATIENCE}
-    folder = RunFolder.look(STAGE, options, decisive)  # type: ignore[arg-type]
+    folder = RunFolder.look(STAGE, options, decisive, DRAWN_TEXTS, JUDGING)  # type: ignore[arg-type]
     if server is not None:
         if not (Path(options.output_dir) / SUMMARY).is_file():
             server.check()
@@ -170,8 +177,9 @@ def run_rejection(
     filters = {name: pool.filters for name, pool in prepared.pools.items()}
     judged = Shards(folder / "judged", units, digest_of(samples.digest, judging, filters, asdict(limits)))
     if state.is_main_process:
+        samples.open()
+        judged.open(derived=True)
         for shards in (samples, judged):
-            shards.open()
             shards.missing()  # sets aside what is damaged, before anybody looks
     state.wait_for_everyone()
 
