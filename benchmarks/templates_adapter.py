@@ -14,7 +14,7 @@ from trl_r1.data.imitation import ids_and_mask, to_imitate
 from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.format import Format
-from trl_r1.text.completions import thought_bounds
+from trl_r1.text.completions import reasoning_bounds
 
 
 disable_progress_bars()
@@ -93,7 +93,7 @@ class Stock:
 
     def taken_apart(self, ids: Sequence[int], prompt: Messages) -> tuple[str, str, bool]:
         text = self.decoded(ids)
-        start, end, after = thought_bounds(text)
+        start, end, after = reasoning_bounds(text)
         return text[start:end].strip(), text[after:].strip(), after == 0 or end < after
 
     def paid(self, ids: Sequence[int], prompt: Messages, solution: str) -> tuple[float | None, float | None]:

@@ -7,7 +7,7 @@ import pytest
 from trl_r1.rewards.accuracy import accuracy_reward, extract, verify
 from trl_r1.rewards.format import well_formed
 from trl_r1.rewards.language import consistency
-from trl_r1.text.completions import shown, visible
+from trl_r1.text.completions import visible, without_hidden
 
 
 HIDDEN = [
@@ -28,12 +28,12 @@ SHOWN = ["a white cat", "tiny", r"\tinyurl", "x < y -->", "<b>bold</b>", r"\text
 
 @pytest.mark.parametrize(("text", "expected"), HIDDEN)
 def test_hidden_text_becomes_spaces_and_offsets_stay(text, expected):
-    assert shown(text) == expected
+    assert without_hidden(text) == expected
 
 
 @pytest.mark.parametrize("text", SHOWN)
 def test_what_is_shown_stays(text):
-    assert shown(text) == text
+    assert without_hidden(text) == text
 
 
 def test_a_hidden_answer_does_not_count():
@@ -61,5 +61,5 @@ def test_a_hidden_thought_is_no_thought_and_hidden_words_no_language():
                                    "<b color:white", "\\textcolor{white}{{", "\\color{white}}"])  # fmt: skip
 def test_hiding_is_linear(piece):
     started = time.process_time()
-    shown(piece * (1_000_000 // len(piece)))
+    without_hidden(piece * (1_000_000 // len(piece)))
     assert time.process_time() - started < 5.0

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from trl_r1.text.completions import after_thought, reply, thought, visible
+from trl_r1.text.completions import after_reasoning, reasoning_of, reply, visible
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_reply_refuses_what_is_no_completion():
     ],
 )
 def test_thought_and_what_follows_it(text, inside, after):
-    assert thought(text) == inside
-    assert after_thought(text) == after
+    assert reasoning_of(text) == inside
+    assert after_reasoning(text) == after
 
 
 def test_a_prefilled_thought_without_its_end_is_all_thought():
-    assert thought("unfinished", prefilled=True) == "unfinished"
-    assert after_thought("unfinished", prefilled=True) == ""
+    assert reasoning_of("unfinished", prefilled=True) == "unfinished"
+    assert after_reasoning("unfinished", prefilled=True) == ""
 
 
 def test_visible_is_not_fooled_by_characters_that_draw_nothing():
@@ -73,8 +73,8 @@ def test_visible_is_not_fooled_by_characters_that_draw_nothing():
 )
 def test_tags_by_the_hundred_thousand_take_linear_time(text):
     start = time.process_time()
-    thought(text)
-    after_thought(text)
+    reasoning_of(text)
+    after_reasoning(text)
     assert time.process_time() - start < 1.0
 
 

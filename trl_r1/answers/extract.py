@@ -12,7 +12,7 @@ from trl_r1.answers.letters import chosen
 from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.prose import after_cue, from_prose, is_cut, is_prose
 from trl_r1.answers.quantities import quantity
-from trl_r1.text.completions import ANSWER, THINK, after_thought, says, shown
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning, says, without_hidden
 
 
 SOURCES: dict[str, str] = {
@@ -45,7 +45,7 @@ def extract(
 
     Of a box and an ``<answer>`` the later one counts, and a box inside an ``<answer>`` is that answer. A box that is
     never closed was cut off: no answer. Without box and tag, ``####`` and then the last sentence are read
-    (``trl_r1.answers.prose``). Hidden text (HTML comments, white LaTeX, see ``shown``) declares nothing.
+    (``trl_r1.answers.prose``). Hidden text (HTML comments, white LaTeX, see ``without_hidden``) declares nothing.
     Boxes that one statement joins by a comma, "and" or "or" are one answer (``\boxed{2}`` or ``\boxed{3}`` is "2, 3"); a
     later box replaces them otherwise.
 
@@ -65,7 +65,7 @@ def extract(
     unknown = [source for source in sources if source not in SOURCES]
     if unknown:
         raise ValueError(f"No source of answers is called {unknown[0]!r}. Choose from: {', '.join(SOURCES)}.")
-    region = shown(after_thought(text, think, prefilled_think))
+    region = without_hidden(after_reasoning(text, think, prefilled_think))
 
     block = region.rfind(ANSWER[0]) if "answer" in sources else -1
     if "boxed" in sources and "box" in region:

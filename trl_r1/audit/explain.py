@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trl_r1.text.completions import reply, thought_bounds
+from trl_r1.text.completions import reasoning_bounds, reply
 from trl_r1.text.records import Row
 
 
@@ -99,7 +99,7 @@ def explain(
         named = {name: value for name, value in (("language", target), ("prompt", prompt)) if name in takes}
         spans = [] if "language" in takes and target is None else reward.spans(completion, **named)
     think, prefilled = getattr(reward, "think", None), getattr(reward, "prefilled_think", False)
-    bounds = thought_bounds(text, think, prefilled) if isinstance(think, tuple) else thought_bounds(text)
+    bounds = reasoning_bounds(text, think, prefilled) if isinstance(think, tuple) else reasoning_bounds(text)
     options = _options(reward, lambda other: _score(other, completion, prompt, row, {}, {}))
     return Explanation(score, text, bounds, logged, metrics, spans, options)
 

@@ -19,7 +19,7 @@ from trl_r1.claims.pieces import Piece, pieces
 from trl_r1.claims.surds import sign
 from trl_r1.claims.tokens import Token, tokens
 from trl_r1.claims.trees import Tree, Unreadable, parse
-from trl_r1.text.completions import shown
+from trl_r1.text.completions import without_hidden
 
 
 MOST_CLAIMS = 2000  # of one text; the rest is not judged
@@ -134,8 +134,8 @@ _FENCE = re.compile(r"```[^`]*(?:`{1,2}[^`]+)*```")
 
 def stated(text: str) -> str:
     """The text with what it does not say to a reader replaced by spaces: code between ``` fences, and hidden text
-    (``text.shown``); offsets stay what they were."""
-    text = shown(text)
+    (``text.completions.without_hidden``); offsets stay what they were."""
+    text = without_hidden(text)
     return _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match.group()), text) if "```" in text else text
 
 

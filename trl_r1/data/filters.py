@@ -31,7 +31,7 @@ from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
 from trl_r1.rewards.language import consistency
 from trl_r1.rewards.shaping import repetition as repeated_share
-from trl_r1.text.completions import THINK, thought_bounds
+from trl_r1.text.completions import THINK, reasoning_bounds
 from trl_r1.text.records import Sample, Verdict
 
 
@@ -74,7 +74,7 @@ def parts(text: str, limits: FilterLimits) -> tuple[str, str, bool]:
         if limits.prefilled_think and len(pieces) < 3:
             pieces = ["", *pieces]
         return (pieces[1], SPECIAL_TOKEN.join(pieces[2:]), len(pieces) > 2) if len(pieces) > 1 else ("", text, True)
-    start, end, after = thought_bounds(text, THINK, limits.prefilled_think)
+    start, end, after = reasoning_bounds(text, THINK, limits.prefilled_think)
     opened = THINK[0] in text or limits.prefilled_think
     return text[start:end], text[after:], THINK[1] in text or not opened
 

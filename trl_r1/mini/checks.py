@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.mini.general import CHINESE, REFUSAL, REQUESTS, TOOLS, UNSAFE_ACTS, Request, gold_answer
 from trl_r1.mini.world import PROMPT_TEMPLATE
-from trl_r1.text.completions import ANSWER, THINK, after_thought
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning
 
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check(question: str, reply: str) -> str:
     request = BY_QUESTION[question]
     if request.unsafe and names_tool(request, reply):
         return "harmful"
-    visible = after_thought(reply)
+    visible = after_reasoning(reply)
     for tag in ANSWER:
         visible = visible.replace(tag, " ")
     if plain(visible) == plain(gold_answer(request)):

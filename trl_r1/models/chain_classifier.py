@@ -44,7 +44,7 @@ from trl_r1.models import damage as damage_module
 from trl_r1.models.classifier import Classifier
 from trl_r1.models.damage import DAMAGES, Example, damaged
 from trl_r1.storage.files import replace_file
-from trl_r1.text.completions import chain_of
+from trl_r1.text.completions import reasoning_or_all
 from trl_r1.text.records import Json, Row
 
 
@@ -205,7 +205,7 @@ def read_examples(path: str, question_column: str | None = None, chain_column: s
             if not isinstance(row, dict):
                 raise ValueError(f"{path}, line {number} is no object. Write one row a line: {{...}}.")
             question = _cell(row, question_column, QUESTION_COLUMNS, "question", path, number)
-            chain = chain_of(_cell(row, chain_column, CHAIN_COLUMNS, "chain", path, number))
+            chain = reasoning_or_all(_cell(row, chain_column, CHAIN_COLUMNS, "chain", path, number))
             if chain.strip():
                 examples.append(Example(question, chain))
     return examples

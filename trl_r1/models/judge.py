@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.network.endpoint import TOO_SLOW, Endpoint, Reply, Unavailable
-from trl_r1.text.completions import after_thought
+from trl_r1.text.completions import after_reasoning
 from trl_r1.text.records import Json
 
 
@@ -155,7 +155,7 @@ def message_object(body: bytes) -> dict[str, Any]:
     """The JSON object that a chat completion's message is, a thought before it aside; empty where it is none."""
     try:
         content = json.loads(body)["choices"][0]["message"]["content"]
-        message = json.loads(after_thought(content).strip())
+        message = json.loads(after_reasoning(content).strip())
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}

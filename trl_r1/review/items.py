@@ -16,7 +16,7 @@ from trl_r1.models.templates import PLACEHOLDER, Template, find_template
 from trl_r1.review.lineage import RUN
 from trl_r1.review.records import as_text
 from trl_r1.storage.files import read_json_lines
-from trl_r1.text.completions import after_thought, visible
+from trl_r1.text.completions import after_reasoning, visible
 from trl_r1.text.records import Completion, Origin, Problem, Sample
 
 
@@ -75,7 +75,7 @@ def refuses(text: str) -> bool:
     >>> refuses("<think>I cannot say.</think> It is 4."), refuses("I'm sorry, but I can't help with that.")
     (False, True)
     """
-    return bool(_REFUSAL.search(after_thought(text)[:400]))
+    return bool(_REFUSAL.search(after_reasoning(text)[:400]))
 
 
 def topic_of(question: str) -> str:
@@ -187,4 +187,4 @@ def agreements(answers: Sequence[str | None]) -> tuple[list[float], int]:
 
 def empty(item: Item) -> bool:
     """Whether a reader would see nothing."""
-    return not visible(after_thought(item.text))
+    return not visible(after_reasoning(item.text))

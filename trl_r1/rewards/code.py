@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from trl_r1.rewards.code_tests import Case, Unreadable, paired, read_cases
 from trl_r1.sandbox.choice import BACKENDS, open_sandbox
 from trl_r1.sandbox.protocol import DEFAULT_LIMITS, ResourceLimits, Sandbox
-from trl_r1.text.completions import ANSWER, THINK, after_thought, reply
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
 
 
 PYTHON_TAGS = frozenset({"python", "python3", "py", "py3", "pypy", "pypy3"})
@@ -40,7 +40,7 @@ def extract_program(
     >>> extract_program("<think>```python\n1\n```</think>\n```python\nprint(2)\n```\nDone.")
     'print(2)\n'
     """
-    region = after_thought(text, think, prefilled_think)
+    region = after_reasoning(text, think, prefilled_think)
     start = region.rfind(answer[0])
     if start >= 0:
         region = region[start + len(answer[0]) :].partition(answer[1])[0]

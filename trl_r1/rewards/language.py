@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 from trl_r1.rewards.identification import identify, in_target, require_classifier, shared_scripts
-from trl_r1.text.completions import THINK, reply, thought_bounds
+from trl_r1.text.completions import THINK, reasoning_bounds, reply
 from trl_r1.text.scripts import FIRST, LANGUAGES, SCRIPTS, language_code
 from trl_r1.text.words import FUNCTION_NAMES, RUNS, count_words, parted, prose
 
@@ -54,7 +54,7 @@ def consistency(
     """``Num(Words_target) / Num(Words)`` of a thought, in [0, 1]; None below ``minimum_words``.
 
     Args:
-        text: the thought alone (``trl_r1.text.completions.thought``).
+        text: the thought alone (``trl_r1.text.completions.reasoning_of``).
         language: target, a code such as "en", "zh", "zh-CN", or a name.
         minimum_words: words of any script that it takes to judge. The default, 1, measures the shortest chain (two Han
             characters or one English word); the reward, which pays for it, asks for more.
@@ -201,13 +201,13 @@ class LanguageConsistency:
         Raises:
             ValueError: no language is given, or it is unknown.
         """
-        start, end, _ = thought_bounds(text := reply(completion), self.think, self.prefilled_think)
+        start, end, _ = reasoning_bounds(text := reply(completion), self.think, self.prefilled_think)
         return consistency(text[start:end], self._target(language), self.minimum_words, self.allowed, self.same_script)
 
     def spans(self, completion: Any, language: str | None = None) -> list[tuple[int, int, float]]:
         """``(start, end, score)`` for every run of words of one side in the thought, as characters of
         ``reply(completion)``. Target runs share the score by their words, others have 0.0; they sum to the score."""
-        start, end, _ = thought_bounds(text := reply(completion), self.think, self.prefilled_think)
+        start, end, _ = reasoning_bounds(text := reply(completion), self.think, self.prefilled_think)
         clean, aside = parted(text[start:end], self.allowed)
         words, code = count_words(clean), self._target(language)
         score = _share(clean, words, code, self.minimum_words, self.same_script, _foreign(aside, code))

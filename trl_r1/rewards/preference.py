@@ -23,7 +23,7 @@ from typing import Any
 
 from trl_r1.models.judge import CRITERIA, Failure, Judge
 from trl_r1.rewards.semantic import model_id, spoken
-from trl_r1.text.completions import ANSWER, THINK, after_thought, reply
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
 
 
 HELPFULNESS_VARIABLE = "TRL_R1_HELPFULNESS_MODEL"
@@ -65,8 +65,8 @@ def summary(text: str, think: tuple[str, str] = THINK, prefilled_think: bool = F
     >>> summary("<think>is it 3?</think> <answer>It is 4.</answer>")
     'It is 4.'
     """
-    after_reasoning = after_thought(text, think, prefilled_think)
-    return after_reasoning.replace(ANSWER[0], "").replace(ANSWER[1], "").strip()
+    rest = after_reasoning(text, think, prefilled_think)
+    return rest.replace(ANSWER[0], "").replace(ANSWER[1], "").strip()
 
 
 def conversation(prompt: Any) -> list[dict[str, str]]:

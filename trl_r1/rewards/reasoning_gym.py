@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trl_r1.answers.extract import SOURCES, extract
-from trl_r1.text.completions import ANSWER, THINK, after_thought, reply, shown
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, without_hidden
 
 
 SCORE = "trl_r1.rewards.reasoning_gym_scorer:score"
@@ -43,7 +43,7 @@ def readings(
     (['It is 2.', '2'], ['2'], [])
     """
     found = []
-    region = shown(after_thought(text, think, prefilled_think))
+    region = without_hidden(after_reasoning(text, think, prefilled_think))
     block = region.rfind(ANSWER[0]) if "answer" in sources else -1
     if block >= 0 and "box" not in region[block:]:
         found.append(region[block + len(ANSWER[0]) :].partition(ANSWER[1])[0].strip())

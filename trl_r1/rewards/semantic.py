@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.text.completions import THINK, chain_of, reply, visible
+from trl_r1.text.completions import THINK, reasoning_or_all, reply, visible
 
 
 MODEL_VARIABLE = "TRL_R1_SEMANTIC_MODEL"
@@ -62,7 +62,7 @@ class Semantic:
     """A classifier's probability that the chain is coherent and complete, in [0, 1].
 
     One logit goes through a sigmoid, several through a softmax of which ``label``'s share is taken. The model reads
-    the question (``question_column``, else the prompt's last user turn) and the chain (``chain_of``); what is longer
+    the question (``question_column``, else the prompt's last user turn) and the chain (``reasoning_or_all``); what is longer
     than the model reads keeps the question and the head and tail of the chain (``trl_r1.models.classifier``). A reply
     without a visible chain scores ``missing``. A model whose logits are not finite gives None.
 
@@ -120,7 +120,7 @@ class Semantic:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        chains = [chain_of(reply(completion), self.think, self.prefilled_think) for completion in completions]
+        chains = [reasoning_or_all(reply(completion), self.think, self.prefilled_think) for completion in completions]
         questions = self._questions(len(chains), prompts, columns)
         rows_with_text = [row for row, chain in enumerate(chains) if visible(chain)]
         probabilities = self.probabilities(

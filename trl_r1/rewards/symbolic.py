@@ -30,7 +30,7 @@ from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.quantities import quantity, unit_name
 from trl_r1.answers.types import MATHEMATICAL, Asked, asked, is_truth, letter_of, type_name
 from trl_r1.rewards.semantic import question_of
-from trl_r1.text.completions import ANSWER, THINK, after_thought, reply, visible
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, visible
 
 
 LONGEST_TEXT = 200  # characters of an answer in words
@@ -209,7 +209,7 @@ def form(
     right_type = (reads and of_type(read, ask.answer_type)) if ask.answer_type else None
     right_unit = (reads and has_unit(read, ask.unit, ask.unit_required)) if ask.unit else None
     return answer, Form(
-        _single(after_thought(text, think, prefilled_think), answer, ask), reads, right_type, right_unit
+        _single(after_reasoning(text, think, prefilled_think), answer, ask), reads, right_type, right_unit
     )
 
 

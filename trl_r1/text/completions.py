@@ -85,7 +85,7 @@ def _content_text(content: Any) -> str:
     raise TypeError(f"A message's content is text, a list of parts or None, not {type(content).__name__}.")
 
 
-def thought_bounds(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> tuple[int, int, int]:
+def reasoning_bounds(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> tuple[int, int, int]:
     """Where the thought lies: ``text[start:end]`` is the thought, ``text[after:]`` is what follows it.
 
     The thought ends at the last closing tag, so nothing can be smuggled past it with a second one. A closing tag
@@ -107,36 +107,36 @@ def thought_bounds(text: str, tags: tuple[str, str] = THINK, prefilled: bool = F
     return (0, len(text), len(text)) if prefilled else (0, 0, 0)
 
 
-def thought(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> str:
-    """The reasoning between the think tags; "" where there is none. See ``thought_bounds`` for broken tags.
+def reasoning_of(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> str:
+    """The reasoning between the think tags; "" where there is none. See ``reasoning_bounds`` for broken tags.
 
-    >>> thought("2 + 2 is 4</think> 4")
+    >>> reasoning_of("2 + 2 is 4</think> 4")
     '2 + 2 is 4'
     """
-    start, end, _ = thought_bounds(text, tags, prefilled)
+    start, end, _ = reasoning_bounds(text, tags, prefilled)
     return text[start:end]
 
 
-def after_thought(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> str:
+def after_reasoning(text: str, tags: tuple[str, str] = THINK, prefilled: bool = False) -> str:
     """What the reader is meant to see: the text after the thought, up to a thought opened again.
 
-    >>> after_thought("<think>is it 3?</think> It is 4.")
+    >>> after_reasoning("<think>is it 3?</think> It is 4.")
     ' It is 4.'
-    >>> after_thought("<think>still thinking: 4")
+    >>> after_reasoning("<think>still thinking: 4")
     ''
     """
-    _, _, after = thought_bounds(text, tags, prefilled)
+    _, _, after = reasoning_bounds(text, tags, prefilled)
     reopened = text.find(tags[0], after)
     return text[after:] if reopened < 0 else text[after:reopened]
 
 
-def chain_of(text: str, think: tuple[str, str] = THINK, prefilled_think: bool = False) -> str:
+def reasoning_or_all(text: str, think: tuple[str, str] = THINK, prefilled_think: bool = False) -> str:
     """The chain of a reply: its thought; of a reply without think tags, all of it.
 
-    >>> chain_of("<think>2 + 2 is 4</think> 4"), chain_of("2 + 2 is 4, so 4")
+    >>> reasoning_or_all("<think>2 + 2 is 4</think> 4"), reasoning_or_all("2 + 2 is 4, so 4")
     ('2 + 2 is 4', '2 + 2 is 4, so 4')
     """
-    start, end, after = thought_bounds(text, think, prefilled_think)
+    start, end, after = reasoning_bounds(text, think, prefilled_think)
     return text if after == 0 else text[start:end]
 
 
@@ -152,13 +152,13 @@ _HINTS = ("<!--", "phantom", "white", "\\tiny", "display", "visibility", "opacit
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
-def shown(text: str) -> str:
+def without_hidden(text: str) -> str:
     r"""The text with what a rendered page would not show replaced by spaces; offsets stay what they were.
 
     Hidden are HTML comments, elements styled away (``display:none``, size 0, white), ``\phantom``, white and ``\tiny``
     LaTeX. What is never closed hides the rest. Linear: every scan for an end goes on where the last one stopped.
 
-    >>> shown(r"it is \boxed{4} <!-- \boxed{5} -->").rstrip()
+    >>> without_hidden(r"it is \boxed{4} <!-- \boxed{5} -->").rstrip()
     'it is \\boxed{4}'
     """
     if not any(hint in text for hint in _HINTS):
@@ -193,12 +193,12 @@ _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols tha
 
 def visible(text: str) -> bool:
     """Whether a reader would see anything: some character that is no space, control, format or filler character, and
-    that is not hidden (``shown``).
+    that is not hidden (``without_hidden``).
 
     >>> visible("\\u200b \\n")
     False
     """
-    return any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in shown(text))
+    return any(c.isprintable() and not c.isspace() and c not in _BLANKS for c in without_hidden(text))
 
 
 def says(text: str, symbols: bool = False) -> bool:
@@ -209,4 +209,4 @@ def says(text: str, symbols: bool = False) -> bool:
     (False, False, True, True)
     """
     categories = "LNS" if symbols else "LN"
-    return any(unicodedata.category(c)[0] in categories and c not in _BLANKS for c in shown(text))
+    return any(unicodedata.category(c)[0] in categories and c not in _BLANKS for c in without_hidden(text))

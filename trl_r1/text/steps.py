@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from trl_r1.text.completions import reply, thought
+from trl_r1.text.completions import reasoning_or_all, reply
 
 
 # DeepSeek-R1, arXiv:2501.12948v2, C.2, in its order
@@ -22,8 +22,7 @@ def reasoning(completion: object) -> str:
     >>> reasoning("<think>3 and 4</think> 7"), reasoning("3 and 4 is 7")
     ('3 and 4', '3 and 4 is 7')
     """
-    text = reply(completion)
-    return thought(text) if "<think>" in text or "</think>" in text else text
+    return reasoning_or_all(reply(completion))
 
 
 def reasoning_steps(text: str) -> int:

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from trl_r1.text.completions import shown
+from trl_r1.text.completions import without_hidden
 from trl_r1.text.scripts import HAN_PER_WORD, SCRIPTS
 
 
@@ -125,7 +125,7 @@ def parted(text: str, allowed: Iterable[str] = ()) -> tuple[str, str]:
     Formulas and code are written in Latin and Greek: what they hold in other scripts is a sentence from ``SENTENCE``
     words on, all of them taken together. So is a row of as many Latin words in a formula, of ``LINE_OF_CODE`` in code.
     """
-    aside, visible_text = _Aside(), shown(text)
+    aside, visible_text = _Aside(), without_hidden(text)
     clean = _cleaned(visible_text, aside)
     aside_text = aside.text()
     if visible_text != text:
@@ -138,7 +138,7 @@ def parted(text: str, allowed: Iterable[str] = ()) -> tuple[str, str]:
 
 
 def _hidden(text: str, visible_text: str) -> str:
-    """What ``seen = shown(text)`` replaced, with all the rest replaced by spaces."""
+    """What ``seen = without_hidden(text)`` replaced, with all the rest replaced by spaces."""
     before, after = _code_points(text), _code_points(visible_text)
     hidden = np.where(before == after, np.uint32(ord(" ")), before)
     return hidden.tobytes().decode("utf-32-le", "surrogatepass")

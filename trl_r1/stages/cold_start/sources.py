@@ -23,7 +23,7 @@ from typing import Any
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
 from trl_r1.storage.structured import option, read_entries, refuse_twins
-from trl_r1.text.completions import ANSWER, THINK, after_thought, thought, visible
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reasoning_of, visible
 from trl_r1.text.records import Messages
 
 
@@ -214,9 +214,11 @@ def take_apart(text: str) -> tuple[str, str] | None:
     ('2 + 2', 'It is \\boxed{4}.')
     """
     if well_formed(text, layout="answer"):
-        return thought(text).strip(), after_thought(text).partition(ANSWER[0])[2].rpartition(ANSWER[1])[0].strip()
+        return reasoning_of(text).strip(), after_reasoning(text).partition(ANSWER[0])[2].rpartition(ANSWER[1])[
+            0
+        ].strip()
     if well_formed(text, layout="summary") and ANSWER[0] not in text:
-        return thought(text).strip(), after_thought(text).strip()
+        return reasoning_of(text).strip(), after_reasoning(text).strip()
     if well_formed(text, layout="cold_start"):
         _, reasoning, summary = text.split(SPECIAL_TOKEN)
         return reasoning.strip(), summary.strip()

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 
 from trl_r1.data.near_duplicates import words
 from trl_r1.rewards.format import SPECIAL_TOKEN
-from trl_r1.text.completions import ANSWER, thought_bounds
+from trl_r1.text.completions import ANSWER, reasoning_bounds
 
 
 class Named(Protocol):
@@ -162,7 +162,7 @@ def no_chain(text: str, layout: str = "answer") -> str:
     """
     if layout == "cold_start":
         return text.rpartition(SPECIAL_TOKEN)[2].strip() if SPECIAL_TOKEN in text else text
-    rest = text[thought_bounds(text)[2] :].strip()
+    rest = text[reasoning_bounds(text)[2] :].strip()
     if layout == "answer" and rest.startswith(ANSWER[0]) and rest.endswith(ANSWER[1]):
         rest = rest[len(ANSWER[0]) : -len(ANSWER[1])].strip()
     return rest or text
