@@ -17,7 +17,7 @@ _EQUALS = re.compile(r"(?<![<>=!:≤≥≠])[=＝](?![=>])")
 
 
 def reasoning(completion: object) -> str:
-    """The thought of a completion; the whole reply where it has no think tags.
+    """The reasoning of a completion; the whole reply where it has no think tags.
 
     >>> reasoning("<think>3 and 4</think> 7"), reasoning("3 and 4 is 7")
     ('3 and 4', '3 and 4 is 7')
