@@ -83,3 +83,22 @@ def test_the_miniature_s_rows_are_the_ids_that_one_text_gives():
     assert made["input_ids"][:] == [
         tokenizer(document.prompt + document.reply + tokenizer.eos_token)["input_ids"] for document in documents
     ]
+
+
+def test_rows_that_have_only_messages_need_no_option():
+    turns = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]
+    made = to_imitate(Dataset.from_list([{"id": 1, "messages": turns}]))
+    assert made.to_list() == [{"prompt": turns[:1], "completion": turns[1:]}]
+
+
+def test_messages_are_not_taken_beside_a_prompt():
+    rows = Dataset.from_list([{"prompt": "2+2?", "messages": [{"role": "user", "content": "a"}]}])
+    with pytest.raises(ValueError, match="no column 'completion'"):
+        to_imitate(rows)
+
+
+def test_questions_with_answers_are_told_the_two_ways_to_go_on():
+    rows = Dataset.from_list([{"question": "2+2?", "answer": "4"}])
+    with pytest.raises(ValueError, match="set completion_column to it.*trl-r1 zero.*solution_column: answer"):
+        to_imitate(rows)
+    assert to_imitate(rows, completion_column="answer").to_list() == [{"prompt": "2+2?", "completion": "4"}]

@@ -381,3 +381,19 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_pat
         assert math.isfinite(score[0])
     if yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text()).get("use_peft"):
         assert (tmp_path / "out" / "helpfulness" / "adapter_model.safetensors").is_file()
+
+
+def test_conversations_without_a_prompt_have_what_they_share_as_their_prompt():
+    from datasets import Dataset
+
+    def turn(role, text):
+        return {"role": role, "content": text}
+
+    shared = [turn("user", "Hi?"), turn("assistant", "Hi."), turn("user", "2+2?")]
+    rows = Dataset.from_list(
+        [{"chosen": [*shared, turn("assistant", "4")], "rejected": [*shared, turn("assistant", "5")]}]
+    )
+    assert read_pairs(rows, "chat")[1] == [Pair(shared, "4", "5", math.inf)]
+    apart = Dataset.from_list([{"chosen": [turn("user", "a")], "rejected": [turn("user", "b")]}])
+    with pytest.raises(ValueError, match="begin with different messages"):
+        read_pairs(apart, "chat")

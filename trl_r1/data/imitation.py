@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, require_columns, to_prompt
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 OF_THE_ROW = ("chat_template_kwargs", "tools")  # what a row may say about its own rendering
 THOUGHT = "thought"
+MESSAGES, COMPLETION = "messages", "completion"  # as they are usually called
+ANSWERS = ("answer", "response", "output", "solution")  # what rows of questions call their answers
 
 
 def to_imitate(
@@ -47,7 +49,8 @@ def to_imitate(
 
     Args:
         prompt_column: taken where the rows have it; else `question_column` is put into `template`.
-        messages_column: conversations instead of prompt and completion.
+        messages_column: conversations instead of prompt and completion; None takes the column ``messages`` where the
+            rows have it and neither a prompt nor a completion.
         drop_empty: leave out rows without prompt or completion (and say how many) instead of refusing.
         name: the dataset as the user called it, for the sentences.
         reasoning_column: the thought that leads to the completion, where it has a column of its own; it becomes
@@ -57,9 +60,12 @@ def to_imitate(
         ValueError: a missing column, an unusable template, an empty prompt or completion, a conversation without an
             assistant's turn at its end, or text in some rows and messages in others.
     """
+    if messages_column is None and completion_column == COMPLETION:
+        messages_column = only_messages(rows.column_names, prompt_column)
     if messages_column is not None:
         require_columns(rows, {"messages": messages_column}, name)
     else:
+        refuse_answers(rows.column_names, completion_column, question_column, name)
         require_columns(rows, {"completion": completion_column}, name)
         if prompt_column is None or prompt_column not in rows.column_names:
             if question_column not in rows.column_names and prompt_column is not None:
@@ -101,6 +107,30 @@ def to_imitate(
     from datasets import Dataset
 
     return Dataset.from_list(made)
+
+
+def only_messages(columns: Sequence[str], prompt_column: str | None) -> str | None:
+    """The column of conversations where the rows have no other form; None elsewhere.
+
+    >>> only_messages(["id", "messages"], "prompt"), only_messages(["prompt", "messages"], "prompt")
+    ('messages', None)
+    """
+    return MESSAGES if MESSAGES in columns and not {COMPLETION, prompt_column} & set(columns) else None
+
+
+def refuse_answers(columns: Sequence[str], completion_column: str, question_column: str, name: str) -> None:
+    """The advice for rows of questions and answers, which may be texts to imitate or results to be rewarded.
+
+    Raises:
+        ValueError: the rows are such, and no completion column was named.
+    """
+    answers = next((column for column in ANSWERS if column in columns), None)
+    if completion_column == COMPLETION and COMPLETION not in columns and question_column in columns and answers:
+        raise ValueError(
+            f"{name} has no column {COMPLETION!r}, but {question_column!r} and {answers!r}. If {answers!r} holds whole "
+            f"replies to imitate, set completion_column to it; if only the results, train with `trl-r1 zero` and "
+            f"solution_column: {answers}."
+        )
 
 
 def split_conversation(messages: Any, number: int) -> tuple[Any, Any]:

@@ -35,15 +35,24 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
             "held-out problems for itself while it trains. Set it to null in the recipe and evaluate the checkpoints with "
             "`trl-r1 evaluate` (docs/scale.md)."
         )
-    rows = load_rows(
-        options.evaluation_dataset_name, options.evaluation_split, options.evaluation_dataset_config, seed
-    )
+    split = held_out_split(options.evaluation_dataset_name, options.evaluation_split, options.dataset_name)
+    rows = load_rows(options.evaluation_dataset_name, split, options.evaluation_dataset_config, seed)
     if options.evaluation_problems is not None:
         rows = rows.select(range(min(len(rows), options.evaluation_problems)))
     question = options.evaluation_question_column or options.question_column
     solution = options.evaluation_solution_column or options.solution_column
     language = options.language_column if options.language_column in rows.column_names else None
     return to_prompts(rows, question, solution, options.template, language, options.drop_empty)
+
+
+def held_out_split(name: str, split: str, training: str) -> str:
+    """The split to evaluate on: of a single data file the whole of it, whatever the file is called.
+
+    Not where the file is the one that is trained on; there the split has to be found, or is refused.
+    """
+    path = Path(name).expanduser()
+    whole = split == EvaluationOptions.evaluation_split and path.is_file()
+    return "train" if whole and path.resolve() != Path(training).expanduser().resolve() else split
 
 
 def asks_while_training(config: TrainingArguments) -> bool:

@@ -1,7 +1,8 @@
 """What people and judges said of replies: rows of a dataset in, judged pairs or labelled replies out.
 
     pairs     reply_a, reply_b and what each was given (scores_a, scores_b: a number, or a list of one per look)
-              chosen, rejected, with score_chosen and score_rejected where there are such
+              chosen, rejected, with score_chosen and score_rejected where there are such; without a prompt they are
+              conversations, and what they have in common is the prompt (TRL's implicit prompt)
               replies: a list, to be judged yet
     labels    completion and label (1 safe, 0 unsafe)
               response_0, response_1, is_response_0_safe, is_response_1_safe (PKU-SafeRLHF), two rows each
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty
+from trl_r1.models.rendering.messages import clean
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.stages.reward_model.pairs import Judged, Pair
 from trl_r1.text.completions import reply
@@ -107,6 +109,44 @@ def prompts_of(rows: Dataset, template: Template, names_given: Mapping[str, str]
     return [value if isinstance(value, list) else render(template, str(value)) for value in values]
 
 
+def with_prompts(
+    rows: Dataset, columns: Mapping[str, str], names_given: Mapping[str, str] | None, what: str
+) -> Dataset:
+    """Rows of conversations without a prompt, the messages that chosen and rejected begin with taken out as their prompt;
+    other rows as they are.
+
+    Raises:
+        ValueError: two conversations that have no message in common.
+    """
+    named = {part: name for part, name in (names_given or {}).items() if part in PROMPT_COLUMNS}
+    if columns_of(rows, PROMPT_COLUMNS, named, what) or not {"chosen", "rejected"} <= set(columns):
+        return rows
+    chosen, rejected = columns["chosen"], columns["rejected"]
+    if not all(isinstance(rows[0][column], list) for column in (chosen, rejected)):
+        return rows
+    made = []
+    for number, row in enumerate(rows):
+        shared = common(clean(row[chosen]), clean(row[rejected]))
+        if shared == 0:
+            raise ValueError(
+                f"{what}: in row {number} (counted from 0) chosen and rejected begin with different messages, so there is "
+                "no prompt; give the rows a prompt, or leave this one out."
+            )
+        prompt, pair = row[chosen][:shared], {column: row[column][shared:] for column in (chosen, rejected)}
+        made.append({**row, **pair, "prompt": prompt})
+    return type(rows).from_list(made)
+
+
+def common(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
+    """How many messages two conversations begin with in common; each keeps one of its own.
+
+    >>> common(["hello", "hi"], ["hello", "go away"]), common(["hello", "hi"], ["hello", "hi"])
+    (1, 1)
+    """
+    most = max(0, min(len(chosen), len(rejected)) - 1)
+    return next((place for place in range(most) if chosen[place] != rejected[place]), most)
+
+
 def read_pairs(
     rows: Dataset, template: Template, names_given: Mapping[str, str] | None = None, what: str = "The dataset"
 ) -> tuple[list[Judged], list[Pair], list[tuple[Any, list[str]]]]:
@@ -117,6 +157,7 @@ def read_pairs(
     """
     own_names = {part: name for part, name in (names_given or {}).items() if part not in PROMPT_COLUMNS}
     columns = columns_of(rows, PAIR_COLUMNS, own_names, what)
+    rows = with_prompts(rows, columns, names_given, what)
     prompts = prompts_of(rows, template, names_given, what)
     if {"first", "second", "first_scores", "second_scores"} <= set(columns):
         parts = [rows[columns[part]] for part in ("first", "second", "first_scores", "second_scores")]
