@@ -35,6 +35,10 @@ def test_without_a_size_a_split_has_its_own():
     assert {split: len(load_rows("reasoning_gym:gcd", split)) for split in gym.SIZES} == gym.SIZES
 
 
+def test_a_dataset_whose_config_checks_nothing_is_drawn_too():
+    assert len(load_rows("reasoning_gym:power_function", "train", {"size": 2})) == 2
+
+
 def test_a_seed_draws_the_same_rows_again_and_another_others():
     first, again, other = (load_rows("reasoning_gym:gcd", "test[:20]", seed=seed)[:] for seed in (1, 1, 2))
     assert first == again
