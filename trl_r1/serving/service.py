@@ -6,7 +6,7 @@ n > 1    n plain samples, since whoever asks for several wants them as they fall
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -121,7 +121,9 @@ class Service:
         cancelled: Callable[[], bool],
         on_text: OnText | None,
     ) -> GenerationResult:
-        pieces = Pieces(self.sampler.tokenizer, on_text) if on_text and isinstance(self.sampler, BatchQueue) else None
+        pieces = None
+        if on_text and isinstance(self.sampler, BatchQueue):
+            pieces = Pieces(self.sampler.paths.renderer.decode, on_text)
         ask = Ask(request.prompt, request.n, None, cancelled, pieces.add if pieces else None)
         paths = sampler.draw([ask], request.settings, seed_of(request.seed or 0, "plain"))[0]
         refused = next((path.refused for path in paths if path.refused), "")
@@ -148,7 +150,7 @@ def cut(path: Candidate, stop: tuple[str, ...]) -> Completion:
 class Pieces:
     """Token ids one by one in, pieces of text out; never half a character."""
 
-    tokenizer: Any
+    decode: Callable[[Sequence[int]], str]  # as the whole text is decoded, or the two would not agree
     tell: OnText
     ids: dict[int, list[int]] = field(default_factory=dict)
     sent: dict[int, str] = field(default_factory=dict)
@@ -158,8 +160,8 @@ class Pieces:
         ids = self.ids.setdefault(number, [])
         ids.append(token)
         start, read = self.marks.get(number, (0, 0))
-        before = self.tokenizer.decode(ids[start:read], skip_special_tokens=True)
-        now = self.tokenizer.decode(ids[start:], skip_special_tokens=True)
+        before = self.decode(ids[start:read])
+        now = self.decode(ids[start:])
         if len(now) > len(before) and not now.endswith("\ufffd"):
             self._tell(number, now[len(before) :])
             self.marks[number] = (read, len(ids))
