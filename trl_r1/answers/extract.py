@@ -100,13 +100,15 @@ def extract(
 LONGEST_FACT = 400  # characters of a reply that may state a fact as a whole
 
 
-def read_with(extract: Callable[..., str | None], text: str, truncated: bool = False, kind: str = "") -> str | None:
+def read_with(
+    extract: Callable[..., str | None], text: str, truncated: bool = False, kind: str = "", prompt: Any = None
+) -> str | None:
     """``extract`` of a text with what is known of it, as far as that function asks for it: somebody's own may not.
 
     >>> read_with(str.strip, " 4 ", truncated=True)
     '4'
     """
-    known = {name: value for name, value in (("truncated", truncated), ("kind", kind)) if value}
+    known = {name: value for name, value in (("truncated", truncated), ("kind", kind), ("prompt", prompt)) if value}
     if not known:
         return extract(text)
     try:

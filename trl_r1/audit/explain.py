@@ -13,6 +13,7 @@ from typing import Any
 
 from trl_r1.text.completions import reasoning_bounds, reply
 from trl_r1.text.records import Row
+from trl_r1.text.thoughts import ReadsThoughts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +99,8 @@ def explain(
         takes = inspect.signature(reward.spans).parameters
         named = {name: value for name, value in (("language", target), ("prompt", prompt)) if name in takes}
         spans = [] if "language" in takes and target is None else reward.spans(completion, **named)
-    think, prefilled = getattr(reward, "think", None), getattr(reward, "prefilled_think", False)
-    bounds = reasoning_bounds(text, think, prefilled) if isinstance(think, tuple) else reasoning_bounds(text)
+    reading = reward.reading(completion, prompt) if isinstance(reward, ReadsThoughts) else ()
+    bounds = reasoning_bounds(text, *reading)
     options = _options(reward, lambda other: _score(other, completion, prompt, row, {}, {}))
     return Explanation(score, text, bounds, logged, metrics, spans, options)
 

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,11 @@ from trl_r1.answers.extract import read_with
 from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.graded import GradedProblem, GradedSample
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference, pass_at_k
-from trl_r1.models.rendering import Renderer
+from trl_r1.models.rendering import RenderedThoughts, Renderer
 from trl_r1.models.sampling import sample
 from trl_r1.storage.files import replace_file
 from trl_r1.text.records import Completion, Json, Problem
+from trl_r1.text.thoughts import ReadsThoughts, Thoughts, tell
 
 
 if TYPE_CHECKING:
@@ -42,10 +43,17 @@ class Graders:
     extract: Callable[..., str | None]  # text (and truncated, kind, where it takes them) -> final answer
     verify: Callable[..., bool | None]  # (answer, gold) -> right? None: this gold cannot be judged
     same_answer: Callable[[str, str], bool]  # do two answers mean the same? (the majority vote)
-    well_formed: Callable[[list[str]], list[float | None]]  # texts -> format scores in [0, 1]
+    well_formed: Callable[..., list[float | None]]  # texts -> format scores in [0, 1]
     consistency: Callable[[str, str], float | None]  # (text, language) -> share in [0, 1]
     type_column: str | None = "answer_type"  # of the rows, with the declared type of a gold answer
     answer_from: tuple[str, ...] = ()  # where `extract` looks, for the record
+
+    def told(self, thoughts: Thoughts) -> "Graders":
+        """The same graders; those that are our rewards know what the template does with thoughts."""
+        reward = getattr(self.extract, "__self__", None)
+        known = tell(reward, thoughts) if isinstance(reward, ReadsThoughts) else None
+        extract = self.extract if known is None else getattr(known, self.extract.__name__)
+        return replace(self, extract=extract, well_formed=tell(self.well_formed, thoughts))
 
 
 def default_graders(rewards: Iterable[Any] = ()) -> Graders:
@@ -61,9 +69,7 @@ def default_graders(rewards: Iterable[Any] = ()) -> Graders:
     exact = next((reward for reward in given if isinstance(reward, accuracy.Accuracy)), accuracy.Accuracy())
     layout = next((reward for reward in given if isinstance(reward, format.Format)), format.Format())
     return Graders(
-        extract=partial(
-            accuracy.extract, sources=exact.sources, prefilled_think=exact.prefilled_think, think=exact.think
-        ),
+        extract=exact.answer_of,
         verify=partial(
             accuracy.verify,
             require_simplified=exact.require_simplified,
@@ -86,9 +92,11 @@ def grade(problem: Problem, completions: Sequence[Completion], graders: Graders)
     declared = {"answer_type": kind} if kind else {}
     known: dict[str | None, bool] = {None: False}
     samples = []
-    layouts = graders.well_formed([one.text for one in completions])
+    texts, prompts = [one.text for one in completions], [problem.prompt] * len(completions)
+    asks = isinstance(graders.well_formed, ReadsThoughts)
+    layouts = graders.well_formed(texts, prompts=prompts) if asks else graders.well_formed(texts)
     for one, layout in zip(completions, layouts, strict=True):
-        answer = read_with(graders.extract, one.text, one.truncated, kind)
+        answer = read_with(graders.extract, one.text, one.truncated, kind, problem.prompt)
         if answer not in known:
             known[answer] = graders.verify(answer, gold, **declared) is True
         share = None if language is None else graders.consistency(one.text, language)
@@ -288,7 +296,8 @@ def evaluate(
                 raise ValueError(f"Problem {number} has no column {column!r}. It has: {', '.join(map(str, row))}.")
             if row[column] in (None, "", []):
                 raise ValueError(f"Problem {number} has nothing in its column {column!r}; drop the row or fill it in.")
-    graders = default_graders() if graders is None else graders
+    renderer = renderer or Renderer(tokenizer)
+    graders = (default_graders() if graders is None else graders).told(RenderedThoughts(renderer))
     drawn = sample(
         model,
         tokenizer,

@@ -15,7 +15,7 @@ In which order the overrides of a method of TRL's run (the first calls the next;
 | training_step | critic | averages the towers' gradients over processes |
 | _generate_and_score_completions | r1, fast | r1 credits and refills groups after; fast says meanwhile what is asked for |
 | _generate_single_turn | fast | completions come from grpo/rollout |
-| _calculate_rewards | r1, curriculum, critic, fast | fast: early scores; critic, r1 keep; curriculum counts |
+| _calculate_rewards | r1, curriculum, critic, fast | r1: marks; fast: early scores; critic, r1 keep; curriculum counts |
 | _compute_loss | kl, critic, fast | fast skips rows; critic adds the value loss; kl checks its term and moves beta |
 | _get_per_token_logps_and_entropies | kl, critic, fast | fast packs; critic reads along; kl takes them down |
 | _save_checkpoint | r1, curriculum, critic | each its own file, before TRL's |
@@ -63,6 +63,7 @@ from trl_r1.grpo.graded_prompts import GradedPrompts
 from trl_r1.grpo.loss import ChosenKL
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.grpo.replay import VerifiedPaths
+from trl_r1.grpo.thoughts import TrainerThoughts
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.storage.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
 from trl_r1.storage.files import replace_file
@@ -142,6 +143,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
+        self._thoughts = TrainerThoughts(self)
+        self._thoughts.tell_rewards()
         for reward in self.reward_funcs:  # one that needs the policy (agser) takes it here
             if getattr(reward, "bound", True) is False:
                 reward.begin(self.model, self.processing_class, self.args)
@@ -149,6 +152,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
     # -- rewards and advantages ------------------------------------------------------------------------------------
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        if self._thoughts is not None:
+            self._thoughts.keep_marks(completions, completion_ids_list)
         scores = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # (N, F), all processes
         check_scores(scores, self.reward_weights, self.reward_func_names, completions, self.state.global_step)
         self._scores = scores

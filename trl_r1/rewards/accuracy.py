@@ -23,7 +23,8 @@ from trl_r1.answers.forms import TYPES
 from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.types import type_name
 from trl_r1.answers.written import as_written
-from trl_r1.text.completions import THINK, reply
+from trl_r1.text.completions import reply
+from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
 
 
 __all__ = [  # what this module computes, and what it hands on from the modules it is made of
@@ -200,7 +201,7 @@ def same_answer(a: str | None, b: str | None, math_verify: bool = True) -> bool:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class Accuracy(ReadsThoughts):
     """1.0 if the answer after the thought equals the row's gold answer, else 0.0; None where the gold is no use.
 
     Works in any ``GRPOTrainer``. An answer only inside the thought earns nothing. See ``extract`` for where an answer
@@ -220,8 +221,8 @@ class Accuracy:
         default="answer_type", metadata={"help": "Dataset column with the type of the gold; None: do not look."}
     )
     require_simplified: bool = field(default=True, metadata={"help": "Refuse expressions left to be evaluated."})
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
+    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
+    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
     math_verify: bool = field(default=True, metadata={"help": "Ask math-verify about what is not decided exactly."})
     seconds: float = field(default=SECONDS, metadata={"help": "Wall time math-verify may take for one answer."})
     megabytes: int = field(default=MEGABYTES, metadata={"help": "Memory math-verify may take for one answer, in MiB."})
@@ -241,7 +242,7 @@ class Accuracy:
             raise ValueError(f"on_timeout={self.on_timeout} is not a score. Give a finite number or None.")
         object.__setattr__(self, "answer_type", type_name(self.answer_type) or None)
         object.__setattr__(self, "sources", sources)
-        object.__setattr__(self, "think", tuple(self.think))
+        object.__setattr__(self, "think", checked_tags(self.think))
 
     @property
     def __name__(self) -> str:
@@ -251,6 +252,7 @@ class Accuracy:
         self,
         completions: list[Any],
         solution: Sequence[Any] | None = None,
+        prompts: Sequence[Any] | None = None,
         log_extra: Callable[[str, list[Any]], None] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
@@ -264,8 +266,8 @@ class Accuracy:
         gold_answers = [gold_answer(gold) for gold in golds]
         types = self._types(columns, len(gold_answers))
         answers = [
-            extract(reply(completion), self.sources, self.prefilled_think, self.think, kind=kind)
-            for completion, kind in zip(completions, types, strict=True)
+            self.answer_of(completion, prompt, kind=kind)
+            for completion, prompt, kind in zip(completions, prompts or [None] * len(completions), types, strict=True)
         ]
         limits = (self.require_simplified, self.math_verify, self.seconds, self.megabytes)
         outcomes = judge(answers, gold_answers, *limits, types)
@@ -277,6 +279,11 @@ class Accuracy:
             for outcome, metric in _METRICS.items():
                 log_metric(f"{self.name}/{metric}", outcomes.count(outcome) / max(1, len(outcomes)))
         return [self._score(outcome) for outcome in outcomes]
+
+    def answer_of(self, completion: Any, prompt: Any = None, truncated: bool = False, kind: str = "") -> str | None:
+        """The final answer of a completion, looked for where the options and what was told say; see ``extract``."""
+        think, prefilled = self.reading(completion, prompt)
+        return extract(reply(completion), self.sources, prefilled, think, truncated=truncated, kind=kind)
 
     def _types(self, columns: dict[str, Any], rows: int) -> list[str]:
         named = columns.get(self.type_column) if self.type_column else None

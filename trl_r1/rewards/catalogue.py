@@ -19,6 +19,7 @@ from typing import Any
 from trl_r1.errors import did_you_mean
 from trl_r1.storage.structured import option, read_entries
 from trl_r1.text.records import Json
+from trl_r1.text.thoughts import Thoughts, tell
 
 
 GROUP = "trl_r1.rewards"
@@ -245,6 +246,10 @@ class CalledAs:
     def __init__(self, reward: Callable[..., Any], name: str) -> None:
         self.reward = reward
         self.__name__ = name
+
+    def told(self, thoughts: Thoughts) -> CalledAs:
+        """The same, around a reward that knows what the template does with thoughts."""
+        return type(self)(tell(self.reward, thoughts), self.__name__)
 
     def __call__(self, *args: Any, **columns: Any) -> Any:
         return self.reward(*args, **columns)

@@ -20,6 +20,7 @@ from trl_r1.rewards.code_tests import Case, Unreadable, paired, read_cases
 from trl_r1.sandbox.choice import BACKENDS, open_sandbox
 from trl_r1.sandbox.protocol import DEFAULT_LIMITS, ResourceLimits, Sandbox
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
+from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
 
 
 PYTHON_TAGS = frozenset({"python", "python3", "py", "py3", "pypy", "pypy3"})
@@ -169,7 +170,7 @@ def default_workers(backend: str) -> int:
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(ReadsThoughts):
     """1.0 if the program in a reply passes all of the row's tests, else 0.0; ``partial`` pays the share passed.
 
     None where nothing can be said: the row has no readable tests, or the sandbox failed. A reply without a program
@@ -204,8 +205,8 @@ class Code:
     workers: int | None = field(
         default=None, metadata={"help": "Programs at once. None: TRL_R1_SANDBOX_WORKERS or the processors, at most 8."}
     )
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
+    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
+    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
     name: str = field(default="code", metadata={"help": "The metric is logged as rewards/<name>/mean."})
 
     def __post_init__(self) -> None:
@@ -224,7 +225,7 @@ class Code:
         self._limits()
         packages = (self.packages,) if isinstance(self.packages, str) else tuple(self.packages)
         object.__setattr__(self, "packages", packages)
-        object.__setattr__(self, "think", tuple(self.think))
+        object.__setattr__(self, "think", checked_tags(self.think))
 
     @property
     def __name__(self) -> str:
@@ -237,11 +238,16 @@ class Code:
     def __call__(
         self,
         completions: list[Any],
+        prompts: Sequence[Any] | None = None,
         log_extra: Callable[[str, list[Any]], None] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        programs = [extract_program(reply(c), self.prefilled_think, self.think) for c in completions]
+        programs = [
+            extract_program(reply(completion), prefilled, think)
+            for completion, prompt in zip(completions, prompts or [None] * len(completions), strict=True)
+            for think, prefilled in (self.reading(completion, prompt),)
+        ]
         reports = self.judge(programs, self._cases(columns, len(completions)))
         if log_extra is not None:
             log_extra(f"{self.name}_program", [program or "" for program in programs])

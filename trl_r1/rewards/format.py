@@ -7,11 +7,12 @@ Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.2 (rule-based rewards: "put its th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trl_r1.text.completions import ANSWER, THINK, reply, says, visible
+from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts
 
 
 LAYOUTS: dict[str, str] = {
@@ -99,7 +100,7 @@ def well_formed(text: str, **options: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Format:
+class Format(ReadsThoughts):
     """1.0 for a reply in the strict layout, else 0.0; ``graded`` pays each demanded tag its equal share, in [0, 1].
 
     Text outside the blocks, a second block, a block that says nothing (``<think>.</think>``), a missing or misplaced
@@ -112,8 +113,8 @@ class Format:
 
     layout: str = field(default="answer", metadata={"help": f"One of: {', '.join(LAYOUTS)}."})
     graded: bool = field(default=False, metadata={"help": "Pay each right tag its share instead of all or nothing."})
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
+    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
+    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
     answer: tuple[str, str] = field(default=ANSWER, metadata={"help": "Opening and closing tag of the answer."})
     special_token: str = field(default=SPECIAL_TOKEN, metadata={"help": "The token of the cold_start layout."})
     name: str = field(default="format", metadata={"help": "The metric is logged as rewards/<name>/mean."})
@@ -123,6 +124,8 @@ class Format:
             raise ValueError(f"layout={self.layout!r} is unknown. Choose one of: {', '.join(LAYOUTS)}.")
         for name in ("think", "answer"):
             tags = getattr(self, name)
+            if tags is None and name == "think":
+                continue
             if isinstance(tags, str) or len(tags) != 2 or not all(isinstance(tag, str) and tag for tag in tags):
                 raise ValueError(f"{name}={tags!r} is not an opening and a closing tag, for instance {THINK!r}.")
             object.__setattr__(self, name, tuple(tags))  # YAML brings lists; a tuple hashes
@@ -133,30 +136,38 @@ class Format:
     def __name__(self) -> str:
         return self.name
 
-    def spans(self, completion: Any) -> list[tuple[int, int, float]]:
+    def spans(self, completion: Any, prompt: Any = None) -> list[tuple[int, int, float]]:
         """``(start, end, score)`` per demanded tag, as characters of ``reply(completion)``; sums to the score."""
-        tags = self._marks(reply(completion))
+        tags = self._marks(completion, prompt)
         strict = all(mark.right for mark in tags)
         share = 1.0 / len(tags)
         return [(m.start, m.end, share if strict or (self.graded and m.right) else 0.0) for m in tags]
 
-    def score(self, completion: Any) -> float:
+    def score(self, completion: Any, prompt: Any = None) -> float:
         """The score of one completion, in [0, 1]."""
-        tags = self._marks(reply(completion))
+        tags = self._marks(completion, prompt)
         right = sum(mark.right for mark in tags)
         return right / len(tags) if self.graded else float(right == len(tags))
 
     def __call__(
         self,
         completions: list[Any],
+        prompts: Sequence[Any] | None = None,
         log_extra: Callable[[str, list[Any]], None] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        return [self.score(completion) for completion in completions]
+        return [
+            self.score(completion, prompt)
+            for completion, prompt in zip(completions, prompts or [None] * len(completions), strict=True)
+        ]
 
-    def _marks(self, text: str) -> list[Mark]:
-        return marks(text, self.layout, self.think, self.answer, self.special_token, self.prefilled_think)
+    def _marks(self, completion: Any, prompt: Any) -> list[Mark]:
+        think, prefilled = self.reading(completion, prompt)
+        if self.layout == "cold_start" and self.prefilled_think is None:  # the thought is between special tokens here
+            told, token = self._told, (self.special_token, self.special_token)
+            prefilled = told is not None and told.opened(prompt, token)
+        return marks(reply(completion), self.layout, think, self.answer, self.special_token, prefilled)
 
 
 format_reward = Format()

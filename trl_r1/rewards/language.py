@@ -21,8 +21,9 @@ from functools import lru_cache
 from typing import Any
 
 from trl_r1.rewards.identification import identify, in_target, require_classifier, shared_scripts
-from trl_r1.text.completions import THINK, reasoning_bounds, reply
+from trl_r1.text.completions import reasoning_bounds, reply
 from trl_r1.text.scripts import FIRST, LANGUAGES, SCRIPTS, language_code
+from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
 from trl_r1.text.words import FUNCTION_NAMES, RUNS, count_words, parted, prose
 
 
@@ -151,7 +152,7 @@ def _tell(name: str, code: str) -> None:
 
 
 @dataclass(frozen=True)
-class LanguageConsistency:
+class LanguageConsistency(ReadsThoughts):
     """Share of the thought's words that are in the target language, in [0, 1]; None below ``minimum_words``.
 
     The target is, in this order: the row's ``language_column``, the option ``language``, the prompt's own language.
@@ -172,8 +173,8 @@ class LanguageConsistency:
     same_script: str = field(
         default="ignore", metadata={"help": "; ".join(f"{name}: {about}" for name, about in SAME_SCRIPT.items())}
     )
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
+    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
+    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
     name: str = field(default="language_consistency", metadata={"help": "Logged as rewards/<name>/mean."})
 
     def __post_init__(self) -> None:
@@ -189,25 +190,25 @@ class LanguageConsistency:
         if self.same_script == "classifier":
             require_classifier(code)
         object.__setattr__(self, "allowed", tuple(self.allowed))
-        object.__setattr__(self, "think", tuple(self.think))
+        object.__setattr__(self, "think", checked_tags(self.think))
 
     @property
     def __name__(self) -> str:
         return self.name
 
-    def score(self, completion: Any, language: str | None = None) -> float | None:
+    def score(self, completion: Any, language: str | None = None, prompt: Any = None) -> float | None:
         """The score of one completion. ``language`` overrides the option.
 
         Raises:
             ValueError: no language is given, or it is unknown.
         """
-        start, end, _ = reasoning_bounds(text := reply(completion), self.think, self.prefilled_think)
+        start, end, _ = reasoning_bounds(text := reply(completion), *self.reading(completion, prompt))
         return consistency(text[start:end], self._target(language), self.minimum_words, self.allowed, self.same_script)
 
-    def spans(self, completion: Any, language: str | None = None) -> list[tuple[int, int, float]]:
+    def spans(self, completion: Any, language: str | None = None, prompt: Any = None) -> list[tuple[int, int, float]]:
         """``(start, end, score)`` for every run of words of one side in the thought, as characters of
         ``reply(completion)``. Target runs share the score by their words, others have 0.0; they sum to the score."""
-        start, end, _ = reasoning_bounds(text := reply(completion), self.think, self.prefilled_think)
+        start, end, _ = reasoning_bounds(text := reply(completion), *self.reading(completion, prompt))
         clean, aside = parted(text[start:end], self.allowed)
         words, code = count_words(clean), self._target(language)
         score = _share(clean, words, code, self.minimum_words, self.same_script, _foreign(aside, code))
@@ -258,8 +259,8 @@ class LanguageConsistency:
             for target in dict.fromkeys(target for target in targets if target is not None):
                 _tell(self.name, language_code(target))
         scores = [
-            None if target is None else self.score(completion, target)
-            for completion, target in zip(completions, targets, strict=True)
+            None if target is None else self.score(completion, target, prompt)
+            for completion, target, prompt in zip(completions, targets, prompts or [None] * len(targets), strict=True)
         ]
         if log_extra is not None:
             log_extra(f"{self.name}_target", targets)

@@ -12,13 +12,17 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trl_r1.rewards.catalogue import load_reward, metric_name
 from trl_r1.text.records import Json
+from trl_r1.text.thoughts import Thoughts, tell
 
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DEFAULT_LAYERS: tuple[Json, ...] = (
     {"name": "trl_r1.rewards.symbolic:Symbolic", "weight": 0.4},
@@ -95,6 +99,12 @@ class Layered:
     def __name__(self) -> str:
         return self.name
 
+    def told(self, thoughts: Thoughts) -> Self:
+        """The same reward, whose layers know what the template does with thoughts."""
+        twin = replace(self)
+        object.__setattr__(twin, "_told", thoughts)
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
 
@@ -110,7 +120,7 @@ class Layered:
             function = load_reward(named, **(row.get("options") or {})) if isinstance(named, str) else named
             if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
                 raise ValueError(f"The layer {metric_name(function)!r} is asynchronous. Give it a place of its own.")
-            functions.append(function)
+            functions.append(tell(function, self.__dict__.get("_told")))
             weights.append(row.get("weight", 1.0))
         names = [metric_name(function) for function in functions]
         if len(set(names)) < len(names):

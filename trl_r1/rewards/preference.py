@@ -24,6 +24,7 @@ from typing import Any
 from trl_r1.models.judge import CRITERIA, Failure, Judge
 from trl_r1.rewards.semantic import model_id, spoken
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
+from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
 
 
 HELPFULNESS_VARIABLE = "TRL_R1_HELPFULNESS_MODEL"
@@ -79,7 +80,7 @@ def conversation(prompt: Any) -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True)
-class Preference:
+class Preference(ReadsThoughts):
     """A reward model's or a judge's score of a reply; None for rows that are another model's, and outside the window.
 
     Range: see ``NORMALIZERS``; a judge's verdict is in [0, 1] before normalisation. A score that is not finite is None.
@@ -126,8 +127,8 @@ class Preference:
     endpoint: str | None = field(default=None, metadata={"help": "A judge, such as http://127.0.0.1:8000/v1."})
     criterion: str = field(default="helpful", metadata={"help": f"{', '.join(CRITERIA)}, or a judge's task in words."})
     judge_options: dict[str, Any] = field(default_factory=dict, metadata={"help": "Bounds: see judge.Judge."})
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
+    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
+    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
     name: str = field(default="preference", metadata={"help": "The metric is logged as rewards/<name>/mean."})
 
     _moments: Moments = field(init=False, repr=False, compare=False)
@@ -158,7 +159,7 @@ class Preference:
             raise ValueError("judge_options bound a judge, but endpoint names none.")
         if self.endpoint:
             self._judge("unnamed")  # wrong options are refused now
-        object.__setattr__(self, "think", tuple(self.think))
+        object.__setattr__(self, "think", checked_tags(self.think))
         object.__setattr__(self, "_moments", Moments(self.freeze_after))
 
     @property
@@ -195,7 +196,10 @@ class Preference:
     ) -> list[float | None]:
         scores: list[float | None] = [None] * len(completions)
         active = self.active(trainer_state)
-        texts = [self._in_scope(reply(completion)) for completion in completions]
+        texts = [
+            self._in_scope(completion, prompt)
+            for completion, prompt in zip(completions, prompts or [None] * len(completions), strict=True)
+        ]
         rows = self._rows(len(completions), columns.get(self.route_column)) if active else []
         judged_rows = [row for row in rows if self.empty_score is None or texts[row]]
         raw = self._raw([(prompts[row] if prompts is not None else None, texts[row]) for row in judged_rows])
@@ -218,8 +222,9 @@ class Preference:
                 log_metric(f"{self.name}/judge_failed", 1.0 - len(known) / len(raw) if raw else math.nan)
         return scores
 
-    def _in_scope(self, text: str) -> str:
-        return summary(text, self.think, self.prefilled_think) if self.scope == "summary" else text
+    def _in_scope(self, completion: Any, prompt: Any) -> str:
+        text = reply(completion)
+        return summary(text, *self.reading(completion, prompt)) if self.scope == "summary" else text
 
     def _rows(self, count: int, routes: Sequence[Any] | None) -> list[int]:
         if self.route is None or routes is None:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from trl_r1.text.completions import THINK, reasoning_or_all, reply, visible
+from trl_r1.text.completions import reasoning_or_all, reply, visible
+from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
 
 
 MODEL_VARIABLE = "TRL_R1_SEMANTIC_MODEL"
@@ -58,7 +59,7 @@ def question_of(prompt: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Semantic:
+class Semantic(ReadsThoughts):
     """A classifier's probability that the chain is coherent and complete, in [0, 1].
 
     One logit goes through a sigmoid, several through a softmax of which ``label``'s share is taken. The model reads
@@ -78,8 +79,8 @@ class Semantic:
     max_length: int = field(default=2048, metadata={"help": "Most tokens of question and chain together."})
     batch_size: int = field(default=16, metadata={"help": "Chains per forward pass."})
     device: str | None = field(default=None, metadata={"help": "Such as cpu or cuda:1; else this process's own."})
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
+    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
+    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
     name: str = field(default="semantic", metadata={"help": "The metric is logged as rewards/<name>/mean."})
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class Semantic:
                 f"max_length={self.max_length}, batch_size={self.batch_size}: a pair needs room for 32 tokens or more, "
                 "a batch for one pair or more."
             )
-        object.__setattr__(self, "think", tuple(self.think))
+        object.__setattr__(self, "think", checked_tags(self.think))
 
     @property
     def __name__(self) -> str:
@@ -120,7 +121,10 @@ class Semantic:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        chains = [reasoning_or_all(reply(completion), self.think, self.prefilled_think) for completion in completions]
+        chains = [
+            reasoning_or_all(reply(completion), *self.reading(completion, prompt))
+            for completion, prompt in zip(completions, prompts or [None] * len(completions), strict=True)
+        ]
         questions = self._questions(len(chains), prompts, columns)
         rows_with_text = [row for row, chain in enumerate(chains) if visible(chain)]
         probabilities = self.probabilities(

@@ -17,13 +17,19 @@ of the reply otherwise.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trl_r1.text.completions import reply
+from trl_r1.text.thoughts import Thoughts, tell
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def overlong(length: int, longest: int, soft: int) -> float:
@@ -118,6 +124,12 @@ class _Shaped:
         from trl_r1.rewards.catalogue import metric_name
 
         return f"{metric_name(self.inner)}_{self._label}"
+
+    def told(self, thoughts: Thoughts) -> Self:
+        """The same reward around an inner one that knows what the template does with thoughts."""
+        twin = copy.copy(self)
+        object.__setattr__(twin, "inner", tell(self.inner, thoughts))
+        return twin
 
     def fault(self, completion: Any, ids: Sequence[int] | None = None) -> float:
         """What is at fault with the completion, in [0, 1]; in tokens with ``ids``, else in characters of the reply."""

@@ -31,6 +31,7 @@ from trl_r1.answers.quantities import quantity, unit_name
 from trl_r1.answers.types import MATHEMATICAL, Asked, asked, is_truth, letter_of, type_name
 from trl_r1.rewards.semantic import question_of
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, visible
+from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
 
 
 LONGEST_TEXT = 200  # characters of an answer in words
@@ -246,7 +247,7 @@ def _single(region: str, answer: str, ask: Asked) -> bool:
 
 
 @dataclass(frozen=True)
-class Symbolic:
+class Symbolic(ReadsThoughts):
     """Mean of the parts that can be judged (single, reads, type, unit; see the module), in [0, 1].
 
     0.0 where no answer is declared after the thought; None where the row asks for nothing: no type, unit or gold.
@@ -263,8 +264,8 @@ class Symbolic:
     question_column: str = field(default="question", metadata={"help": "Dataset column with the bare question."})
     read_question: bool = field(default=True, metadata={"help": "Look for type and unit in the question's words."})
     sources: tuple[str, ...] = field(default=tuple(SOURCES), metadata={"help": f"Any of: {', '.join(SOURCES)}."})
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
+    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
+    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
     name: str = field(default="symbolic", metadata={"help": "The metric is logged as rewards/<name>/mean."})
 
     def __post_init__(self) -> None:
@@ -273,18 +274,18 @@ class Symbolic:
         if not sources or set(sources) - set(SOURCES):
             raise ValueError(f"sources={self.sources!r}: choose from {', '.join(SOURCES)}.")
         object.__setattr__(self, "sources", sources)
-        object.__setattr__(self, "think", tuple(self.think))
+        object.__setattr__(self, "think", checked_tags(self.think))
 
     @property
     def __name__(self) -> str:
         return self.name
 
-    def score(self, completion: Any, ask: Asked) -> float | None:
+    def score(self, completion: Any, ask: Asked, prompt: Any = None) -> float | None:
         """The score of one completion, in [0, 1]; None for an ``Asked`` that asks for nothing."""
-        return self._judge(completion, ask)[1]
+        return self._judge(completion, ask, prompt)[1]
 
-    def _judge(self, completion: Any, ask: Asked) -> tuple[str | None, float | None, Form | None]:
-        answer, verdict = form(reply(completion), ask, self.sources, self.think, self.prefilled_think)
+    def _judge(self, completion: Any, ask: Asked, prompt: Any) -> tuple[str | None, float | None, Form | None]:
+        answer, verdict = form(reply(completion), ask, self.sources, *self.reading(completion, prompt))
         if not ask.answer_type and not ask.unit:
             return answer, None, verdict
         return answer, 0.0 if verdict is None else verdict.score, verdict
@@ -306,7 +307,7 @@ class Symbolic:
             asked(kind or self.answer_type, unit, str(question or "") if self.read_question else "", gold)
             for kind, unit, question, gold in zip(types, units, questions, golds, strict=True)
         ]
-        judged = [self._judge(completion, ask) for completion, ask in zip(completions, asks, strict=True)]
+        judged = [self._judge(*row) for row in zip(completions, asks, prompts or nothing, strict=True)]
         if log_extra is not None:
             log_extra(f"{self.name}_answer", [answer or "" for answer, _, _ in judged])
             log_extra(f"{self.name}_asked", [" ".join(filter(None, ask[:2])) for ask in asks])

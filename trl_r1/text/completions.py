@@ -14,7 +14,7 @@ from typing import Any
 THINK = ("<think>", "</think>")
 ANSWER = ("<answer>", "</answer>")
 
-_REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # where chat parsers put a thought they cut out
+REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")  # where chat parsers put a thought they cut out
 
 
 def reply(completion: Any) -> str:
@@ -60,7 +60,7 @@ def reply(completion: Any) -> str:
 def _message_text(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     text = _content_text(content)
-    for reasoning in (*(message.get(key) for key in _REASONING_KEYS), _thought_in_parts(content)):
+    for reasoning in (*(message.get(key) for key in REASONING_KEYS), _thought_in_parts(content)):
         if isinstance(reasoning, str) and reasoning and THINK[1] not in text:
             return f"{THINK[0]}{reasoning}{THINK[1]}{text}"
     return text

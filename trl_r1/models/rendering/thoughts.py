@@ -1,0 +1,37 @@
+"""What rewards and graders are told about thoughts: a renderer as a `trl_r1.text.thoughts.Thoughts`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trl_r1.models.rendering.facts import UnfitTemplate
+from trl_r1.models.rendering.messages import Marks
+from trl_r1.models.rendering.renderer import Renderer
+from trl_r1.text.completions import THINK
+
+
+class RenderedThoughts:
+    """The marks of a thought as a renderer has found them out, and whether a prompt opens it."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.renderer = renderer
+
+    @property
+    def marks(self) -> Marks:
+        """The model's own marks; ``<think>`` where nothing shows that it has some."""
+        facts = self.renderer.facts
+        return facts.thought_open or THINK[0], facts.thought_close or THINK[1]
+
+    def opened(self, prompt: Any, marks: Marks) -> bool:
+        """Whether a reply to this prompt begins inside a thought in these marks.
+
+        False where the template does not take the prompt.
+        """
+        if prompt is None:
+            return marks == self.marks and self.renderer.facts.prompt_opens_thought
+        try:
+            if not isinstance(prompt, str) and marks == self.marks:
+                return self.renderer.opens_thought(prompt)
+            return self.renderer.prompt_text(prompt).rstrip().endswith(marks[0].rstrip())
+        except UnfitTemplate:
+            return False

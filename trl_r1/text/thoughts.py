@@ -1,0 +1,92 @@
+"""How the replies of a run think, and by which marks a reward reads one: stated options, else what a trainer has told.
+
+A reward that looks for a thought is a `ReadsThoughts`: its options ``think`` and ``prefilled_think`` say what is to be
+looked for, and where they are None a trainer or an evaluation that knows the template says so (``tell``). Nobody told:
+``<think>``, opened by the model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trl_r1.text.completions import REASONING_KEYS, THINK, reply
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+Tags = tuple[str, str]
+PREFILLED_HELP = "The template writes the opening think tag; None: as the trainer or the evaluation finds out."
+THINK_HELP = "Opening and closing tag of the thought; None: as found out, else <think>."
+
+
+class Thoughts(Protocol):
+    """What a template does with thoughts."""
+
+    @property
+    def marks(self) -> Tags:
+        """The model's own marks of a thought."""
+        ...
+
+    def opened(self, prompt: Any, marks: Tags) -> bool:
+        """Whether a reply to this prompt begins inside a thought that these marks open."""
+        ...
+
+
+class ReadsThoughts:
+    """A reward whose options say where the thought is; None: as told."""
+
+    think: Tags | None
+    prefilled_think: bool | None
+    _told: Thoughts | None = None
+
+    def told(self, thoughts: Thoughts) -> Self:
+        """The same reward, knowing what the template does with thoughts."""
+        twin = copy.copy(self)
+        object.__setattr__(twin, "_told", thoughts)
+        return twin
+
+    def reading(self, completion: Any, prompt: Any = None) -> tuple[Tags, bool]:
+        """The marks to look for in this completion, and whether the prompt has written the opening one."""
+        if self._told is None:
+            return self.think or THINK, bool(self.prefilled_think)
+        marks = self.think or marks_of(self._told, completion, prompt)
+        opened = self._told.opened(prompt, marks) if self.prefilled_think is None else self.prefilled_think
+        return marks, opened
+
+
+def tell(reward: Any, thoughts: Thoughts | None) -> Any:
+    """A reward that knows what the template does with thoughts; unchanged where it does not ask (has no ``told``)."""
+    told = getattr(reward, "told", None)
+    return told(thoughts) if thoughts is not None and callable(told) else reward
+
+
+def marks_of(thoughts: Thoughts, completion: Any, prompt: Any = None) -> Tags:
+    """The marks that count for a completion: those that the prompt has opened, else the first that occurs of the model's
+    own and ``<think>`` (behind a text prompt the other way round). A thought that a parser took out stands in ``<think>``,
+    as ``reply`` puts it back."""
+    if is_parsed(completion):
+        return THINK
+    pairs = (THINK, thoughts.marks) if isinstance(prompt, str) else (thoughts.marks, THINK)
+    text = reply(completion)
+    for pair in pairs:
+        if thoughts.opened(prompt, pair):
+            return pair
+    return next((pair for pair in pairs if pair[0] in text or pair[1] in text), pairs[0])
+
+
+def is_parsed(completion: Any) -> bool:
+    """Whether a parser has taken the thought out of an assistant's message and put it under a key."""
+    if isinstance(completion, Mapping):
+        return any(completion.get(key) for key in REASONING_KEYS)
+    if isinstance(completion, Sequence) and not isinstance(completion, str):
+        return any(isinstance(message, Mapping) and is_parsed(message) for message in completion)
+    return False
+
+
+def checked_tags(tags: Sequence[str] | None) -> Tags | None:
+    """``think`` as a recipe brings it (YAML has lists), as a pair that hashes; None stays None."""
+    return None if tags is None else tuple(tags)  # type: ignore[return-value]
