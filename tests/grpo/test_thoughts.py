@@ -19,7 +19,10 @@ ASKED = [{"role": "user", "content": "What is 2+2?"}]
 
 def trainer(name, special=False, rewards=()):
     return SimpleNamespace(
-        processing_class=fitting(name, special), chat_template=template_text(name), tools=[], reward_funcs=list(rewards)
+        processing_class=fitting(name, special),
+        chat_template=template_text(name),
+        tools=[],
+        reward_funcs=list(rewards),
     )
 
 
@@ -67,7 +70,9 @@ def test_a_text_prompt_says_itself_whether_it_opens_a_thought():
 
 
 def test_the_model_s_own_marks_are_found():
-    told = Format(layout="summary").told(RenderedThoughts(Renderer(fitting("gemma4"), chat_template=template_text("gemma4"))))
+    told = Format(layout="summary").told(
+        RenderedThoughts(Renderer(fitting("gemma4"), chat_template=template_text("gemma4")))
+    )
     text = "<|channel>thought\nI add.\n<channel|>Four."
     assert told([text], prompts=[ASKED]) == [1.0]
     assert Format(layout="summary")([text], prompts=[ASKED]) == [0.0]
