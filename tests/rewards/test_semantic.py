@@ -19,7 +19,8 @@ from trl_r1.models.chain_classifier import auroc, pairs_of, resolve_mini, split_
 from trl_r1.models.classifier import GAP
 from trl_r1.models.damage import DAMAGES, Example, damaged, steps
 from trl_r1.models.load_classifier import load_classifier
-from trl_r1.rewards.semantic import MODEL_VARIABLE, Semantic, chain_of, question_of, semantic_reward
+from trl_r1.rewards.semantic import MODEL_VARIABLE, Semantic, question_of, semantic_reward
+from trl_r1.text.completions import reasoning_or_all
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +100,10 @@ def test_what_is_read_is_the_question_and_the_chain_alone(checkpoints):
 
 
 def test_chain_and_question():
-    assert chain_of("abc") == "abc"
-    assert chain_of("<think>abc") == "abc"
-    assert chain_of("abc</think>d") == "abc"
-    assert chain_of("abc", prefilled_think=True) == "abc"
+    assert reasoning_or_all("abc") == "abc"
+    assert reasoning_or_all("<think>abc") == "abc"
+    assert reasoning_or_all("abc</think>d") == "abc"
+    assert reasoning_or_all("abc", prefilled_think=True) == "abc"
     assert question_of("User: one Assistant: two User: three Assistant:") == "three"
     assert question_of([{"role": "user", "content": None}]) == ""
 
