@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.answers.extract import gold_text
 from trl_r1.data.exact_numbers import read_exactly
+from trl_r1.data.splits import first_line, no_split, take_split, unsliced
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.storage.files import READERS, looks_like_path
 
@@ -212,35 +213,6 @@ def read_saved(path: Path) -> dict[str, "Dataset"]:
     return {"train": Dataset.load_from_disk(str(path)) if state["_data_files"] else Dataset.from_dict({})}
 
 
-def take_split(splits: Mapping[str, "Dataset"], split: str, name: str) -> "Dataset":
-    """One split, or a slice of it, in the notation of ``datasets`` (``test``, ``train[:100]``, ``train[50%:]``)."""
-    from datasets import ReadInstruction, concatenate_datasets
-
-    if split in splits:
-        return splits[split]
-    if not unsliced(split) <= set(splits):
-        raise ValueError(no_split(split, name, splits))
-    try:
-        instructions = ReadInstruction.from_spec(split).to_absolute({key: len(rows) for key, rows in splits.items()})
-    except (ValueError, AssertionError) as error:
-        raise ValueError(f"split={split!r} cannot be understood: {first_line(error)}.") from error
-    parts = []
-    for part in instructions:
-        wanted = range(part.from_ or 0, part.to)
-        parts.append(splits[part.splitname].select(wanted if wanted else []))  # select takes no empty range at the end
-    return concatenate_datasets(parts) if len(parts) > 1 else parts[0]
-
-
-def unsliced(split: str) -> set[str]:
-    """The splits that a split's notation names: ``train[:100]+test`` are train and test."""
-    return {part.split("[")[0].strip() for part in split.split("+")}
-
-
-def no_split(split: str, name: str, splits: Any) -> str:
-    """The sentence for a split that is not there."""
-    return f"{name!r} has no split {split!r}; it has: {', '.join(map(repr, splits))}."
-
-
 def read_hub(name: str, split: str, config: str | None) -> "Dataset":
     """One split of a dataset on the hub (or in the local cache of it)."""
     from datasets import load_dataset
@@ -282,12 +254,6 @@ def diagnosis(path: Path, error: Exception) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     return first_line(cause)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, without its full stop, at most 200 characters; its kind when it says nothing."""
-    lines = str(error).strip().splitlines()
-    return (lines[0].strip().rstrip(".") if lines else type(error).__name__)[:200]
 
 
 def require_columns(rows: "Dataset", columns: Mapping[str, str | None], name: str = "The dataset") -> None:
