@@ -2,7 +2,7 @@
 
 Imported only in the processes of ``trl_r1.sandbox.pool``, which can be killed. reasoning-gym 0.1.25 reads the answers of
 some datasets with Python's ``eval``, and of some with sympy's ``parse_expr``, which comes to the same: an answer would be
-run as a program (``findings/reasoning_gym_eval.sh``). So importing this module replaces both in the library's modules:
+run as a program. So importing this module replaces both in the library's modules:
 ``eval`` by ``literal_eval``, ``parse_expr`` by itself behind a look at the syntax tree (numbers, names, operators, and
 calls of elementary functions).
 """
