@@ -87,6 +87,21 @@ def rollout(trainer, prompts=("two and", "seven")):
     return batch, seen["scores"]
 
 
+@pytest.mark.parametrize("rollout_kind", ["trl", "fast"])
+@pytest.mark.parametrize("ends", [[0, *range(60, 130)], list(range(60, 130)), 97])
+def test_stated_end_tokens_end_the_mask_and_are_no_cut(ends, rollout_kind, tiny, tmp_path):
+    """0 pads, so that a list with it is a pad that ends too."""
+    trainer = make(tiny, tmp_path, rollout=rollout_kind, generation_kwargs={"eos_token_id": ends})
+    batch, _ = rollout(trainer)
+    stated = {ends} if isinstance(ends, int) else set(ends)
+    cut = 0
+    for ids, mask in zip(batch["completion_ids"].tolist(), batch["completion_mask"].tolist(), strict=True):
+        end = next((place for place, token in enumerate(ids) if token in stated), None)
+        assert mask == [int(end is None or place <= end) for place in range(len(ids))]
+        cut += end is None
+    assert trainer._metrics["train"]["completions/clipped_ratio"][-1] == cut / len(batch["completion_ids"])
+
+
 def test_what_is_logged_is_what_is_trained_on(tiny, tmp_path):
     trainer = make(tiny, tmp_path, advantage="leave_one_out", reward_weights=[1.0, 3.0])
     batch, scores = rollout(trainer)

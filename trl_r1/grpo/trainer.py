@@ -125,6 +125,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             self.options = cast(R1GRPOConfig, SimpleNamespace(**added, **vars(args)))
         self._choose_kl()
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
+        if ends := stated_ends(args):
+            self.eos_token_ids = ends
         for model_to_check in (self.model, self.ref_model):
             make_trainable_on_cpu(model_to_check)
         check_policy(self.model, float(self.beta), self.options.reference_every)
@@ -365,3 +367,15 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.args.should_save and isinstance(self._moving_reference, AdapterReference):
             shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
+
+
+def stated_ends(args: GRPOConfig) -> list[int]:
+    """The end tokens that `generation_kwargs` states; [] where it states none.
+
+    Generation stops at them alone. TRL (1.16) masks completions and tells cut ones by the model's own end tokens, so that
+    it trains on what was padded behind a stated one; here both read the stated ones.
+    """
+    stated = (args.generation_kwargs or {}).get("eos_token_id")
+    if stated is None:
+        return []
+    return [int(stated)] if isinstance(stated, int) else [int(token) for token in stated]
