@@ -49,6 +49,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "cosine_length": (0.0, 1.0),
     "repetition": (-1.0, 0.0),
     "code": (0.0, 1.0),
+    "reasoning_gym": (0.0, 1.0),
 }
 MODEL_RANGES: dict[str, tuple[float, float]] = {  # those that ask a model
     "semantic": (0.0, 1.0),

@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -76,12 +77,12 @@ def test_without_the_guard_a_processor_that_repacks_is_found_out(where, monkeypa
 
 def test_doctor_refuses_a_machine_where_the_guard_does_nothing(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "identity_problems", list)
-    assert doctor.run(argparse.Namespace()) == 0
+    assert doctor.run(argparse.Namespace(model=None)) == 0
     said = capsys.readouterr().out
     assert f"CPU's features: {processor()}" in said
     assert "4-bit training on the CPU: " in said
     monkeypatch.setattr(four_bit, "keep_layout", lambda model: None)
-    assert doctor.run(argparse.Namespace()) == int(four_bit.repacks())
+    assert doctor.run(argparse.Namespace(model=None)) == int(four_bit.repacks())
     said = capsys.readouterr().out
     assert ("learns from wrong gradients on this processor" in said) is four_bit.repacks()
     assert "pip install 'trl==" not in said  # it is not TRL's fault
@@ -193,6 +194,7 @@ def test_looking_at_a_4_bit_model_changes_nothing_it_learns(stage, recipe, wide,
     """Two steps with a held-out evaluation, probes, drift and a checkpoint each step against two steps without any."""
     trained, stock = [], Trainer.train
 
+    @wraps(stock)
     def train(self, *arguments, **options):
         trained.append(self)
         return stock(self, *arguments, **options)

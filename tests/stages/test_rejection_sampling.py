@@ -165,8 +165,8 @@ def test_of_a_reply_that_was_cut_only_a_closed_answer_counts():
     for one, verdict in zip(drawn, judged, strict=True):
         add_sample(problems, one, verdict, True)
     (entry,) = problems.values()
-    assert (entry.answers, entry.verdicts) == ([answer for _, _, answer, _ in CUT], [right for *_, right in CUT])
-    assert entry.grade(default_graders()).consensus == 1.0
+    assert [(one.answer, one.correct) for one in entry.samples] == [(answer, right) for *_, answer, right in CUT]
+    assert entry.vote(default_graders().same_answer) == 1.0
 
 
 def test_what_was_kept_is_what_sft_reads(recipe, scripted, tmp_path):

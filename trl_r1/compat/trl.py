@@ -39,8 +39,10 @@ def broken_seams(trainer: type = GRPOTrainer) -> list[str]:
         if method is None:
             sentences.append(f"trl {trl.__version__} no longer defines GRPOTrainer.{name}, which trl_r1 extends.")
             continue
-        parameters = tuple(inspect.signature(inspect.unwrap(method)).parameters)[1:]
-        if parameters[: len(expected)] != expected:
+        signature = inspect.signature(inspect.unwrap(method)).parameters
+        hands_all_on = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.values())
+        parameters = tuple(signature)[1:]
+        if parameters[: len(expected)] != expected and not hands_all_on:  # somebody's wrapper hands all on
             sentences.append(
                 f"trl {trl.__version__}: GRPOTrainer.{name} takes ({', '.join(parameters)}), and trl_r1 expects it to "
                 f"begin with ({', '.join(expected)})."

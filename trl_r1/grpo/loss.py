@@ -132,8 +132,8 @@ class ChosenKL(Host):
         return beta * kl
 
     def _nothing_is_no_measure(self, batch: Batch, mode: str) -> None:
-        """Where masks leave no token of a micro-batch in the loss, TRL logs an entropy and a KL of 0; NaN is left out."""
-        if not (self.options.mask_truncated_completions or self.options.mask_dead_groups):
+        """Where dead groups leave no token in a loss, TRL logs an entropy and a KL of 0; NaN is left out of the log."""
+        if not self.options.mask_dead_groups:
             return
         if self.accelerator.reduce(loss_mask(batch).sum(), reduction="sum") == 0:
             for name in ("entropy", "kl"):
