@@ -73,6 +73,15 @@ def sentence(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; its kind where it says nothing.
+
+    >>> first_line(ValueError("no such file")), first_line(OSError())
+    ('no such file', 'OSError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def tell(name: str, act: Callable[[], T], page: Page = BEFORE_WORK, hint: str = "") -> T:
     """What ``act`` returns; what it raises and is on the page becomes one sentence on stderr.
 

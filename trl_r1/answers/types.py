@@ -125,8 +125,13 @@ def declared_type(row: Mapping[str, Any], column: str | None = "answer_type") ->
     >>> declared_type({"answer_type": "Integer"}), declared_type({"answer_type": "essay"}), declared_type({})
     ('integer', '', '')
     """
+    return known_type(row.get(column)) if column else ""
+
+
+def known_type(name: Any) -> str:
+    """A type as a row declares it; "" for none, and for a word that is none of ours."""
     try:
-        return type_name(row.get(column)) if column else ""
+        return type_name(name)
     except ValueError:
         return ""
 

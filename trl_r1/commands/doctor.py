@@ -127,6 +127,7 @@ def template(name: str, kwargs: str | None) -> int:
     """
     from transformers import AutoTokenizer
 
+    from trl_r1.errors import first_line
     from trl_r1.models.load import find_policy
     from trl_r1.runs.preview import table
     from trl_r1.runs.rendering import renderer_of
@@ -135,8 +136,7 @@ def template(name: str, kwargs: str | None) -> int:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"The tokenizer of {name!r} cannot be loaded ({first}).") from error
+        raise ValueError(f"The tokenizer of {name!r} cannot be loaded ({first_line(error)}).") from error
     facts = renderer_of(tokenizer, None, path, kwargs=kwargs).facts
     print(f"Chat template of {name}", *table(facts.table()), sep="\n")
     return int(bool(facts.unfit))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.answers.extract import gold_text
 from trl_r1.data.exact_numbers import read_exactly
-from trl_r1.data.splits import first_line, no_split, take_split, unsliced
+from trl_r1.data.splits import no_split, reason, take_split, unsliced
 from trl_r1.models.templates import Template, find_template, render
 from trl_r1.storage.files import READERS, looks_like_path
 
@@ -182,7 +182,7 @@ def read_folder(path: Path) -> dict[str, "Dataset"]:
         try:
             return read_saved(path)
         except Exception as error:  # whatever is broken inside: the folder cannot be read
-            raise ValueError(f"The dataset saved in {str(path)!r} cannot be read: {first_line(error)}.") from error
+            raise ValueError(f"The dataset saved in {str(path)!r} cannot be read: {reason(error)}.") from error
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in READERS and file.is_file())
     if not files:
         raise ValueError(
@@ -197,8 +197,7 @@ def read_folder(path: Path) -> dict[str, "Dataset"]:
         return {split: concatenate_datasets(rows) if len(rows) > 1 else rows[0] for split, rows in parts.items()}
     except Exception as error:  # pyarrow and datasets each raise their own for columns that do not agree
         raise ValueError(
-            f"The files in {str(path)!r} do not have the same columns, so they are no single dataset: "
-            f"{first_line(error)}."
+            f"The files in {str(path)!r} do not have the same columns, so they are no single dataset: {reason(error)}."
         ) from error
 
 
@@ -228,7 +227,7 @@ def read_hub(name: str, split: str, config: str | None) -> "Dataset":
             raise ValueError(f"{name!r} has several configurations and {config!r} is none of them: {said}") from error
         raise ValueError(
             f"The dataset {name!r} is not a file or folder here and cannot be loaded from the hub "
-            f"({type(error).__name__}: {first_line(error)}). Check the spelling, the network and, for a gated "
+            f"({type(error).__name__}: {reason(error)}). Check the spelling, the network and, for a gated "
             "dataset, `hf auth login`."
         ) from error
 
@@ -253,7 +252,7 @@ def diagnosis(path: Path, error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    return first_line(cause)
+    return reason(cause)
 
 
 def require_columns(rows: "Dataset", columns: Mapping[str, str | None], name: str = "The dataset") -> None:

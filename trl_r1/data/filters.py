@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from trl_r1.answers.forms import answer_type
-from trl_r1.answers.types import declared_type
+from trl_r1.answers.types import known_type
 from trl_r1.errors import InfrastructureError
 from trl_r1.models.judge import OWN_FAULTS, Failure, Judge
 from trl_r1.rewards.accuracy import SOURCES, extract, gold_answer, judge
@@ -223,7 +223,7 @@ def decide_right(
     Source: DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3 (a generative reward model, given the ground truth and the
     prediction). Departure: there it judged a part of the data, here only what the rule leaves open.
     """
-    kinds = [declared_type({"answer_type": sample.problem.answer_type}) for sample in samples]
+    kinds = [known_type(sample.problem.answer_type) for sample in samples]
     answers = [
         extract(
             sample.completion.text,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.errors import first_line
+
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -19,7 +21,7 @@ def take_split(splits: Mapping[str, "Dataset"], split: str, name: str) -> "Datas
     try:
         instructions = ReadInstruction.from_spec(split).to_absolute({key: len(rows) for key, rows in splits.items()})
     except (ValueError, AssertionError) as error:
-        raise ValueError(f"split={split!r} cannot be understood: {first_line(error)}.") from error
+        raise ValueError(f"split={split!r} cannot be understood: {reason(error)}.") from error
     parts = []
     for part in instructions:
         wanted = range(part.from_ or 0, part.to)
@@ -37,7 +39,6 @@ def no_split(split: str, name: str, splits: Any) -> str:
     return f"{name!r} has no split {split!r}; it has: {', '.join(map(repr, splits))}."
 
 
-def first_line(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The first line of an error, without its full stop, at most 200 characters; its kind when it says nothing."""
-    lines = str(error).strip().splitlines()
-    return (lines[0].strip().rstrip(".") if lines else type(error).__name__)[:200]
+    return first_line(error).strip().rstrip(".")[:200]

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from trl_r1.errors import first_line
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.storage.files import replace_file
 
@@ -122,8 +123,9 @@ def merge(folder: Path, base: str, target: Path) -> None:
     try:
         whole = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype="auto"), str(folder))
     except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"The adapter in {folder} cannot be merged into its base {base!r} ({first}).") from error
+        raise ValueError(
+            f"The adapter in {folder} cannot be merged into its base {base!r} ({first_line(error)})."
+        ) from error
     whole.merge_and_unload().save_pretrained(target)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from trl_r1.errors import first_line
 from trl_r1.models.engines import EngineError
 from trl_r1.text.records import Json
 
@@ -203,8 +204,9 @@ def connected(cluster: Cluster) -> Iterator[Any]:
             ray.shutdown()
             if attempt < STARTS and "timed out during startup" in str(error):
                 continue
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise EngineError(f"The Ray cluster (ray_address={cluster.address!r}) cannot be used: {first}") from error
+            raise EngineError(
+                f"The Ray cluster (ray_address={cluster.address!r}) cannot be used: {first_line(error)}"
+            ) from error
     quiet(ray)
     try:
         yield ray

@@ -31,6 +31,7 @@ from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from trl_r1.errors import first_line
 from trl_r1.storage.files import current_umask
 from trl_r1.storage.folders import cache_folder, make_once
 
@@ -110,7 +111,7 @@ def convert(file: Path, folder: Path) -> None:
             written.chmod(0o666 & ~current_umask())  # safetensors makes private files; a cache may be shared
     except BROKEN as error:
         raise ValueError(
-            f"{file.name} cannot be converted ({_first_line(error)}). If the file is whole and there is room on the disk, "
+            f"{file.name} cannot be converted ({first_line(error)}). If the file is whole and there is room on the disk, "
             "give the model's own folder or hub id in its place."
         ) from error
 
@@ -123,7 +124,7 @@ def _convert_once(folder: Path, name: str, make: Callable[[Path], None]) -> Path
             return make_once(folder, make)
         except OSError as error:
             raise ValueError(
-                f"{name!r} could not be written to {folder.parent} ({_first_line(error)}). Make room there, or set "
+                f"{name!r} could not be written to {folder.parent} ({first_line(error)}). Make room there, or set "
                 "TRL_R1_CACHE to another folder."
             ) from error
     return folder
@@ -192,7 +193,7 @@ def _read_header(file: Path) -> GGUFReader:
     try:
         return GGUFReader(file)
     except BROKEN as error:
-        raise ValueError(f"{file.name} is no whole GGUF file ({_first_line(error)}). Fetch it again.") from error
+        raise ValueError(f"{file.name} is no whole GGUF file ({first_line(error)}). Fetch it again.") from error
 
 
 def _unpacked(name: str) -> dict[str, object]:
@@ -238,7 +239,3 @@ def _fingerprint(file: Path) -> str:
         content.seek(max(0, size - (1 << 20)))
         digest.update(content.read())
     return digest.hexdigest()[:8]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

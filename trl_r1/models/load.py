@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import ModelConfig, get_quantization_config
 
+from trl_r1.errors import first_line
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.gguf import is_gguf, resolve_gguf
 from trl_r1.storage.files import looks_like_path
@@ -94,14 +95,18 @@ def load_policy(
             as_saved(policy, name)
         tokenizer = AutoTokenizer.from_pretrained(name if has_tokenizer(name) or base is None else base)
     except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"model_name_or_path={name!r} cannot be loaded ({first}). Give a hub id that this machine can reach, or a "
-            "folder written by save_pretrained."
-        ) from error
+        raise ValueError(cannot_load(name, error)) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {name!r} has no end-of-text token, so no reply would ever end.")
     return make_trainable_on_cpu(policy).eval(), tokenizer
+
+
+def cannot_load(name: str, error: Exception) -> str:
+    """The sentence for a model that transformers cannot load."""
+    return (
+        f"model_name_or_path={name!r} cannot be loaded ({first_line(error)}). Give a hub id that this machine can reach, "
+        "or a folder written by save_pretrained."
+    )
 
 
 def as_saved(policy: PeftModel, folder: str) -> None:

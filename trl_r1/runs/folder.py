@@ -22,6 +22,7 @@ from trl import ModelConfig
 
 from trl_r1.models.adapters import is_adapter, merged
 from trl_r1.models.gguf import is_gguf, resolve_gguf
+from trl_r1.models.load import cannot_load
 from trl_r1.storage import manifest
 from trl_r1.storage.checkpoints import newest_complete, resolve_resume
 from trl_r1.storage.files import looks_like_path, replace_file
@@ -125,11 +126,7 @@ def find_model(name: str | None, config: TrainingArguments, revision: str | None
             name, revision=revision, trust_remote_code=getattr(config, "trust_remote_code", False)
         )
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"model_name_or_path={name!r} cannot be loaded ({first}). Give a hub id that this machine can reach, or a "
-            "folder written by save_pretrained."
-        ) from error
+        raise ValueError(cannot_load(name, error)) from error
     return name
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.errors import first_line
 from trl_r1.models.rendering import Renderer
 from trl_r1.text.records import Json
 
@@ -105,8 +106,9 @@ def take_from(tokenizer: PreTrainedTokenizerBase, path: str) -> None:
     try:
         source = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"chat_template_path={path!r} is neither a .jinja file nor a tokenizer ({first}).") from error
+        raise ValueError(
+            f"chat_template_path={path!r} is neither a .jinja file nor a tokenizer ({first_line(error)})."
+        ) from error
     if not source.chat_template:
         raise ValueError(f"chat_template_path={path!r}: that tokenizer has no chat template.")
     tokenizer.chat_template = source.chat_template

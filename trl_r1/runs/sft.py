@@ -26,6 +26,7 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 
 from trl_r1.data.imitation import to_imitate, tokenized
 from trl_r1.data.spec import spec_of
+from trl_r1.errors import first_line
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes, is_adapter, merged
 from trl_r1.models.four_bit import check_four_bit
@@ -142,8 +143,9 @@ def load_tokenizer(path: str, model: ModelConfig, config: TrainingArguments) -> 
             trust_remote_code=getattr(config, "trust_remote_code", False),
         )
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"The tokenizer of {model.model_name_or_path!r} cannot be loaded ({first}).") from error
+        raise ValueError(
+            f"The tokenizer of {model.model_name_or_path!r} cannot be loaded ({first_line(error)})."
+        ) from error
     if tokenizer.eos_token is None:
         raise ValueError(
             f"The tokenizer of {model.model_name_or_path!r} has no end-of-text token, so no reply would learn to end."

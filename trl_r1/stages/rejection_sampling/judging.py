@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trl_r1.answers.types import declared_type
+from trl_r1.answers.types import known_type
 from trl_r1.data.filters import FilterLimits, decide_right, first_objection, language_share
 from trl_r1.rewards.accuracy import extract
 from trl_r1.rewards.format import well_formed
@@ -69,5 +69,5 @@ def judge_unit(samples: Sequence[Sample], options: RejectionOptions, limits: Fil
 def answer_of(sample: Sample, sources: Sequence[str], limits: FilterLimits) -> str | None:
     """The final answer of a drawn text; of one that was cut off, only a closed one."""
     completion = sample.completion
-    kind = declared_type({"answer_type": sample.problem.answer_type})
+    kind = known_type(sample.problem.answer_type)
     return extract(completion.text, tuple(sources), limits.prefilled_think, truncated=completion.truncated, kind=kind)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from trl_r1.answers.types import declared_type
+from trl_r1.answers.types import known_type
 from trl_r1.data.filters import NOT_BY_RULE, FilterLimits
 from trl_r1.data.near_duplicates import near_duplicates, over_cap
 from trl_r1.evaluation.benchmark import Evaluation, plain
@@ -88,7 +88,7 @@ def add_sample(problems: dict[tuple[str, int], GradedProblem], sample: Sample, j
     if sample.problem.solution is None:
         return
     verdict, key = judged.verdict, (sample.origin.source, sample.origin.place)
-    kind = declared_type({"answer_type": sample.problem.answer_type})
+    kind = known_type(sample.problem.answer_type)
     graded = problems.setdefault(key, GradedProblem(replace(sample.problem, answer_type=kind), [], is_asked))
     if verdict.dropped_by == "right" and verdict.reason.startswith(UNREADABLE):
         graded.judged = False
