@@ -38,6 +38,14 @@ def test_every_method_that_we_extend_has_its_parameters_checked():
     assert compat.broken_seams() == []
 
 
+def test_a_wrapper_around_train_is_no_other_trl(monkeypatch):
+    monkeypatch.setattr(GRPOTrainer, "train", lambda self, *arguments, **options: None)
+    assert compat.broken_seams() == []
+    monkeypatch.setattr(GRPOTrainer, "_compute_loss", lambda self, *arguments: None)
+    (sentence,) = compat.broken_seams()
+    assert "GRPOTrainer._compute_loss takes (arguments)" in sentence
+
+
 def members_read() -> set[str]:
     """Every `self.name` in the classes that extend TRL's trainer."""
     read = set()

@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 import sys
-from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -194,7 +193,6 @@ def test_looking_at_a_4_bit_model_changes_nothing_it_learns(stage, recipe, wide,
     """Two steps with a held-out evaluation, probes, drift and a checkpoint each step against two steps without any."""
     trained, stock = [], Trainer.train
 
-    @wraps(stock)
     def train(self, *arguments, **options):
         trained.append(self)
         return stock(self, *arguments, **options)

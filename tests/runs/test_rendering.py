@@ -7,7 +7,8 @@ import pytest
 import torch
 from fitting_tokenizers import byte_level, fitting, template_text
 
-from trl_r1.runs.rendering import dress, ids_of, read_kwargs, renderer_of, stop_tokens
+from trl_r1.models.rendering import end_ids
+from trl_r1.runs.rendering import dress, read_kwargs, renderer_of, stop_tokens
 
 
 def test_kwargs_are_a_mapping_json_or_nothing():
@@ -25,7 +26,7 @@ def test_the_end_tokens_of_a_model_are_those_of_its_generation_config(tmp_path):
     assert stop_tokens(str(tmp_path)) == []
     GenerationConfig(eos_token_id=[5, 7]).save_pretrained(tmp_path)
     assert stop_tokens(str(tmp_path)) == [5, 7]
-    assert ids_of(SimpleNamespace(eos_token_id=3)) == [3]
+    assert end_ids(3) == [3]
     tokenizer = byte_level()
     assert renderer_of(tokenizer, None, str(tmp_path)).stops == {5, 7, tokenizer.eos_token_id}
 

@@ -252,7 +252,6 @@ _LABEL_NUMBER = re.compile(
     r"\b(?:day|page|line|step|row|part|chapter|level|case|equation|figure|table|question|problem|number|no\.|room)\s+#?$",
     re.IGNORECASE,
 )
-_BECOMES_NAME = re.compile(r"\s*(?:is|are|=|equals|为|是)\b")
 _OPENING = re.compile(
     r"^[\s*_]*(?:(?:so|thus|hence|therefore|then|and|finally|all|the|所以|因此)[\s,，]*)*$", re.IGNORECASE
 )

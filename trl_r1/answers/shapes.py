@@ -43,7 +43,6 @@ _WORD_AND = re.compile(r"\s+and\s+|\s*\\(?:land|wedge)(?![A-Za-z])\s*|\s*(?:和|
 _CUP = re.compile(r"\\(?:cup|bigcup)(?![A-Za-z])|∪")
 _MINUS = re.compile(r"\\(?:setminus|backslash)(?![A-Za-z])|\\\\")
 _COLON = re.compile(r":|\\colon(?![A-Za-z])|\\ratio(?![A-Za-z])")
-_PM = re.compile(r"\\[pm][pm](?![A-Za-z])")
 _OPENING, _CLOSING = "([{⦃", ")]}⦄"
 MOST_ITEMS = 40
 

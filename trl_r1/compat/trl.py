@@ -24,7 +24,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "_get_train_sampler": ("dataset",),
     "create_optimizer": (),
     "training_step": ("model", "inputs"),
-    "train": ("resume_from_checkpoint",),
+    "train": (),  # handed on as it came, also to a wrapper that takes anything
     "save_model": ("output_dir", "_internal_call"),
 }
 KL_EXPRESSION = "self.beta * per_token_kl"
@@ -39,10 +39,8 @@ def broken_seams(trainer: type = GRPOTrainer) -> list[str]:
         if method is None:
             sentences.append(f"trl {trl.__version__} no longer defines GRPOTrainer.{name}, which trl_r1 extends.")
             continue
-        signature = inspect.signature(inspect.unwrap(method)).parameters
-        hands_all_on = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.values())
-        parameters = tuple(signature)[1:]
-        if parameters[: len(expected)] != expected and not hands_all_on:  # somebody's wrapper hands all on
+        parameters = tuple(inspect.signature(inspect.unwrap(method)).parameters)[1:]
+        if parameters[: len(expected)] != expected:
             sentences.append(
                 f"trl {trl.__version__}: GRPOTrainer.{name} takes ({', '.join(parameters)}), and trl_r1 expects it to "
                 f"begin with ({', '.join(expected)})."

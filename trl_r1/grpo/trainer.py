@@ -65,6 +65,7 @@ from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewRefere
 from trl_r1.grpo.replay import VerifiedPaths
 from trl_r1.grpo.thoughts import TrainerThoughts
 from trl_r1.models.four_bit import make_trainable_on_cpu
+from trl_r1.models.rendering import end_ids
 from trl_r1.storage.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
 from trl_r1.storage.files import replace_file
 
@@ -125,7 +126,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             self.options = cast(R1GRPOConfig, SimpleNamespace(**added, **vars(args)))
         self._choose_kl()
         super().__init__(model, reward_funcs, args, *positional, **kwargs)
-        if ends := stated_ends(args):
+        # Generation stops at the stated ends alone; TRL 1.16 masks, and tells cut completions, by the model's own.
+        if ends := end_ids((args.generation_kwargs or {}).get("eos_token_id")):
             self.eos_token_ids = ends
         for model_to_check in (self.model, self.ref_model):
             make_trainable_on_cpu(model_to_check)
@@ -367,15 +369,3 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         super().save_model(output_dir, _internal_call)
         if not _internal_call and self.args.should_save and isinstance(self._moving_reference, AdapterReference):
             shutil.rmtree(Path(output_dir or self.args.output_dir) / "ref", ignore_errors=True)
-
-
-def stated_ends(args: GRPOConfig) -> list[int]:
-    """The end tokens that `generation_kwargs` states; [] where it states none.
-
-    Generation stops at them alone. TRL (1.16) masks completions and tells cut ones by the model's own end tokens, so that
-    it trains on what was padded behind a stated one; here both read the stated ones.
-    """
-    stated = (args.generation_kwargs or {}).get("eos_token_id")
-    if stated is None:
-        return []
-    return [int(stated)] if isinstance(stated, int) else [int(token) for token in stated]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from trl_r1.models.rendering import Renderer
+from trl_r1.models.rendering import Renderer, end_ids
 from trl_r1.text.records import Json, Prompt
 
 
@@ -233,8 +233,7 @@ def tokenize(
 def end_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
     """Tokens that end a text: the tokenizer's, and those of the model's generation_config (chat models: several)."""
     named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    named = [] if named is None else named if isinstance(named, list | tuple) else [named]
-    return {int(token) for token in (tokenizer.eos_token_id, *named) if token is not None}
+    return {*end_ids(tokenizer.eos_token_id), *end_ids(named)}
 
 
 def padding(tokenizer: "PreTrainedTokenizerBase", ends: set[int]) -> int:

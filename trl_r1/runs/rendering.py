@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.errors import first_line
-from trl_r1.models.rendering import Renderer
+from trl_r1.models.rendering import Renderer, end_ids
 from trl_r1.text.records import Json
 
 
@@ -33,7 +33,11 @@ def renderer_of(
         ValueError: the chat_template_kwargs are no mapping.
     """
     template_options = getattr(config, "chat_template_kwargs", None) if kwargs is None else kwargs
-    stops = stop_tokens(path, config) if model is None else ids_of(getattr(model, "generation_config", None))
+    stops = (
+        stop_tokens(path)
+        if model is None
+        else end_ids(getattr(getattr(model, "generation_config", None), "eos_token_id", None))
+    )
     return Renderer(tokenizer, chat_template_kwargs=read_kwargs(template_options), stop_token_ids=stops)
 
 
@@ -55,7 +59,7 @@ def read_kwargs(value: Any) -> Json:
     return dict(read)
 
 
-def stop_tokens(path: str, config: Any = None) -> list[int]:
+def stop_tokens(path: str) -> list[int]:
     """The end tokens that a model's generation_config names; [] where it has none."""
     from transformers import GenerationConfig
 
@@ -65,13 +69,7 @@ def stop_tokens(path: str, config: Any = None) -> list[int]:
         stored = GenerationConfig.from_pretrained(path)
     except (OSError, ValueError):
         return []
-    return ids_of(stored)
-
-
-def ids_of(generation_config: Any) -> list[int]:
-    """The end tokens of a generation_config as a list."""
-    named = getattr(generation_config, "eos_token_id", None)
-    return [] if named is None else [int(token) for token in (named if isinstance(named, list | tuple) else [named])]
+    return end_ids(stored.eos_token_id)
 
 
 def dress(tokenizer: PreTrainedTokenizerBase, config: Any) -> PreTrainedTokenizerBase:

@@ -3,8 +3,8 @@
 from trl_r1.models.rendering.facts import TemplateFacts, UnfitTemplate
 from trl_r1.models.rendering.renderer import Renderer
 from trl_r1.models.rendering.replies import Reply
-from trl_r1.models.rendering.rows import Part, TrainingRow
+from trl_r1.models.rendering.rows import Part, TrainingRow, end_ids
 from trl_r1.models.rendering.thoughts import RenderedThoughts
 
 
-__all__ = ["Part", "RenderedThoughts", "Renderer", "Reply", "TemplateFacts", "TrainingRow", "UnfitTemplate"]
+__all__ = ["Part", "RenderedThoughts", "Renderer", "Reply", "TemplateFacts", "TrainingRow", "UnfitTemplate", "end_ids"]

@@ -24,6 +24,7 @@ from trl_r1.models.rendering.rows import (
     bare,
     continuation,
     encode,
+    end_ids,
     special_ids,
     text_of,
 )
@@ -71,8 +72,7 @@ class Renderer:
     ) -> None:
         self.tokenizer: PreTrainedTokenizerBase = getattr(tokenizer, "tokenizer", tokenizer)
         own = chat_template or getattr(tokenizer, "chat_template", None)
-        given = [stop_token_ids] if isinstance(stop_token_ids, int) else stop_token_ids or ()
-        self.stops = frozenset(i for i in (self.tokenizer.eos_token_id, *given) if i is not None)
+        self.stops = frozenset({*end_ids(self.tokenizer.eos_token_id), *end_ids(stop_token_ids)})
         self.prefill = prefill
         self.chat = Chat(
             self.tokenizer,

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+def end_ids(named: int | Sequence[int] | None) -> list[int]:
+    """The end tokens that an ``eos_token_id`` names, one or several, as a list.
+
+    >>> end_ids(None), end_ids(2), end_ids((2, 7))
+    ([], [2], [2, 7])
+    """
+    if named is None:
+        return []
+    return [int(token) for token in ([named] if isinstance(named, int) else named)]
+
+
 @dataclass(frozen=True)
 class Part:
     """A stretch ``completion_ids[start:end]``: kind is "thought", "answer" or "end"."""
