@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from stage_starts import stage_error
 
 from trl_r1 import cli, recipes
 from trl_r1.models.cluster import Cluster, share_of_cluster
@@ -29,16 +30,6 @@ def with_ray(monkeypatch):
 def without_ray(monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else real(name, *more))
-
-
-def told(capsys, stage, main, *argv) -> str:
-    """The one sentence on stderr of a start that must fail."""
-    with pytest.raises(SystemExit) as caught:
-        main(list(argv))
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"trl-r1 {stage}: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ def stages(tiny, tmp_path):
 @pytest.mark.parametrize("stage", ["rejection_sampling", "evaluate"])
 def test_without_ray_the_extra_is_named(stage, stages, without_ray, capsys):
     (main, options), out = stages[0][stage], stages[1]
-    assert 'pip install "trl-r1[ray]"' in told(capsys, stage, main, *options, "--ray_workers", "2")
+    assert 'pip install "trl-r1[ray]"' in stage_error(capsys, main, *options, "--ray_workers", "2")
     assert not out.exists()
 
 
@@ -82,7 +73,7 @@ def test_without_ray_the_extra_is_named(stage, stages, without_ray, capsys):
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(given, sentence, stage, stages, with_ray, capsys):
     (main, options), out = stages[0][stage], stages[1]
-    assert sentence in told(capsys, stage, main, *options, *given)
+    assert sentence in stage_error(capsys, main, *options, *given)
     assert not out.exists()
 
 
@@ -91,7 +82,7 @@ def test_an_address_where_nobody_listens_is_told_at_once(stages, with_ray, capsy
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
         main, options = stages[0]["evaluate"]
-        sentence = told(capsys, "evaluate", main, *options, "--ray_workers", "2", "--ray_address", address)
+        sentence = stage_error(capsys, main, *options, "--ray_workers", "2", "--ray_address", address)
     assert f"ray_address='{address}': nobody answers there" in sentence
     assert not stages[1].exists()
 
@@ -99,14 +90,12 @@ def test_an_address_where_nobody_listens_is_told_at_once(stages, with_ray, capsy
 def test_options_that_exclude_each_other_are_refused(stages, with_ray, capsys):
     main, options = stages[0]["rejection_sampling"]
     server = ("--engine", "endpoint", "--endpoint", "http://127.0.0.1:9/v1")
-    assert "leave it out" in told(capsys, "rejection_sampling", main, *options, "--ray_workers", "2", *server)
-    assert "needs ray_workers" in told(capsys, "rejection_sampling", main, *options, "--engine", "ray_vllm")
+    assert "leave it out" in stage_error(capsys, main, *options, "--ray_workers", "2", *server)
+    assert "needs ray_workers" in stage_error(capsys, main, *options, "--engine", "ray_vllm")
     vllm = ("--engine", "ray_vllm", "--ray_workers", "1", "--load_in_4bit", "true")
-    assert "takes whole weights" in told(capsys, "rejection_sampling", main, *options, *vllm)
+    assert "takes whole weights" in stage_error(capsys, main, *options, *vllm)
     main, options = stages[0]["evaluate"]
-    assert "leave ray_workers out" in told(
-        capsys, "evaluate", main, *options, "--ray_workers", "2", "--follow", "runs/x"
-    )
+    assert "leave ray_workers out" in stage_error(capsys, main, *options, "--ray_workers", "2", "--follow", "runs/x")
     assert not stages[1].exists()
 
 
@@ -234,7 +223,7 @@ def test_a_rolling_reference_under_fsdp_is_one_sentence(monkeypatch, stages, tin
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     options = ["--model_name_or_path", tiny, "--dataset_name", "mini:dev-tiny", "--use_cpu", "true", "--bf16", "false",
                "--output_dir", str(stages[1]), "--reference_every", "2", "--beta", "0.01"]  # fmt: skip
-    assert "reference_every=2 needs the whole policy" in told(capsys, "zero", zero.main, *options)
+    assert "reference_every=2 needs the whole policy" in stage_error(capsys, zero.main, *options)
     assert not stages[1].exists()
 
 

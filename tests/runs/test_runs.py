@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-import yaml
+from stage_starts import recipe_writer, stage_error
 
 from trl_r1.stages import zero
 
@@ -26,28 +26,12 @@ def recipe(tiny, tmp_path):
         "logging_steps": 1, "save_strategy": "steps", "save_steps": 1, "report_to": "none", "disable_tqdm": True,
     }  # fmt: skip
 
-    def write(**changes):
-        chosen = {key: value for key, value in {**base, **changes}.items() if value is not None}
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(chosen))
-        return str(path)
-
-    return write
-
-
-def told(capsys, *argv) -> str:
-    """The one sentence on stderr of a start that must fail."""
-    with pytest.raises(SystemExit) as caught:
-        zero.main(list(argv))
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trl-r1 zero: ")]
-    assert len(lines) == 1
-    return lines[0]
+    return recipe_writer(tmp_path, base)
 
 
 def test_a_misspelt_key(recipe, capsys, tmp_path):
-    assert "unknown key 'lerning_rate'. Did you mean 'learning_rate'?" in told(
-        capsys, "--config", recipe(lerning_rate=1e-4)
+    assert "unknown key 'lerning_rate'. Did you mean 'learning_rate'?" in stage_error(
+        capsys, zero.main, "--config", recipe(lerning_rate=1e-4)
     )
     assert not (tmp_path / "out").exists()
 
@@ -76,28 +60,28 @@ def test_a_misspelt_key(recipe, capsys, tmp_path):
     ],
 )
 def test_other_mistakes(changes, sentence, recipe, capsys, tmp_path):
-    assert sentence in told(capsys, "--config", recipe(**changes))
+    assert sentence in stage_error(capsys, zero.main, "--config", recipe(**changes))
     assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_dataset(recipe, capsys, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
-    told(capsys, "--config", recipe(dataset_name=str(tmp_path / "empty.jsonl")))
+    stage_error(capsys, zero.main, "--config", recipe(dataset_name=str(tmp_path / "empty.jsonl")))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_recipe_that_does_not_exist_or_is_no_yaml(capsys, tmp_path):
-    assert "Did you mean 'mini/zero'?" in told(capsys, "--config", "mini/zeros")
+    assert "Did you mean 'mini/zero'?" in stage_error(capsys, zero.main, "--config", "mini/zeros")
     (tmp_path / "bad.yaml").write_text("a: [1,\nb: 2")
-    assert "is not valid YAML" in told(capsys, "--config", str(tmp_path / "bad.yaml"))
+    assert "is not valid YAML" in stage_error(capsys, zero.main, "--config", str(tmp_path / "bad.yaml"))
     (tmp_path / "list.yaml").write_text("- 1\n- 2")
-    assert "must hold `key: value` lines" in told(capsys, "--config", str(tmp_path / "list.yaml"))
+    assert "must hold `key: value` lines" in stage_error(capsys, zero.main, "--config", str(tmp_path / "list.yaml"))
 
 
 def test_the_folder_of_another_run_is_left_alone(recipe, capsys, tmp_path):
     zero.main(["--config", recipe()])
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    sentence = told(capsys, "--config", recipe(learning_rate=0.123))
+    sentence = stage_error(capsys, zero.main, "--config", recipe(learning_rate=0.123))
     assert "holds another run" in sentence
     assert "learning_rate was 1e-06 there and is 0.123 here" in sentence
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
@@ -106,7 +90,7 @@ def test_the_folder_of_another_run_is_left_alone(recipe, capsys, tmp_path):
 def test_a_folder_with_someone_elses_files_is_left_alone(recipe, capsys, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
-    assert "is not empty (thesis.tex" in told(capsys, "--config", recipe())
+    assert "is not empty (thesis.tex" in stage_error(capsys, zero.main, "--config", recipe())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
@@ -122,7 +106,7 @@ def test_a_folder_where_another_process_trains_is_left_alone(recipe, capsys, tmp
     other = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "out" / ".lock")], stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline() == b"held\n"
-        assert "Another process is training in" in told(capsys, "--config", recipe())
+        assert "Another process is training in" in stage_error(capsys, zero.main, "--config", recipe())
     finally:
         other.kill()
         other.wait()
@@ -135,7 +119,9 @@ def test_a_broken_checkpoint_is_refused_by_name_and_skipped_by_itself(recipe, ca
     (out / "summary.json").unlink()
     weights = out / "checkpoint-2" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    sentence = told(capsys, "--config", recipe(max_steps=2), "--resume_from_checkpoint", str(out / "checkpoint-2"))
+    sentence = stage_error(
+        capsys, zero.main, "--config", recipe(max_steps=2), "--resume_from_checkpoint", str(out / "checkpoint-2")
+    )
     assert "model.safetensors is cut off" in sentence
     assert "checkpoint-1" in sentence
     zero.main(["--config", recipe(max_steps=2)])  # goes on from checkpoint-1
@@ -222,7 +208,7 @@ def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_pat
 )
 def test_what_a_sharded_model_cannot_do(changes, sentence, recipe, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert sentence in told(capsys, "--config", recipe(**changes))
+    assert sentence in stage_error(capsys, zero.main, "--config", recipe(**changes))
     assert not (tmp_path / "out").exists()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import fresh
 import pytest
 import torch
-import yaml
 from datasets import Dataset
 from places import SCRIPTS
+from stage_starts import recipe_writer, stage_error
 
 from trl_r1.data.imitation import to_imitate, tokenized
 from trl_r1.models.rendering import Renderer
@@ -41,23 +41,7 @@ def recipe(tiny, tmp_path):
         "save_strategy": "steps", "save_steps": 2, "report_to": "none", "disable_tqdm": True,
     }  # fmt: skip
 
-    def write(**changes):
-        chosen = {key: value for key, value in {**base, **changes}.items() if value is not None}
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(chosen))
-        return str(path)
-
-    return write
-
-
-def told(capsys, *argv) -> str:
-    """The one sentence on stderr of a start that must fail."""
-    with pytest.raises(SystemExit) as caught:
-        sft.main(list(argv))
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trl-r1 sft: ")]
-    assert len(lines) == 1
-    return lines[0]
+    return recipe_writer(tmp_path, base)
 
 
 def logged(folder) -> list[dict]:
@@ -91,9 +75,9 @@ def test_mistakes_are_told_before_anything_is_written(changes, sentence, recipe,
     if "prompt_column" in changes and changes["prompt_column"] is None:
         path = recipe(question_column=changes["question_column"])
         Path(path).write_text(Path(path).read_text() + "prompt_column: null\n")
-        assert sentence in told(capsys, "--config", path)
+        assert sentence in stage_error(capsys, sft.main, "--config", path)
     else:
-        assert sentence in told(capsys, "--config", recipe(**changes))
+        assert sentence in stage_error(capsys, sft.main, "--config", recipe(**changes))
     assert not (tmp_path / "out").exists()
 
 
@@ -101,7 +85,7 @@ def test_an_unreadable_line_is_named(recipe, capsys, tmp_path):
     recipe()
     with open(tmp_path / "rows.jsonl", "a") as file:
         file.write('{"prompt": "x", "comple')
-    assert "line 25 is not JSON" in told(capsys, "--config", recipe())
+    assert "line 25 is not JSON" in stage_error(capsys, sft.main, "--config", recipe())
 
 
 def test_a_run_leaves_what_it_promises_and_is_finished_the_second_time(recipe, capsys, tmp_path):
@@ -120,8 +104,8 @@ def test_a_run_leaves_what_it_promises_and_is_finished_the_second_time(recipe, c
     capsys.readouterr()
     sft.main(["--config", recipe(**options)])
     assert "finished already" in capsys.readouterr().out
-    assert "learning_rate was 0.001 there and is 0.5 here" in told(
-        capsys, "--config", recipe(**options, learning_rate=0.5)
+    assert "learning_rate was 0.001 there and is 0.5 here" in stage_error(
+        capsys, sft.main, "--config", recipe(**options, learning_rate=0.5)
     )
 
 
@@ -293,8 +277,11 @@ def test_an_adapter_whose_base_is_gone_is_told(recipe, capsys, tmp_path):
     sft.main(["--config", recipe(use_peft=True, lora_r=4, lora_target_modules="all-linear", max_steps=1)])
     config = tmp_path / "out" / "adapter_config.json"
     config.write_text(config.read_text().replace(json.loads(config.read_text())["base_model_name_or_path"], "./gone"))
-    sentence = told(
-        capsys, "--config", recipe(model_name_or_path=str(tmp_path / "out"), output_dir=str(tmp_path / "next"))
+    sentence = stage_error(
+        capsys,
+        sft.main,
+        "--config",
+        recipe(model_name_or_path=str(tmp_path / "out"), output_dir=str(tmp_path / "next")),
     )
     assert "cannot be merged into its base './gone'" in sentence
     assert not (tmp_path / "next").exists()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from stage_starts import recipe_writer, stage_error
 
 from trl_r1.evaluation.metrics_log import FILE as METRICS
 from trl_r1.models.sampling import sample
@@ -69,22 +70,7 @@ def recipe(tiny, tmp_path, reward_models):
         "temperature": 0.7,
     }  # fmt: skip
 
-    def write(**changes):
-        chosen = {key: value for key, value in {**base, **changes}.items() if value is not None}
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(chosen))
-        return str(path)
-
-    return write
-
-
-def told(capsys, *argv) -> str:
-    with pytest.raises(SystemExit) as caught:
-        all_scenario_rl.main(list(argv))
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trl-r1 all_scenario_rl: ")]
-    assert len(lines) == 1
-    return lines[0]
+    return recipe_writer(tmp_path, base)
 
 
 # --- the mixture
@@ -201,13 +187,13 @@ def test_a_run_is_told_by_its_recipe_and_not_by_the_names_of_our_classes():
     ],
 )
 def test_mistakes_are_told_in_one_sentence_and_leave_nothing(changes, sentence, recipe, capsys, tmp_path):
-    assert sentence in told(capsys, "--config", recipe(**changes))
+    assert sentence in stage_error(capsys, all_scenario_rl.main, "--config", recipe(**changes))
     assert not (tmp_path / "out").exists()
 
 
 def test_only_general_data_before_the_preference_rewards_is_refused(recipe, capsys, tmp_path):
     only = [{"name": str(tmp_path / "general.jsonl")}]
-    assert "nothing to train on before" in told(capsys, "--config", recipe(datasets=only))
+    assert "nothing to train on before" in stage_error(capsys, all_scenario_rl.main, "--config", recipe(datasets=only))
 
 
 def logged(folder) -> list[dict]:

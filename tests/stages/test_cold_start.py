@@ -10,6 +10,7 @@ import fresh
 import pytest
 import yaml
 from places import SCRIPTS
+from stage_starts import recipe_writer, stage_error
 
 from trl_r1.stages import cold_start, reasoning_rl
 
@@ -44,28 +45,16 @@ def recipe(tiny, tmp_path):
         "source_max_new_tokens": 8, "source_samples": 2,
     }  # fmt: skip
 
-    def write(**changes):
-        chosen = {key: value for key, value in {**base, **changes}.items() if value is not None}
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(chosen))
-        return str(path)
-
-    return write
-
-
-def told(capsys, code, *argv) -> str:
-    """The one sentence of a start that must stop with a code."""
-    with pytest.raises(SystemExit) as caught:
-        cold_start.main(list(argv))
-    assert caught.value.code == code
-    out = capsys.readouterr()
-    lines = [line for line in (out.err + out.out).splitlines() if line.startswith("trl-r1 cold_start: ")]
-    assert len(lines) == 1
-    return lines[0]
+    return recipe_writer(tmp_path, base)
 
 
 def data(folder) -> list[dict]:
     return [json.loads(line) for line in (Path(folder) / "data.jsonl").read_text().splitlines()]
+
+
+def told(capsys, code, *argv) -> str:
+    """The one sentence of a start that must stop with a code."""
+    return stage_error(capsys, cold_start.main, *argv, code=code, also_stdout=True)
 
 
 def test_existing_chains_become_data_and_a_tuned_model(recipe, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from places import ROOT
 from samples import graded
+from stage_starts import recipe_writer, stage_error
 
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.stages import distill
@@ -40,22 +41,7 @@ def recipe(tiny, tmp_path):
         "report_to": "none", "disable_tqdm": True,
     }  # fmt: skip
 
-    def write(**changes):
-        chosen = {key: value for key, value in {**base, **changes}.items() if value is not None}
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(chosen))
-        return str(path)
-
-    return write
-
-
-def told(capsys, *argv) -> str:
-    with pytest.raises(SystemExit) as caught:
-        distill.main(list(argv))
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trl-r1 distill: ")]
-    assert len(lines) == 1
-    return lines[0]
+    return recipe_writer(tmp_path, base)
 
 
 def evaluation(*shares: float) -> Evaluation:
@@ -129,7 +115,7 @@ def test_the_accuracy_kept_and_the_lead_over_rl_by_hand(tiny, tmp_path):
     ],
 )
 def test_mistakes_are_told_in_one_sentence_and_leave_nothing(changes, sentence, recipe, capsys, tmp_path):
-    assert sentence in told(capsys, "--config", recipe(**changes))
+    assert sentence in stage_error(capsys, distill.main, "--config", recipe(**changes))
     assert not (tmp_path / "out").exists()
 
 

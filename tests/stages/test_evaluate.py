@@ -9,6 +9,7 @@ import pytest
 import yaml
 from places import shared_file
 from samples import graded
+from stage_starts import stage_error
 
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation import followed
@@ -50,15 +51,6 @@ def options(tiny, rows, tmp_path):
     return build
 
 
-def told(capsys, argv) -> str:
-    with pytest.raises(SystemExit) as caught:
-        evaluate.main(argv)
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trl-r1 evaluate: ")]
-    assert len(lines) == 1
-    return lines[0]
-
-
 def problem(solution: str, texts: list[str], prompt: str = "p") -> GradedProblem:
     return graded(solution, texts, prompt=f"{prompt} {solution}")
 
@@ -88,19 +80,21 @@ def problem(solution: str, texts: list[str], prompt: str = "p") -> GradedProblem
     ],
 )
 def test_mistakes_are_told_in_one_sentence_and_leave_nothing(changes, sentence, options, capsys, tmp_path):
-    assert sentence in told(capsys, options(**changes))
+    assert sentence in stage_error(capsys, evaluate.main, *options(**changes))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_wrong_column_names_the_right_one(options, rows, capsys):
-    sentence = told(capsys, options(datasets=[{"name": rows, "solution_column": "answer"}]))
+    sentence = stage_error(capsys, evaluate.main, *options(datasets=[{"name": rows, "solution_column": "answer"}]))
     assert "no column 'answer'" in sentence
     assert "Did you mean 'solution'?" in sentence
 
 
 def test_a_folder_without_a_model_is_refused_before_anything_is_written(options, capsys, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "folder without a model" in told(capsys, options(model_name_or_path=str(tmp_path / "empty")))
+    assert "folder without a model" in stage_error(
+        capsys, evaluate.main, *options(model_name_or_path=str(tmp_path / "empty"))
+    )
 
 
 def test_a_benchmark_by_name_knows_its_columns_and_the_papers_samples():
@@ -211,10 +205,12 @@ def test_a_chunk_of_other_problems_is_not_taken_for_ours(tiny, tmp_path):
 def test_what_cannot_be_loaded_is_one_sentence_after_the_checks_too(options, capsys, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")  # looks like a model
-    assert "cannot be loaded" in told(capsys, options(model_name_or_path=str(tmp_path / "model")))
+    assert "cannot be loaded" in stage_error(
+        capsys, evaluate.main, *options(model_name_or_path=str(tmp_path / "model"))
+    )
     (tmp_path / "half.json").write_text('{"kind": "trl_r1.evaluation", "version": 1}')
-    assert "a damaged one" in told(
-        capsys, options(regrade=str(tmp_path / "half.json"), output_dir=str(tmp_path / "o"))
+    assert "a damaged one" in stage_error(
+        capsys, evaluate.main, *options(regrade=str(tmp_path / "half.json"), output_dir=str(tmp_path / "o"))
     )
 
 

@@ -7,9 +7,9 @@ import sys
 import threading
 
 import pytest
-import yaml
 from places import ROOT
 from samples import sample
+from stage_starts import recipe_writer, stage_error
 
 from trl_r1.data.review import sample_id
 from trl_r1.stages import rejection_sampling
@@ -48,12 +48,7 @@ def recipe(tiny, tmp_path):
         "max_new_tokens": 6, "unit_prompts": 4, "output_dir": str(tmp_path / "out"),
     }  # fmt: skip
 
-    def write(**changes):
-        chosen = {key: value for key, value in {**base, **changes}.items() if value is not None}
-        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(chosen))
-        return str(tmp_path / "recipe.yaml")
-
-    return write
+    return recipe_writer(tmp_path, base)
 
 
 @pytest.fixture
@@ -67,16 +62,6 @@ def run(*argv):
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def told(capsys, *argv, code=2) -> str:
-    """The one sentence on stderr of a start that must fail."""
-    with pytest.raises(SystemExit) as caught:
-        run(*argv)
-    assert caught.value.code == code
-    found = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trl-r1 rejection_sampling: ")]
-    assert len(found) == 1
-    return found[0]
 
 
 def test_the_right_and_readable_ones_are_kept_with_where_they_come_from(recipe, scripted, tmp_path, capsys):
@@ -246,7 +231,7 @@ def test_prompts_of_an_evaluation_set_are_not_sampled_and_the_cap_holds(recipe, 
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(changes, sentence, recipe, capsys, tmp_path):
-    assert sentence in told(capsys, "--config", recipe(**changes))
+    assert sentence in stage_error(capsys, rejection_sampling.main, "--config", recipe(**changes))
     assert not (tmp_path / "out").exists()
 
 
@@ -258,14 +243,16 @@ def test_changed_data_or_model_is_refused_and_a_changed_port_is_not(recipe, scri
     changed = (tmp_path / "rows.jsonl").read_text().replace("Compute 3", "Compute 33")
     path = recipe()
     (tmp_path / "rows.jsonl").write_text(changed)
-    assert "holds shards of other work" in told(capsys, "--config", path, code=2)
+    assert "holds shards of other work" in stage_error(capsys, rejection_sampling.main, "--config", path, code=2)
 
 
 def test_other_filters_judge_the_drawn_texts_anew(recipe, scripted, tmp_path, capsys):
     run("--config", recipe())
     out = tmp_path / "out"
     drawn = {path.name: path.read_bytes() for path in (out / "samples").glob("*.jsonl")}
-    assert "remove its summary.json" in told(capsys, "--config", recipe(language_share=0.5), code=2)
+    assert "remove its summary.json" in stage_error(
+        capsys, rejection_sampling.main, "--config", recipe(language_share=0.5), code=2
+    )
     (out / "summary.json").unlink()
     run("--config", recipe(language_share=0.5))
     assert "language_share was" in capsys.readouterr().out
@@ -291,7 +278,9 @@ def test_a_model_without_weights_is_told(recipe, tiny, tmp_path, capsys):
 
     AutoConfig.from_pretrained(tiny).save_pretrained(tmp_path / "bare")
     AutoTokenizer.from_pretrained(tiny).save_pretrained(tmp_path / "bare")
-    assert "cannot be loaded" in told(capsys, "--config", recipe(model_name_or_path=str(tmp_path / "bare")))
+    assert "cannot be loaded" in stage_error(
+        capsys, rejection_sampling.main, "--config", recipe(model_name_or_path=str(tmp_path / "bare"))
+    )
 
 
 def test_a_full_disk_stops_with_one_sentence_and_resumes(recipe, scripted, tmp_path, capsys, monkeypatch):
@@ -310,7 +299,9 @@ def test_a_full_disk_stops_with_one_sentence_and_resumes(recipe, scripted, tmp_p
 
     with monkeypatch.context() as patch:
         patch.setattr(shards, "replace_file", full)
-        sentence = told(capsys, "--config", recipe(output_dir=str(tmp_path / "full")), code=3)
+        sentence = stage_error(
+            capsys, rejection_sampling.main, "--config", recipe(output_dir=str(tmp_path / "full")), code=3
+        )
     assert "There is no room for" in sentence
     assert [p.name for p in sorted((tmp_path / "full" / "samples").glob("*.jsonl"))] == ["00000.jsonl", "00001.jsonl"]
     run("--config", recipe(output_dir=str(tmp_path / "full")))
@@ -352,7 +343,7 @@ def test_an_endpoint_that_goes_down_stops_the_run_and_nothing_is_asked_twice(rec
         Flaky.answered, Flaky.limit = 0, 10
         config = recipe(engine="endpoint", endpoint=f"http://127.0.0.1:{server.server_port}/v1", samples_per_prompt=2,
                         endpoint_attempts=1, endpoint_concurrency=1, endpoint_model="served")  # fmt: skip
-        assert "status 500" in told(capsys, "--config", config, code=3)
+        assert "status 500" in stage_error(capsys, rejection_sampling.main, "--config", config, code=3)
         assert len(list((tmp_path / "out" / "samples").glob("*.jsonl"))) == 1  # 4 prompts x 2; the second unit was cut
         Flaky.answered, Flaky.limit = 0, 1000
         run("--config", config)

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 from places import ROOT
+from stage_starts import recipe_writer, stage_error
 
 from trl_r1.evaluation.metrics import auroc, auroc_interval
 from trl_r1.models.judge import Failure
@@ -47,22 +48,7 @@ def recipe(tiny, tmp_path):
         "disable_tqdm": True, "lr_scheduler_type": "constant",
     }  # fmt: skip
 
-    def write(**changes):
-        chosen = {key: value for key, value in {**base, **changes}.items() if value is not None}
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(chosen))
-        return str(path)
-
-    return write
-
-
-def told(capsys, *argv) -> str:
-    with pytest.raises(SystemExit) as caught:
-        reward_model.main(list(argv))
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("trl-r1 reward_model: ")]
-    assert len(lines) == 1
-    return lines[0]
+    return recipe_writer(tmp_path, base)
 
 
 # --- selection, by hand
@@ -242,7 +228,9 @@ def test_scores_that_are_none_are_told_with_their_row(row, sentence, recipe, cap
         whole = {"question": "Hello?", "replies": row["replies"]}
     (tmp_path / "bad.jsonl").write_text(json.dumps(whole) + "\n")
     judge = {"judge_endpoint": "http://127.0.0.1:9/v1", "judge_model": "m"} if "replies" in row else {}
-    assert sentence in told(capsys, "--config", recipe(helpful_dataset_name=str(tmp_path / "bad.jsonl"), **judge))
+    assert sentence in stage_error(
+        capsys, reward_model.main, "--config", recipe(helpful_dataset_name=str(tmp_path / "bad.jsonl"), **judge)
+    )
 
 
 @pytest.fixture
@@ -278,10 +266,10 @@ def test_replies_are_judged_by_an_endpoint(recipe, judge_server, capsys, tmp_pat
     (tmp_path / "replies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"helpful_dataset_name": str(tmp_path / "replies.jsonl"), "safety_dataset_name": None,
                 "num_train_epochs": 1, "judge_options": {"attempts": 1, "backoff": 0.0}}  # fmt: skip
-    assert "nobody has judged" in told(capsys, "--config", recipe(**settings))
+    assert "nobody has judged" in stage_error(capsys, reward_model.main, "--config", recipe(**settings))
     settings |= {"judge_endpoint": judge_server["endpoint"], "judge_model": "j"}
     judge_server["garbage"] = True
-    sentence = told(capsys, "--config", recipe(**settings))
+    sentence = stage_error(capsys, reward_model.main, "--config", recipe(**settings))
     assert "no verdict" in sentence
     assert "start the same command again" in sentence
     judge_server.update(garbage=False, requests=0)
@@ -309,7 +297,7 @@ def test_replies_are_judged_by_an_endpoint(recipe, judge_server, capsys, tmp_pat
     ],
 )
 def test_mistakes_are_told_in_one_sentence(changes, sentence, recipe, capsys):
-    assert sentence in told(capsys, "--config", recipe(**changes))
+    assert sentence in stage_error(capsys, reward_model.main, "--config", recipe(**changes))
 
 
 def test_both_models_learn_and_the_rewards_can_ask_them(recipe, capsys, tmp_path):
