@@ -61,8 +61,8 @@ class Project:
     def paid(self, ids: Sequence[int], prompt: Messages, solution: str) -> tuple[float | None, float | None]:
         """Rewards of a completion: (format of a thought and then text, accuracy)."""
         facts, text = self.training.facts, self.decoded(ids)
-        marks = (facts.thought_open or "<think>", facts.thought_close or "</think>")
-        opened = self.training.opens_thought(prompt)
+        marks = (facts.reasoning_open or "<think>", facts.reasoning_close or "</think>")
+        opened = self.training.opens_reasoning(prompt)
         formatted = Format(layout="summary", think=marks, prefilled_think=opened)
         right = Accuracy(think=marks, prefilled_think=opened)
         completions = [[{"role": "assistant", "content": text}]]

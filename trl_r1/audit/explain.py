@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trl_r1.text.completions import reasoning_bounds, reply
+from trl_r1.text.reasoning_format import ReadsReasoning
 from trl_r1.text.records import Row
-from trl_r1.text.thoughts import ReadsThoughts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def explain(
         takes = inspect.signature(reward.spans).parameters
         named = {name: value for name, value in (("language", target), ("prompt", prompt)) if name in takes}
         spans = [] if "language" in takes and target is None else reward.spans(completion, **named)
-    reading = reward.reading(completion, prompt) if isinstance(reward, ReadsThoughts) else ()
+    reading = reward.reading(completion, prompt) if isinstance(reward, ReadsReasoning) else ()
     bounds = reasoning_bounds(text, *reading)
     options = _options(reward, lambda other: _score(other, completion, prompt, row, {}, {}))
     return Explanation(score, text, bounds, logged, metrics, spans, options)

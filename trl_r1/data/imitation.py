@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OF_THE_ROW = ("chat_template_kwargs", "tools")  # what a row may say about its own rendering
-THOUGHT = "thought"
+REASONING = "reasoning"
 MESSAGES, COMPLETION = "messages", "completion"  # as they are usually called
 ANSWERS = ("answer", "response", "output", "solution")  # what rows of questions call their answers
 
@@ -54,7 +54,7 @@ def to_imitate(
         drop_empty: leave out rows without prompt or completion (and say how many) instead of refusing.
         name: the dataset as the user called it, for the sentences.
         reasoning_column: the thought that leads to the completion, where it has a column of its own; it becomes
-            `thought`.
+            `reasoning`.
 
     Raises:
         ValueError: a missing column, an unusable template, an empty prompt or completion, a conversation without an
@@ -75,7 +75,7 @@ def to_imitate(
     if reasoning_column is not None:
         require_columns(rows, {"reasoning": reasoning_column}, name)
     beside = {column: column for column in OF_THE_ROW if column in rows.column_names}
-    beside |= {THOUGHT: reasoning_column} if reasoning_column else {}
+    beside |= {REASONING: reasoning_column} if reasoning_column else {}
     made, skipped = [], 0
     for number, row in enumerate(rows):
         if messages_column is not None:
@@ -207,7 +207,7 @@ def training_row(row: Mapping[str, Any], renderer: Renderer, all_assistant_turns
     """A row of `to_imitate`, rendered with its own options."""
     own = {column: own_option(row.get(column)) for column in OF_THE_ROW}
     return renderer.training_row(
-        row["prompt"], row["completion"], all_assistant_turns, thought=row.get(THOUGHT), **own
+        row["prompt"], row["completion"], all_assistant_turns, reasoning=row.get(REASONING), **own
     )
 
 

@@ -23,11 +23,11 @@ from trl_r1.answers.extract import read_with
 from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.graded import GradedProblem, GradedSample
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference, pass_at_k
-from trl_r1.models.rendering import RenderedThoughts, Renderer
+from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.models.sampling import sample
 from trl_r1.storage.files import replace_file
+from trl_r1.text.reasoning_format import ReadsReasoning, ReasoningFormat, tell
 from trl_r1.text.records import Completion, Json, Problem
-from trl_r1.text.thoughts import ReadsThoughts, Thoughts, tell
 
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class Graders:
     type_column: str | None = "answer_type"  # of the rows, with the declared type of a gold answer
     answer_from: tuple[str, ...] = ()  # where `extract` looks, for the record
 
-    def told(self, thoughts: Thoughts) -> "Graders":
+    def with_format(self, reasoning_format: ReasoningFormat) -> "Graders":
         """The same graders; those that are our rewards know what the template does with thoughts."""
         reward = getattr(self.extract, "__self__", None)
-        known = tell(reward, thoughts) if isinstance(reward, ReadsThoughts) else None
+        known = tell(reward, reasoning_format) if isinstance(reward, ReadsReasoning) else None
         extract = self.extract if known is None else getattr(known, self.extract.__name__)
-        return replace(self, extract=extract, well_formed=tell(self.well_formed, thoughts))
+        return replace(self, extract=extract, well_formed=tell(self.well_formed, reasoning_format))
 
 
 def default_graders(rewards: Iterable[Any] = ()) -> Graders:
@@ -93,7 +93,7 @@ def grade(problem: Problem, completions: Sequence[Completion], graders: Graders)
     known: dict[str | None, bool] = {None: False}
     samples = []
     texts, prompts = [one.text for one in completions], [problem.prompt] * len(completions)
-    asks = isinstance(graders.well_formed, ReadsThoughts)
+    asks = isinstance(graders.well_formed, ReadsReasoning)
     layouts = graders.well_formed(texts, prompts=prompts) if asks else graders.well_formed(texts)
     for one, layout in zip(completions, layouts, strict=True):
         answer = read_with(graders.extract, one.text, one.truncated, kind, problem.prompt)
@@ -297,7 +297,7 @@ def evaluate(
             if row[column] in (None, "", []):
                 raise ValueError(f"Problem {number} has nothing in its column {column!r}; drop the row or fill it in.")
     renderer = renderer or Renderer(tokenizer)
-    graders = (default_graders() if graders is None else graders).told(RenderedThoughts(renderer))
+    graders = (default_graders() if graders is None else graders).with_format(TemplateReasoningFormat(renderer))
     drawn = sample(
         model,
         tokenizer,

@@ -112,7 +112,7 @@ class VerifiedPaths:
         if length == 0:  # truncated and masked
             return
         tokens = batch["completion_ids"][row, :length].tolist()
-        text: Any = self.trainer._thoughts.decode(tokens)
+        text: Any = self.trainer._reasoning.decode(tokens)
         logps = batch["old_per_token_logps"][row, :length].tolist()
         self.paths[prompt] = VerifiedPath(tokens, logps, scores[row].tolist(), text)
         self.paths.move_to_end(prompt)

@@ -61,9 +61,9 @@ from trl_r1.grpo.dynamic_sampling import DynamicSampling
 from trl_r1.grpo.fast_trainer import FastGRPOTrainer
 from trl_r1.grpo.graded_prompts import GradedPrompts
 from trl_r1.grpo.loss import ChosenKL
+from trl_r1.grpo.reasoning import TrainerReasoning
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.grpo.replay import VerifiedPaths
-from trl_r1.grpo.thoughts import TrainerThoughts
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.rendering import end_ids
 from trl_r1.storage.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
@@ -147,8 +147,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
-        self._thoughts = TrainerThoughts(self)
-        self._thoughts.tell_rewards()
+        self._reasoning = TrainerReasoning(self)
+        self._reasoning.tell_rewards()
         for reward in self.reward_funcs:  # one that needs the policy (agser) takes it here
             if getattr(reward, "bound", True) is False:
                 reward.begin(self.model, self.processing_class, self.args)
@@ -156,8 +156,8 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
     # -- rewards and advantages ------------------------------------------------------------------------------------
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
-        if self._thoughts is not None:
-            self._thoughts.keep_marks(completions, completion_ids_list)
+        if self._reasoning is not None:
+            self._reasoning.keep_marks(completions, completion_ids_list)
         scores = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)  # (N, F), all processes
         check_scores(scores, self.reward_weights, self.reward_func_names, completions, self.state.global_step)
         self._scores = scores

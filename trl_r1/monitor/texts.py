@@ -46,19 +46,19 @@ def measure(
         ``reflection``, ``reflection/<word>``         the paper's ten words per completion, together and each
         ``language``                                  share of the thought's words in the prompt's language, mean
     """
-    thoughts = [reasoning(completion)[:LONGEST] for completion in completions]
-    if not thoughts:
+    reasonings = [reasoning(completion)[:LONGEST] for completion in completions]
+    if not reasonings:
         return {}
     measures: dict[str, float] = {}
     if count_tokens is not None:
-        measures |= percentiles("thought_tokens", count_tokens(thoughts))
-    measures |= percentiles("steps", [reasoning_steps(text) for text in thoughts])
-    counted = [reflection_words(text) for text in thoughts]
+        measures |= percentiles("thought_tokens", count_tokens(reasonings))
+    measures |= percentiles("steps", [reasoning_steps(text) for text in reasonings])
+    counted = [reflection_words(text) for text in reasonings]
     measures["reflection"] = sum(sum(words.values()) for words in counted) / len(counted)
     measures |= {f"reflection/{word}": sum(w[word] for w in counted) / len(counted) for word in REFLECTION_WORDS}
     shares = [
         share
-        for text, target in zip(thoughts, _targets(prompts, len(thoughts)), strict=True)
+        for text, target in zip(reasonings, _targets(prompts, len(reasonings)), strict=True)
         if target is not None and (share := consistency(text, target)) is not None
     ]
     if shares:

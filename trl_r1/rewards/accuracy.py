@@ -24,7 +24,7 @@ from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.types import type_name
 from trl_r1.answers.written import as_written
 from trl_r1.text.completions import reply
-from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
 
 __all__ = [  # what this module computes, and what it hands on from the modules it is made of
@@ -201,7 +201,7 @@ def same_answer(a: str | None, b: str | None, math_verify: bool = True) -> bool:
 
 
 @dataclass(frozen=True)
-class Accuracy(ReadsThoughts):
+class Accuracy(ReadsReasoning):
     """1.0 if the answer after the thought equals the row's gold answer, else 0.0; None where the gold is no use.
 
     Works in any ``GRPOTrainer``. An answer only inside the thought earns nothing. See ``extract`` for where an answer

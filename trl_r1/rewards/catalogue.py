@@ -18,8 +18,8 @@ from typing import Any
 
 from trl_r1.errors import did_you_mean
 from trl_r1.storage.structured import option, read_entries
+from trl_r1.text.reasoning_format import ReasoningFormat, tell
 from trl_r1.text.records import Json
-from trl_r1.text.thoughts import Thoughts, tell
 
 
 GROUP = "trl_r1.rewards"
@@ -247,9 +247,9 @@ class CalledAs:
         self.reward = reward
         self.__name__ = name
 
-    def told(self, thoughts: Thoughts) -> CalledAs:
+    def with_format(self, reasoning_format: ReasoningFormat) -> CalledAs:
         """The same, around a reward that knows what the template does with thoughts."""
-        return type(self)(tell(self.reward, thoughts), self.__name__)
+        return type(self)(tell(self.reward, reasoning_format), self.__name__)
 
     def __call__(self, *args: Any, **columns: Any) -> Any:
         return self.reward(*args, **columns)

@@ -20,7 +20,7 @@ from trl_r1.rewards.code_tests import Case, Unreadable, paired, read_cases
 from trl_r1.sandbox.choice import BACKENDS, open_sandbox
 from trl_r1.sandbox.protocol import DEFAULT_LIMITS, ResourceLimits, Sandbox
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
-from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
 
 PYTHON_TAGS = frozenset({"python", "python3", "py", "py3", "pypy", "pypy3"})
@@ -170,7 +170,7 @@ def default_workers(backend: str) -> int:
 
 
 @dataclass(frozen=True)
-class Code(ReadsThoughts):
+class Code(ReadsReasoning):
     """1.0 if the program in a reply passes all of the row's tests, else 0.0; ``partial`` pays the share passed.
 
     None where nothing can be said: the row has no readable tests, or the sandbox failed. A reply without a program

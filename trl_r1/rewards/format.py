@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trl_r1.text.completions import ANSWER, THINK, reply, says, visible
-from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning
 
 
 LAYOUTS: dict[str, str] = {
@@ -100,7 +100,7 @@ def well_formed(text: str, **options: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Format(ReadsThoughts):
+class Format(ReadsReasoning):
     """1.0 for a reply in the strict layout, else 0.0; ``graded`` pays each demanded tag its equal share, in [0, 1].
 
     Text outside the blocks, a second block, a block that says nothing (``<think>.</think>``), a missing or misplaced
@@ -165,8 +165,8 @@ class Format(ReadsThoughts):
     def _marks(self, completion: Any, prompt: Any) -> list[Mark]:
         think, prefilled = self.reading(completion, prompt)
         if self.layout == "cold_start" and self.prefilled_think is None:  # the thought is between special tokens here
-            told, token = self._told, (self.special_token, self.special_token)
-            prefilled = told is not None and told.opened(prompt, token)
+            reasoning_format, token = self._reasoning_format, (self.special_token, self.special_token)
+            prefilled = reasoning_format is not None and reasoning_format.opened(prompt, token)
         return marks(reply(completion), self.layout, think, self.answer, self.special_token, prefilled)
 
 

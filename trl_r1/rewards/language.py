@@ -22,8 +22,8 @@ from typing import Any
 
 from trl_r1.rewards.identification import identify, in_target, require_classifier, shared_scripts
 from trl_r1.text.completions import reasoning_bounds, reply
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 from trl_r1.text.scripts import FIRST, LANGUAGES, SCRIPTS, language_code
-from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
 from trl_r1.text.words import FUNCTION_NAMES, RUNS, count_words, parted, prose
 
 
@@ -152,7 +152,7 @@ def _tell(name: str, code: str) -> None:
 
 
 @dataclass(frozen=True)
-class LanguageConsistency(ReadsThoughts):
+class LanguageConsistency(ReadsReasoning):
     """Share of the thought's words that are in the target language, in [0, 1]; None below ``minimum_words``.
 
     The target is, in this order: the row's ``language_column``, the option ``language``, the prompt's own language.

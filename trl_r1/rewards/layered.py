@@ -17,8 +17,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.rewards.catalogue import load_reward, metric_name
+from trl_r1.text.reasoning_format import ReasoningFormat, tell
 from trl_r1.text.records import Json
-from trl_r1.text.thoughts import Thoughts, tell
 
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ class Layered:
     def __name__(self) -> str:
         return self.name
 
-    def told(self, thoughts: Thoughts) -> Self:
+    def with_format(self, reasoning_format: ReasoningFormat) -> Self:
         """The same reward, whose layers know what the template does with thoughts."""
         twin = replace(self)
-        object.__setattr__(twin, "_told", thoughts)
+        object.__setattr__(twin, "_reasoning_format", reasoning_format)
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Layered:
             function = load_reward(named, **(row.get("options") or {})) if isinstance(named, str) else named
             if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
                 raise ValueError(f"The layer {metric_name(function)!r} is asynchronous. Give it a place of its own.")
-            functions.append(tell(function, self.__dict__.get("_told")))
+            functions.append(tell(function, self.__dict__.get("_reasoning_format")))
             weights.append(row.get("weight", 1.0))
         names = [metric_name(function) for function in functions]
         if len(set(names)) < len(names):

@@ -24,7 +24,7 @@ from typing import Any
 from trl_r1.models.judge import CRITERIA, Failure, Judge
 from trl_r1.rewards.semantic import model_id, spoken
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
-from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
 
 HELPFULNESS_VARIABLE = "TRL_R1_HELPFULNESS_MODEL"
@@ -80,7 +80,7 @@ def conversation(prompt: Any) -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True)
-class Preference(ReadsThoughts):
+class Preference(ReadsReasoning):
     """A reward model's or a judge's score of a reply; None for rows that are another model's, and outside the window.
 
     Range: see ``NORMALIZERS``; a judge's verdict is in [0, 1] before normalisation. A score that is not finite is None.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trl_r1.text.completions import reasoning_or_all, reply, visible
-from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
 
 MODEL_VARIABLE = "TRL_R1_SEMANTIC_MODEL"
@@ -59,7 +59,7 @@ def question_of(prompt: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Semantic(ReadsThoughts):
+class Semantic(ReadsReasoning):
     """A classifier's probability that the chain is coherent and complete, in [0, 1].
 
     One logit goes through a sigmoid, several through a softmax of which ``label``'s share is taken. The model reads

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.text.completions import reply
-from trl_r1.text.thoughts import Thoughts, tell
+from trl_r1.text.reasoning_format import ReasoningFormat, tell
 
 
 if TYPE_CHECKING:
@@ -125,10 +125,10 @@ class _Shaped:
 
         return f"{metric_name(self.inner)}_{self._label}"
 
-    def told(self, thoughts: Thoughts) -> Self:
+    def with_format(self, reasoning_format: ReasoningFormat) -> Self:
         """The same reward around an inner one that knows what the template does with thoughts."""
         twin = copy.copy(self)
-        object.__setattr__(twin, "inner", tell(self.inner, thoughts))
+        object.__setattr__(twin, "inner", tell(self.inner, reasoning_format))
         return twin
 
     def fault(self, completion: Any, ids: Sequence[int] | None = None) -> float:

@@ -31,7 +31,7 @@ from trl_r1.answers.quantities import quantity, unit_name
 from trl_r1.answers.types import MATHEMATICAL, Asked, asked, is_truth, letter_of, type_name
 from trl_r1.rewards.semantic import question_of
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, visible
-from trl_r1.text.thoughts import PREFILLED_HELP, THINK_HELP, ReadsThoughts, checked_tags
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
 
 LONGEST_TEXT = 200  # characters of an answer in words
@@ -247,7 +247,7 @@ def _single(region: str, answer: str, ask: Asked) -> bool:
 
 
 @dataclass(frozen=True)
-class Symbolic(ReadsThoughts):
+class Symbolic(ReadsReasoning):
     """Mean of the parts that can be judged (single, reads, type, unit; see the module), in [0, 1].
 
     0.0 where no answer is declared after the thought; None where the row asks for nothing: no type, unit or gold.

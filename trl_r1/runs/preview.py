@@ -39,21 +39,21 @@ class Preview:
     refused: str = ""
 
 
-def stretches(made: TrainingRow, renderer: Renderer) -> list[Stretch]:
+def stretches(rendered: TrainingRow, renderer: Renderer) -> list[Stretch]:
     """A row to train on in stretches, in order; decoded together they are its whole text.
 
     What is trained on and neither thought, answer nor end is a mark.
     """
-    kinds = [CONTEXT] * len(made.prompt_ids) + [MARK if label else CONTEXT for label in made.labels]
-    for part in made.parts:
-        for place in range(len(made.prompt_ids) + part.start, len(made.prompt_ids) + part.end):
+    kinds = [CONTEXT] * len(rendered.prompt_ids) + [MARK if label else CONTEXT for label in rendered.labels]
+    for part in rendered.parts:
+        for place in range(len(rendered.prompt_ids) + part.start, len(rendered.prompt_ids) + part.end):
             kinds[place] = part.kind
-    ids, found, start = made.input_ids, [], 0
+    ids, row_stretches, start = rendered.input_ids, [], 0
     for place in range(1, len(ids) + 1):
         if place == len(ids) or kinds[place] != kinds[start]:
-            found.append(Stretch(kinds[start], decoded(renderer, ids[start:place]), place - start))
+            row_stretches.append(Stretch(kinds[start], decoded(renderer, ids[start:place]), place - start))
             start = place
-    return found
+    return row_stretches
 
 
 def decoded(renderer: Renderer, ids: Sequence[int]) -> str:
@@ -63,28 +63,28 @@ def decoded(renderer: Renderer, ids: Sequence[int]) -> str:
 
 def preview_rows(rows: Iterable[Row], renderer: Renderer, all_assistant_turns: bool = False) -> list[Preview]:
     """Rows of `data.imitation.to_imitate`, rendered as `sft` renders them."""
-    shown = []
+    previews = []
     for number, row in enumerate(rows):
         try:
-            made = training_row(row, renderer, all_assistant_turns)
+            rendered = training_row(row, renderer, all_assistant_turns)
         except UnfitTemplate as error:
-            shown.append(Preview(number, refused=str(error)))
+            previews.append(Preview(number, refused=str(error)))
         else:
-            shown.append(Preview(number, stretches(made, renderer)))
-    return shown
+            previews.append(Preview(number, stretches(rendered, renderer)))
+    return previews
 
 
 def preview_prompts(rows: Iterable[Row], renderer: Renderer) -> list[Preview]:
     """Problems (rows with ``prompt``): what generation reads before it begins."""
-    shown = []
+    previews = []
     for number, row in enumerate(rows):
         try:
             ids = renderer.prompt_ids(row["prompt"])
         except ValueError as error:
-            shown.append(Preview(number, refused=str(error)))
+            previews.append(Preview(number, refused=str(error)))
         else:
-            shown.append(Preview(number, [Stretch(CONTEXT, decoded(renderer, ids), len(ids))]))
-    return shown
+            previews.append(Preview(number, [Stretch(CONTEXT, decoded(renderer, ids), len(ids))]))
+    return previews
 
 
 def end_tokens(renderer: Renderer) -> list[str]:
@@ -92,33 +92,35 @@ def end_tokens(renderer: Renderer) -> list[str]:
     return [decoded(renderer, [token]) for token in sorted(renderer.stops)]
 
 
-def as_json(shown: Iterable[Preview], renderer: Renderer, stage: str) -> Json:
+def as_json(previews: Iterable[Preview], renderer: Renderer, stage: str) -> Json:
     """Everything that `lines` says, as data."""
     return {
         "stage": stage,
         "end_tokens": end_tokens(renderer),
         "found": dict(renderer.facts.table()),
-        "rows": [asdict(one) for one in shown],
+        "rows": [asdict(one) for one in previews],
     }
 
 
-def lines(shown: Iterable[Preview], renderer: Renderer, colour: bool = False) -> list[str]:
+def lines(previews: Iterable[Preview], renderer: Renderer, colour: bool = False) -> list[str]:
     """The preview for a person; every text is quoted, so that spaces and line breaks are seen.
 
     Args:
         colour: for a terminal.
     """
-    said = []
-    for one in shown:
+    text_lines = []
+    for one in previews:
         if one.refused:
-            said.append(f"row {one.row}: refused. {one.refused}")
+            text_lines.append(f"row {one.row}: refused. {one.refused}")
             continue
         read = sum(part.tokens for part in one.stretches if part.kind == CONTEXT)
         trained = sum(part.tokens for part in one.stretches) - read
-        said.append(f"row {one.row}: {read} tokens of context" + (f", {trained} of labels" if trained else ""))
-        said += [f"  {part.kind:<{WIDTH}}  {painted(repr(part.text), part.kind, colour)}" for part in one.stretches]
-    said.append("generation stops at " + (", ".join(map(repr, end_tokens(renderer))) or "nothing"))
-    return said + ["the template:", *table(renderer.facts.table())]
+        text_lines.append(f"row {one.row}: {read} tokens of context" + (f", {trained} of labels" if trained else ""))
+        text_lines += [
+            f"  {part.kind:<{WIDTH}}  {painted(repr(part.text), part.kind, colour)}" for part in one.stretches
+        ]
+    text_lines.append("generation stops at " + (", ".join(map(repr, end_tokens(renderer))) or "nothing"))
+    return text_lines + ["the template:", *table(renderer.facts.table())]
 
 
 def table(pairs: Sequence[tuple[str, str]]) -> list[str]:

@@ -74,21 +74,21 @@ def told(renderer, completion, **options):
 
 def test_a_template_that_takes_parts_only_gets_every_thought_in_parts():
     renderer = made(PARTS)
-    assert renderer.facts.key_thought == "parts"
+    assert renderer.facts.reasoning_key == "parts"
     for completion in (KEYED, [{"role": "assistant", "content": "<think>\nI add.\n</think>\n\nFour."}]):
         assert told(renderer, completion) == "[THINK]I add.[/THINK]Four.</s>"
 
 
 def test_an_empty_thought_shows_how_a_thought_is_written():
     renderer = made(EMPTY_FIRST)
-    assert renderer.facts.content_thought == "doubled"
+    assert renderer.facts.content_reasoning == "doubled"
     assert told(renderer, KEYED) == "<think>I add.</think>Four.<|end|>"
     assert told(renderer, BARE) == "<think></think>Four.<|end|>"
 
 
 def test_a_prompt_that_closes_the_thought_names_the_switch():
     renderer = made(CLOSED)
-    assert renderer.facts.prompt_closes_thought
+    assert renderer.facts.prompt_closes_reasoning
     assert renderer.facts.thinking_switch == {"thinking": True}
     assert told(renderer, BARE) == "Four.<|end|>"
     thinking = made(CLOSED, chat_template_kwargs={"thinking": True})
@@ -126,7 +126,7 @@ def test_a_template_that_leaves_out_the_reply_is_refused():
 
 
 def test_marks_that_the_user_states_win():
-    renderer = made(OPEN_ENDED, thought_marks=("[THINK]", "[/THINK]"))
+    renderer = made(OPEN_ENDED, reasoning_marks=("[THINK]", "[/THINK]"))
     assert renderer.facts.marks_from == "option"
     assert renderer.split("[THINK]I add.[/THINK]Four.").reasoning == "I add."
 

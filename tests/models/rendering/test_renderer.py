@@ -130,7 +130,7 @@ def test_thinking_off_is_in_the_prompt_of_every_row(renderer):
     made = renderer("qwen3", chat_template_kwargs={"enable_thinking": False})
     assert made.prompt_text(ASKED).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
     assert told(made, BARE) == "Four.<|im_end|>"
-    assert made.facts.prompt_closes_thought
+    assert made.facts.prompt_closes_reasoning
 
 
 def test_an_end_that_generation_does_not_stop_at_is_refused_with_the_cure():
@@ -178,7 +178,7 @@ def test_a_text_prompt_that_opens_the_thought_is_not_opened_twice():
 
 
 def test_a_thought_in_a_column_is_put_in_the_model_s_marks(renderer):
-    assert told(renderer("qwen3"), "Four.", thought="I add.") == "<think>\nI add.\n</think>\n\nFour.<|im_end|>"
+    assert told(renderer("qwen3"), "Four.", reasoning="I add.") == "<think>\nI add.\n</think>\n\nFour.<|im_end|>"
 
 
 def test_our_layout_moves_into_the_model_s_marks_or_stays_where_it_has_none(renderer):
@@ -194,7 +194,7 @@ def test_a_thought_that_was_cut_is_refused(renderer):
 
 def test_a_thought_that_quotes_its_own_end_is_refused(renderer):
     with pytest.raises(UnfitTemplate, match="quotes its own closing mark"):
-        renderer("qwen3").training_row(ASKED, "Four.", thought="the tag </think> ends it")
+        renderer("qwen3").training_row(ASKED, "Four.", reasoning="the tag </think> ends it")
 
 
 def test_parts_mark_thought_answer_and_end(renderer):
@@ -256,9 +256,9 @@ def test_without_a_date_the_prompt_is_the_template_s(renderer):
 
 def test_facts_say_what_was_found(renderer):
     facts = renderer("gptoss").facts
-    assert (facts.thought_open, facts.thought_close) == ("<|channel|>analysis<|message|>", "<|end|>")
+    assert (facts.reasoning_open, facts.reasoning_close) == ("<|channel|>analysis<|message|>", "<|end|>")
     assert facts.answer_open == "<|channel|>final<|message|>"
-    assert facts.content_thought == "left in the answer"
+    assert facts.content_reasoning == "left in the answer"
     assert facts.earlier_turns == "dropped"
     assert facts.has_todays_date
     assert "ChatGPT" in facts.default_system
@@ -297,7 +297,7 @@ def test_a_template_that_nobody_knows_is_right_or_refused():
         "assistant\n{% endif", "assistant\n<r>{% endif"
     )
     made = Renderer(fitting("qwen2_5"), chat_template=odd)
-    assert made.facts.prompt_opens_thought
+    assert made.facts.prompt_opens_reasoning
     assert told(made, KEYED) == "I add.\n</r>\n\nFour.<|im_end|>"
 
 

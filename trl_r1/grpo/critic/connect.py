@@ -18,7 +18,7 @@ from trl_r1.grpo.critic.towers import NAMES, final_norm
 from trl_r1.grpo.fast_trainer import loss_mask
 from trl_r1.grpo.kl import kl_to_reference
 from trl_r1.grpo.mixin import Host
-from trl_r1.grpo.thoughts import TrainerThoughts
+from trl_r1.grpo.reasoning import TrainerReasoning
 from trl_r1.storage.checkpoints import checkpoint_folder
 
 
@@ -53,7 +53,7 @@ class CriticAdvantages(Host):
     options: R1GRPOConfig
     _critic: Critic | None = None
     _seen: tuple[Any, ...] = ()  # inputs, prompts, completions and ids of the batch just rewarded, of this process
-    _thoughts: TrainerThoughts | None = None  # from the end of the trainer's __init__ on
+    _reasoning: TrainerReasoning | None = None  # from the end of the trainer's __init__ on
     _read: list[tuple[Tensor, Tensor | None]]  # (log-probabilities, tower outputs) of forward passes since `_seen`
     _shape: tuple[int, int] = (0, 0)  # (B, C) of the batch that is being read
 
@@ -130,8 +130,8 @@ class CriticAdvantages(Host):
                 if score != score or weight == 0.0:  # NaN: this function had nothing to say
                     continue
                 spans = spans_of(function, completions[row], prompts[row], inputs[row])
-                if spans and places is None and self._thoughts is not None:
-                    places = TokenPlaces(ids[row], self._thoughts.decode, completions[row])
+                if spans and places is None and self._reasoning is not None:
+                    places = TokenPlaces(ids[row], self._reasoning.decode, completions[row])
                 earned = token_rewards(score, spans, mask.size(1), places, actions)
                 rewards[row] += weight * earned
         return rewards.to(mask.device, torch.float32)

@@ -75,9 +75,9 @@ class EarlyRewards:
             if all(row in self._ids for row in members):
                 ids = [self._ids[row] for row in members]
                 texts: list[Any] = self.trainer.processing_class.batch_decode(ids, skip_special_tokens=True)
-                thoughts = getattr(self.trainer, "_thoughts", None)
-                if thoughts is not None:
-                    thoughts.keep_marks(texts, ids)
+                trainer_reasoning = getattr(self.trainer, "_reasoning", None)
+                if trainer_reasoning is not None:
+                    trainer_reasoning.keep_marks(texts, ids)
                 if self._chat:
                     texts = [[{"role": "assistant", "content": text}] for text in texts]
                 self._texts[group] = texts

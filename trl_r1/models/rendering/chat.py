@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.models.rendering import dates, probes
 from trl_r1.models.rendering.facts import TemplateFacts, UnfitTemplate
-from trl_r1.models.rendering.messages import KEYS, Marks, Messages, clean, is_text, thought_part
+from trl_r1.models.rendering.messages import KEYS, Marks, Messages, clean, is_text, reasoning_part
 from trl_r1.models.rendering.probes import Pieces
 from trl_r1.models.rendering.rows import Ending, encode, find_ending, special_ids, text_of
 from trl_r1.models.rendering.schemas import schema_marks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Tools = Sequence[Mapping[str, Any] | Callable[..., Any]]
-ASKED: Messages = [{"role": "user", "content": probes.QUESTION}]
+PROBE_PROMPT: Messages = [{"role": "user", "content": probes.QUESTION}]
 SWITCHES = (("enable_thinking", True), ("thinking", True), ("reasoning_effort", "high"))
 
 
@@ -50,11 +50,11 @@ class Chat:
     day: datetime.date | None = None  # handed in as date_string too
     today: datetime.date = field(default_factory=datetime.date.today)
     stops: frozenset[int] = frozenset()
-    told: Marks | None = None  # the marks of a thought, as the user states them
+    stated_marks: Marks | None = None  # the marks of a thought, as the user states them
 
     def __post_init__(self) -> None:
         self.text = None if self.source is None else dates.on_day(self.source, self.day or self.today)
-        self._learnt: dict[str, Pieces] = {}
+        self._pieces: dict[str, Pieces] = {}
 
     def render(self, messages: Messages, generate: bool, row: RowOptions = NOTHING) -> str:
         """The conversation as text, with a generation prompt or without.
@@ -86,12 +86,12 @@ class Chat:
         """``render`` with a row's options, as the probes call it."""
         return lambda messages, generate: self.render(messages, generate, row)
 
-    def opening_of(self, prompt: Sequence[Mapping[str, Any]]) -> tuple[Messages, str]:
+    def split_prefill(self, prompt: Sequence[Mapping[str, Any]]) -> tuple[Messages, str]:
         """A conversation ready to be rendered, and the opening of the reply that its last message gives ("" without).
 
         The system prompt is put in, keys that are None and thoughts in parts are taken out.
         """
-        messages = [joined(message) for message in clean(prompt)]
+        messages = [with_reasoning_under_key(message) for message in clean(prompt)]
         if self.system_prompt and (not messages or messages[0].get("role") not in ("system", "developer")):
             messages = [{"role": "system", "content": self.system_prompt}, *messages]
         if messages and messages[-1].get("role") == "assistant":
@@ -108,31 +108,33 @@ class Chat:
         render = self.rendering(row)
         system = [{**message, "content": "zsystem"} for message in context[:1] if message.get("role") == "system"]
         key = json.dumps([row.chat_template_kwargs, bool(row.tools), bool(system)], sort_keys=True, default=str)
-        if key not in self._learnt:
-            self._learnt[key] = probes.learn(render, [*system, *ASKED], self.text or "", told=self._marks)
-        usual = self._learnt[key]
+        if key not in self._pieces:
+            self._pieces[key] = probes.turn_pieces(
+                render, [*system, *PROBE_PROMPT], self.text or "", known_style=self._marks
+            )
+        usual = self._pieces[key]
         if not context or context[-1].get("role") == "user":
             return usual
-        return probes.learn(render, context, self.text or "", told=usual.found)
+        return probes.turn_pieces(render, context, self.text or "", known_style=usual.style)
 
     @cached_property
-    def _marks(self) -> probes.Found | None:
+    def _marks(self) -> probes.MarkStyle | None:
         """The marks that the template shows with these options, or with another thinking switch; None: it shows none."""
-        if self.told is not None:
-            return probes.written_apart(self.told, "option")
+        if self.stated_marks is not None:
+            return probes.marks_on_own_lines(self.stated_marks, "option")
         schema = schema_marks(self.tokenizer, self.source)
-        context, _ = self.opening_of(ASKED)
+        context, _ = self.split_prefill(PROBE_PROMPT)
         switches: list[dict[str, Any]] = [{}, *({name: value} for name, value in SWITCHES), {"enable_thinking": False}]
         for switch in switches:
             try:
-                pieces = probes.learn(self.rendering(RowOptions(switch)), context, self.text or "", schema)
+                pieces = probes.turn_pieces(self.rendering(RowOptions(switch)), context, self.text or "", schema)
             except UnfitTemplate:
                 continue
-            if pieces.found.source != "convention":
-                return pieces.found
+            if pieces.style.source != "convention":
+                return pieces.style
         return None
 
-    def placed(self, prefill: str, messages: Messages, prompt: str, row: RowOptions = NOTHING) -> str:
+    def placed_prefill(self, prefill: str, messages: Messages, prompt: str, row: RowOptions = NOTHING) -> str:
         """The opening of a reply as this model writes it: in its own marks, in the channel of the answer.
 
         Raises:
@@ -182,7 +184,7 @@ class Chat:
 
     def switch(self) -> dict[str, object]:
         """The chat_template_kwargs that let the model think where the prompt closes the thought; {} if none does."""
-        context, _ = self.opening_of(ASKED)
+        context, _ = self.split_prefill(PROBE_PROMPT)
         for name, value in SWITCHES:
             try:
                 if not self.pieces(context, RowOptions({name: value})).closes:
@@ -201,7 +203,7 @@ class Chat:
         """What the template does with these options."""
         if self.text is None:
             return self._facts_of_text()
-        context, _ = self.opening_of(ASKED)
+        context, _ = self.split_prefill(PROBE_PROMPT)
         try:
             pieces = self.pieces(context)
         except UnfitTemplate as error:
@@ -209,20 +211,20 @@ class Chat:
         ending = find_ending(self.tokenizer, self.stops, pieces.end, pieces.end_earlier)
         render = self.rendering()
         return TemplateFacts(
-            thought_open=pieces.marks[0],
-            thought_close=pieces.marks[1],
-            marks_from=pieces.found.source,
+            reasoning_open=pieces.marks[0],
+            reasoning_close=pieces.marks[1],
+            marks_from=pieces.style.source,
             marks_are_special=self.is_special(pieces.marks),
-            prompt_opens_thought=pieces.opens,
-            prompt_closes_thought=pieces.closes,
+            prompt_opens_reasoning=pieces.opens,
+            prompt_closes_reasoning=pieces.closes,
             answer_open=pieces.answer_open,
             end_ids=ending.ids[-1:],
             end_text=ending.text,
             end_is_rendered=ending.rendered,
             stops_generation=ending.stops,
-            content_thought=probes.content_thought(render, context, pieces.marks),
-            key_thought=pieces.key,
-            earlier_turns=probes.earlier_thought(render, context, pieces.key, THINK),
+            content_reasoning=probes.content_reasoning(render, context, pieces.marks),
+            reasoning_key=pieces.key,
+            earlier_turns=probes.earlier_reasoning(render, context, pieces.key, THINK),
             default_system="" if self.system_prompt else probes.default_system(render),
             has_date=self._shows_date(also_string=True),
             has_todays_date=self._shows_date(also_string=False),
@@ -232,11 +234,11 @@ class Chat:
         )
 
     def _facts_of_text(self) -> TemplateFacts:
-        marks, eos = self.told or THINK, self.tokenizer.eos_token_id
+        marks, eos = self.stated_marks or THINK, self.tokenizer.eos_token_id
         return TemplateFacts(
-            thought_open=marks[0],
-            thought_close=marks[1],
-            marks_from="option" if self.told else "convention",
+            reasoning_open=marks[0],
+            reasoning_close=marks[1],
+            marks_from="option" if self.stated_marks else "convention",
             marks_are_special=self.is_special(marks),
             end_ids=() if eos is None else (eos,),
             end_text="" if eos is None else text_of(self.tokenizer, eos),
@@ -248,26 +250,26 @@ class Chat:
         shown = set()
         for day in (datetime.date(1999, 1, 2), datetime.date(2001, 3, 14)):
             other = replace(self, day=day) if also_string else replace(self, day=None, today=day)
-            shown.add(other.render(self.opening_of(ASKED)[0], True))
+            shown.add(other.render(self.split_prefill(PROBE_PROMPT)[0], True))
         return len(shown) > 1
 
 
-def joined(message: Message) -> Message:
+def with_reasoning_under_key(message: Message) -> Message:
     """An assistant's message whose thought in parts has moved to ``reasoning_content``, its text to the content."""
     parts = message.get("content")
-    if message.get("role") != "assistant" or not isinstance(parts, list) or not any(map(thought_part, parts)):
+    if message.get("role") != "assistant" or not isinstance(parts, list) or not any(map(reasoning_part, parts)):
         return message
-    thought = "".join(filter(None, map(thought_part, parts)))
+    reasoning = "".join(filter(None, map(reasoning_part, parts)))
     text = "".join(part if isinstance(part, str) else part["text"] for part in parts if is_text(part))
-    return {**message, "content": text, "reasoning_content": thought}
+    return {**message, "content": text, "reasoning_content": reasoning}
 
 
 def plain_opening(message: Mapping[str, Any]) -> str:
     """The opening that an unfinished assistant's message gives, a thought under a key in ``<think>``."""
-    thought = next((message[key] for key in KEYS if isinstance(message.get(key), str)), None)
+    reasoning = next((message[key] for key in KEYS if isinstance(message.get(key), str)), None)
     content = message.get("content") or ""
     if not isinstance(content, str):
         content = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)
-    if thought is None:
+    if reasoning is None:
         return content
-    return f"{THINK[0]}\n{thought}" + (f"\n{THINK[1]}\n\n{content}" if content else "")
+    return f"{THINK[0]}\n{reasoning}" + (f"\n{THINK[1]}\n\n{content}" if content else "")

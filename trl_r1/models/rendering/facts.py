@@ -13,26 +13,28 @@ class UnfitTemplate(ValueError):
 class TemplateFacts:
     """What rendering a few probe conversations showed about a tokenizer and its template.
 
-    ``thought_open`` and ``thought_close`` are what a reader looks for in a decoded completion, without white space around
-    them. They are ``<think>`` and ``</think>`` by convention where nothing shows that the model has marks of its own
+    ``reasoning_open`` and ``reasoning_close`` are what a reader looks for in a decoded completion, without white space
+    around them. They are ``<think>`` and ``</think>`` by convention where nothing shows that the model has marks of its own
     (``marks_from == "convention"``).
     """
 
-    thought_open: str | None = "<think>"
-    thought_close: str | None = "</think>"
+    reasoning_open: str | None = "<think>"
+    reasoning_close: str | None = "</think>"
     marks_from: str = "convention"  # "option", "key", "prompt", "empty thought", "schema", "tool call", "convention"
     marks_are_special: bool = False  # a plain decode with skip_special_tokens=True loses them
-    prompt_opens_thought: bool = False
-    prompt_closes_thought: bool = False
+    prompt_opens_reasoning: bool = False
+    prompt_closes_reasoning: bool = False
     answer_open: str = ""  # what a reply writes before its answer (channels): "<|channel|>final<|message|>"
     end_ids: tuple[int, ...] = ()  # the token that ends an assistant's turn
     end_text: str = ""  # the same as text
     end_is_rendered: bool = True  # the template ends the last turn by itself
     stops_generation: bool = False  # generation ends at the end token
-    content_thought: str = (
+    content_reasoning: str = (
         "kept"  # "kept", "moved", "left in the answer", "doubled", "dropped", "refused": <think> tags
     )
-    key_thought: str | None = None  # "reasoning_content", "thinking", "parts": where the template takes a thought from
+    reasoning_key: str | None = (
+        None  # "reasoning_content", "thinking", "parts": where the template takes a thought from
+    )
     earlier_turns: str = "kept"  # "kept", "dropped", "refused": the thought of an earlier turn
     default_system: str = ""  # text that the template adds where the conversation has no system message
     has_date: bool = False  # the prompt depends on a date
@@ -55,22 +57,22 @@ class TemplateFacts:
         }[self.marks_from]
         prompt = (
             "opens the thought"
-            if self.prompt_opens_thought
+            if self.prompt_opens_reasoning
             else "closes the thought"
-            if self.prompt_closes_thought
+            if self.prompt_closes_reasoning
             else "leaves the thought to the model"
         )
         end = repr(self.end_text) if self.end_ids else "none"
         stop = "generation stops at it" if self.stops_generation else "generation does NOT stop at it"
-        key = f"taken from {self.key_thought}" if self.key_thought else "not known to the template"
+        key = f"taken from {self.reasoning_key}" if self.reasoning_key else "not known to the template"
         pairs = [
-            ("marks of a thought", f"{self.thought_open} {self.thought_close} ({special}; {whence})"),
+            ("marks of a thought", f"{self.reasoning_open} {self.reasoning_close} ({special}; {whence})"),
             ("the prompt", f"{prompt}; it ends with {self.prompt_end!r}"),
             (
                 "end of a turn",
                 f"{end}; {stop}" + ("" if self.end_is_rendered else "; the template leaves the last turn open"),
             ),
-            ("<think> in the content", self.content_thought),
+            ("<think> in the content", self.content_reasoning),
             ("a thought under a key", key),
             ("thoughts of earlier turns", self.earlier_turns),
             ("before the answer", repr(self.answer_open) if self.answer_open else "nothing"),

@@ -18,10 +18,10 @@ LAYOUT_MARK = "|special_token|"  # DeepSeek-R1's cold start: |special_token|thou
 
 
 @dataclass(frozen=True)
-class Said:
+class ParsedMessage:
     """What an assistant's message says. ``place`` is where the thought stood: "content", "key", "parts", "layout"."""
 
-    thought: str | None
+    reasoning: str | None
     answer: str
     place: str | None = None
     opened: bool = True  # False: the content begins inside the thought, as a template that opens it leaves it
@@ -46,7 +46,7 @@ def is_text(part: Any) -> bool:
     )
 
 
-def thought_part(part: Any) -> str | None:
+def reasoning_part(part: Any) -> str | None:
     """The text of a part ``{"type": "thinking", "thinking": ...}`` (Mistral: a text, or text parts); None for others."""
     if not isinstance(part, Mapping) or part.get("type") not in ("thinking", "reasoning"):
         return None
@@ -56,48 +56,48 @@ def thought_part(part: Any) -> str | None:
     return str(inner or "")
 
 
-def said(message: Mapping[str, Any], marks: Sequence[Marks], thought: str | None = None) -> Said:
+def parse_message(message: Mapping[str, Any], marks: Sequence[Marks], reasoning: str | None = None) -> ParsedMessage:
     """Takes an assistant's message apart.
 
     Args:
         message: content (text or parts), perhaps with ``reasoning_content``, ``thinking`` or ``reasoning``.
         marks: pairs of marks to look for in the content, the model's own first.
-        thought: from a column of its own; wins over a key.
+        reasoning: from a column of its own; wins over a key.
 
     Raises:
         UnfitTemplate: a thought that is never closed, or that stands in two places.
     """
     content = message.get("content")
-    parts_thought = None
+    reasoning_in_parts = None
     if isinstance(content, list | tuple):
-        thoughts = [text for text in map(thought_part, content) if text is not None]
-        parts_thought = "".join(thoughts) if thoughts else None
-        if not all(is_text(part) or thought_part(part) is not None for part in content):
+        reasonings = [text for text in map(reasoning_part, content) if text is not None]
+        reasoning_in_parts = "".join(reasonings) if reasonings else None
+        if not all(is_text(part) or reasoning_part(part) is not None for part in content):
             raise UnfitTemplate(
                 "The reply holds a part that is neither text nor a thought (an image?); rows of text are trained on here. "
                 "Leave such rows out."
             )
         content = "".join(part if isinstance(part, str) else part["text"] for part in content if is_text(part))
     content = content or ""
-    if thought is None:
-        thought = next(
+    if reasoning is None:
+        reasoning = next(
             (message[key] for key in KEYS if isinstance(message.get(key), str) and message[key].strip()), None
         )
-    if thought is None and parts_thought is not None:
-        return Said(parts_thought.strip(), content, "parts")
-    found = from_content(content, marks)
-    if thought is not None and thought.strip():
-        if found.thought:
-            if found.thought != thought.strip():
+    if reasoning is None and reasoning_in_parts is not None:
+        return ParsedMessage(reasoning_in_parts.strip(), content, "parts")
+    parsed = parse_content(content, marks)
+    if reasoning is not None and reasoning.strip():
+        if parsed.reasoning:
+            if parsed.reasoning != reasoning.strip():
                 raise UnfitTemplate(
                     "The reply carries two different thoughts, one in its content and one beside it; keep one of them."
                 )
-            return Said(thought.strip(), found.answer, "key")
-        return Said(thought.strip(), content if found.place is None else found.answer, "key")
-    return found
+            return ParsedMessage(reasoning.strip(), parsed.answer, "key")
+        return ParsedMessage(reasoning.strip(), content if parsed.place is None else parsed.answer, "key")
+    return parsed
 
 
-def from_content(content: str, marks: Sequence[Marks]) -> Said:
+def parse_content(content: str, marks: Sequence[Marks]) -> ParsedMessage:
     """The thought at the beginning of a content, between the first pair of marks that is found, or in our layout."""
     for opening, closing in marks:
         before, close, answer = content.partition(closing)
@@ -105,7 +105,7 @@ def from_content(content: str, marks: Sequence[Marks]) -> Said:
             lead, opened, inside = before.partition(opening)
             if opened and lead.strip():
                 continue  # a thought in the middle of an answer is part of the answer
-            return Said((inside if opened else before).strip(), answer.strip(), "content", bool(opened))
+            return ParsedMessage((inside if opened else before).strip(), answer.strip(), "content", bool(opened))
         if content.lstrip().startswith(opening):
             raise UnfitTemplate(
                 f"The reply opens a thought with {opening!r} and never closes it with {closing!r}; it was cut, perhaps. "
@@ -113,14 +113,14 @@ def from_content(content: str, marks: Sequence[Marks]) -> Said:
             )
     if content.count(LAYOUT_MARK) == 2 and content.lstrip().startswith(LAYOUT_MARK):
         _, inside, answer = content.split(LAYOUT_MARK)
-        return Said(inside.strip(), answer.strip(), "layout")
-    return Said(None, content)
+        return ParsedMessage(inside.strip(), answer.strip(), "layout")
+    return ParsedMessage(None, content)
 
 
-def plain_text(message: Mapping[str, Any], thought: str | None = None) -> str:
+def plain_text(message: Mapping[str, Any], reasoning: str | None = None) -> str:
     """An assistant's message as one text, a thought from elsewhere put before it between ``<think>`` and ``</think>``."""
-    words = said(message, (THINK,), thought)
-    if words.thought is None or words.place in ("content", "layout"):
+    parsed = parse_message(message, (THINK,), reasoning)
+    if parsed.reasoning is None or parsed.place in ("content", "layout"):
         content = message.get("content")
-        return content if isinstance(content, str) else words.answer
-    return f"{THINK[0]}{words.thought}{THINK[1]}{words.answer}"
+        return content if isinstance(content, str) else parsed.answer
+    return f"{THINK[0]}{parsed.reasoning}{THINK[1]}{parsed.answer}"

@@ -16,14 +16,14 @@ from trl_r1.text.records import Message
 Render = Callable[[Messages, bool], str]
 """(messages, add_generation_prompt) -> text; raises UnfitTemplate where the template does."""
 
-QUESTION, ANSWER, THOUGHT = "zquestion", "zanswer", "zthought"
+QUESTION, ANSWER, REASONING = "zquestion", "zanswer", "zthought"
 LATER, LAST = "zlater", "zlast"
 TAG = re.compile(r"<[^<>\n]{1,60}>|\[/?[A-Z_]{2,30}\]|◁[^◁▷\n]{1,30}▷")
 CALL = {"type": "function", "function": {"name": "zname", "arguments": {"zkey": "zvalue"}}}
 
 
 @dataclass(frozen=True)
-class Found:
+class MarkStyle:
     """The marks of a thought, what showed them, and how they are written: before the thought, and behind it."""
 
     marks: Marks
@@ -44,19 +44,21 @@ class Pieces:
     between: str  # from the thought to the answer
     end: str  # after the answer, as the last turn has it
     end_earlier: str  # after the answer, up to the user's next word
-    found: Found
+    style: MarkStyle
     answer_open: str
     key: str | None  # "reasoning_content", "thinking", "parts": where the template takes a thought from
 
     @property
     def marks(self) -> Marks:
         """The marks of a thought, without white space around them."""
-        return self.found.marks
+        return self.style.marks
 
 
-def written_apart(marks: Marks, source: str) -> Found:
+def marks_on_own_lines(marks: Marks, source: str) -> MarkStyle:
     """Marks that stand on lines of their own, as most models write them."""
-    return Found(marks, source, marks[0] + "\n", "\n" + marks[1] + ("" if opening_of(marks[1]) is None else "\n\n"))
+    return MarkStyle(
+        marks, source, marks[0] + "\n", "\n" + marks[1] + ("" if opening_of(marks[1]) is None else "\n\n")
+    )
 
 
 def try_render(render: Render, messages: Messages, generate: bool = False) -> str | None:
@@ -72,16 +74,16 @@ def turn(**message: Any) -> Message:
     return {"role": "assistant", **message}
 
 
-def by_key(key: str, thought: str, answer: str) -> Message:
+def by_key(key: str, reasoning: str, answer: str) -> Message:
     """An assistant's message with its thought under a key, or in parts."""
     if key == "parts":
-        parts = [{"type": "thinking", "thinking": thought}, {"type": "text", "text": answer}]
+        parts = [{"type": "thinking", "thinking": reasoning}, {"type": "text", "text": answer}]
         return turn(content=parts)
-    return turn(content=answer, **{key: thought})
+    return turn(content=answer, **{key: reasoning})
 
 
-def learn(
-    render: Render, context: Messages, source: str, schema: Marks | None = None, told: Found | None = None
+def turn_pieces(
+    render: Render, context: Messages, source: str, schema: Marks | None = None, known_style: MarkStyle | None = None
 ) -> Pieces:
     """The pieces of a turn that follows ``context``.
 
@@ -89,13 +91,13 @@ def learn(
         context: messages that a reply may follow.
         source: the template's own text, in which a closing mark is looked up.
         schema: the marks that a response schema names, white space around them as the model writes it.
-        told: the marks, where they are known already.
+        known_style: of the marks, where it is known already.
 
     Raises:
         UnfitTemplate: the template renders no finished reply behind this context.
     """
     prompt = render(context, True)
-    unasked = render(context, False)
+    without_prompt = render(context, False)
     plain = render([*context, turn(content=ANSWER)], False)
     place = plain.rfind(ANSWER)
     if place < 0:
@@ -104,24 +106,24 @@ def learn(
         )
     before, end = plain[:place], plain[place + len(ANSWER) :]
     lead = before[len(prompt) :] if before.startswith(prompt) else None
-    asked = prompt[len(shared_with(prompt, unasked)) :]  # what add_generation_prompt adds
-    own_part = asked or prompt[end_of_context(prompt, context) :]
-    shown = thought_by_key(render, context)  # (key, before the thought, between, end) or None
-    found = told
-    if found is None and shown is not None:
-        marks = marks_around(shown[1], shown[2], prompt, own_part, lead or "")
-        found = written_apart(marks, "key") if marks is not None else None
-    found = (
-        found
-        or empty_thought(own_part, lead or before[len(common(prompt, before)) :])
-        or opened_by_prompt(prompt, before, source)
-        or by_schema(schema)
-        or before_a_call(render, context, prompt)
-        or written_apart(THINK, "convention")
+    generation_prompt = prompt[len(shared_with(prompt, without_prompt)) :]  # what add_generation_prompt adds
+    own_part = generation_prompt or prompt[end_of_context(prompt, context) :]
+    key_layout = reasoning_by_key(render, context)  # (key, before the thought, between, end) or None
+    style = known_style
+    if style is None and key_layout is not None:
+        marks = marks_around(key_layout[1], key_layout[2], prompt, own_part, lead or "")
+        style = marks_on_own_lines(marks, "key") if marks is not None else None
+    style = (
+        style
+        or marks_of_empty_reasoning(own_part, lead or before[len(common(prompt, before)) :])
+        or marks_opened_by_prompt(prompt, before, source)
+        or marks_by_schema(schema)
+        or marks_before_a_call(render, context, prompt)
+        or marks_on_own_lines(THINK, "convention")
     )
-    opens, closes = thought_state(own_part, found.marks)
-    opening, between, own_writing = thought_pieces(prompt, opens, closes, found, shown, lead)
-    answer_open = channel_before_answer(lead, found.marks)
+    opens, closes = prompt_state(own_part, style.marks)
+    opening, between, own_writing = reasoning_pieces(prompt, opens, closes, style, key_layout, lead)
+    answer_open = channel_before_answer(lead, style.marks)
     return Pieces(
         prompt_end=prompt[end_of_context(prompt, context) :],
         opens=opens,
@@ -131,9 +133,9 @@ def learn(
         between=between + answer_open if own_writing else between,
         end=end,
         end_earlier=after_earlier(render, context),
-        found=found,
+        style=style,
         answer_open=answer_open,
-        key=shown[0] if shown else None,
+        key=key_layout[0] if key_layout else None,
     )
 
 
@@ -157,11 +159,11 @@ def end_of_context(prompt: str, context: Messages) -> int:
     return place + len(text) if place >= 0 else 0
 
 
-def thought_by_key(render: Render, context: Messages) -> tuple[str, str, str, str] | None:
+def reasoning_by_key(render: Render, context: Messages) -> tuple[str, str, str, str] | None:
     """(key, text before the thought, between thought and answer, end), for the first key the template reads."""
     for key in ("reasoning_content", "thinking", "parts"):
-        text = try_render(render, [*context, by_key(key, THOUGHT, ANSWER)])
-        parts = apart(text, THOUGHT, ANSWER)
+        text = try_render(render, [*context, by_key(key, REASONING, ANSWER)])
+        parts = apart(text, REASONING, ANSWER)
         if parts is not None and not looks_dumped(parts[1]):
             return key, *parts
     return None
@@ -172,13 +174,13 @@ def looks_dumped(between: str) -> bool:
     return "'" in between or '"' in between
 
 
-def apart(text: str | None, thought: str, answer: str) -> tuple[str, str, str] | None:
+def apart(text: str | None, reasoning: str, answer: str) -> tuple[str, str, str] | None:
     """(before the thought, between, after the answer); None where they are not there once, in this order."""
-    if text is None or text.count(thought) != 1:
+    if text is None or text.count(reasoning) != 1:
         return None
-    before, _, rest = text.partition(thought)
-    between, found, after = rest.rpartition(answer)
-    return (before, between, after) if found else None
+    before, _, rest = text.partition(reasoning)
+    between, separator, after = rest.rpartition(answer)
+    return (before, between, after) if separator else None
 
 
 def closing_of(opening: str) -> str | None:
@@ -209,7 +211,7 @@ def opening_of(closing: str) -> str | None:
     return closing[0] + closing[2:] if closing[1:2] == "/" else None
 
 
-def empty_thought(*texts: str) -> Found | None:
+def marks_of_empty_reasoning(*texts: str) -> MarkStyle | None:
     """Marks that the prompt or a finished turn closes at once: ``<think>\\n\\n</think>\\n\\n``, or the closing one alone."""
     for text in texts:
         for tag in TAG.findall(text):
@@ -218,16 +220,16 @@ def empty_thought(*texts: str) -> Found | None:
             if closing and closed and not inside.strip():
                 half = inside[: len(inside) // 2]
                 behind = inside[len(half) :] + closing + rest[: len(rest) - len(rest.lstrip())]
-                return Found((tag, closing), "empty thought", tag + half, behind)
+                return MarkStyle((tag, closing), "empty thought", tag + half, behind)
     for text in texts:
         for tag in TAG.findall(text):
             opening = opening_of(tag)
             if opening and tag.startswith("</"):
-                return written_apart((opening, tag), "empty thought")
+                return marks_on_own_lines((opening, tag), "empty thought")
     return None
 
 
-def opened_by_prompt(prompt: str, before: str, source: str) -> Found | None:
+def marks_opened_by_prompt(prompt: str, before: str, source: str) -> MarkStyle | None:
     """Marks of which the prompt ends with the opening one, where a finished turn has it not."""
     tags = TAG.findall(prompt[len(shared_with(prompt, before)) :])
     if not tags or not prompt.rstrip().endswith(tags[-1]):
@@ -235,28 +237,28 @@ def opened_by_prompt(prompt: str, before: str, source: str) -> Found | None:
     closing = closing_of(tags[-1])
     if closing is None or (closing not in source and not re.search("think|thought|reason", tags[-1], re.IGNORECASE)):
         return None
-    return written_apart((tags[-1], closing), "prompt")
+    return marks_on_own_lines((tags[-1], closing), "prompt")
 
 
-def by_schema(schema: Marks | None) -> Found | None:
+def marks_by_schema(schema: Marks | None) -> MarkStyle | None:
     """Marks that a response schema names, other than ``<think>``: those are ours by convention too."""
     if schema is None or schema[0].strip() == THINK[0]:
         return None
     marks = schema[0].strip(), schema[1].strip()
-    apart = written_apart(marks, "schema")
+    apart = marks_on_own_lines(marks, "schema")
     return replace(apart, before=schema[0] if schema[0] != marks[0] else apart.before)
 
 
-def before_a_call(render: Render, context: Messages, prompt: str) -> Found | None:
+def marks_before_a_call(render: Render, context: Messages, prompt: str) -> MarkStyle | None:
     """Marks that the template writes only where a thought leads to a tool call."""
-    said = {**by_key("reasoning_content", THOUGHT, ""), "tool_calls": [CALL]}
-    parts = apart(try_render(render, [*context, said]), THOUGHT, "zname")
+    message = {**by_key("reasoning_content", REASONING, ""), "tool_calls": [CALL]}
+    parts = apart(try_render(render, [*context, message]), REASONING, "zname")
     if parts is None or not parts[0].startswith(prompt):
         return None
     opening, tag = parts[0][len(prompt) :], TAG.search(parts[1])
     if not opening.strip() or tag is None:
         return None
-    return Found((opening.strip(), tag.group()), "tool call", opening, parts[1][: tag.end()])
+    return MarkStyle((opening.strip(), tag.group()), "tool call", opening, parts[1][: tag.end()])
 
 
 def marks_around(before: str, between: str, prompt: str, own_part: str, lead: str) -> Marks | None:
@@ -278,33 +280,38 @@ def marks_around(before: str, between: str, prompt: str, own_part: str, lead: st
     return (opening, closing) if opening and closing else None
 
 
-def thought_state(own_part: str, marks: Marks) -> tuple[bool, bool]:
+def prompt_state(own_part: str, marks: Marks) -> tuple[bool, bool]:
     """(the prompt opens a thought, the prompt has closed one)."""
     opened, closed = own_part.rfind(marks[0]), own_part.rfind(marks[1])
     return opened > closed, closed >= 0 and closed > opened
 
 
-def state(opens: bool, text: str, marks: Marks) -> bool:
+def is_reasoning_open(opens: bool, text: str, marks: Marks) -> bool:
     """Whether a thought is open behind a text that follows the prompt."""
     opened, closed = text.rfind(marks[0]), text.rfind(marks[1])
     return opens if opened < 0 and closed < 0 else opened > closed
 
 
-def thought_pieces(
-    prompt: str, opens: bool, closes: bool, found: Found, shown: tuple[str, str, str, str] | None, lead: str | None
+def reasoning_pieces(
+    prompt: str,
+    opens: bool,
+    closes: bool,
+    style: MarkStyle,
+    key_layout: tuple[str, str, str, str] | None,
+    lead: str | None,
 ) -> tuple[str | None, str, bool]:
     """(before the thought, between thought and answer, whether that is our writing). No thought: (None, ...)."""
     if closes:
         return None, "", True
-    if shown is not None:
-        _, before, between, _ = shown
+    if key_layout is not None:
+        _, before, between, _ = key_layout
         if before.startswith(prompt):
             return before[len(prompt) :], between, False
         if opens and prompt.startswith(before.rstrip()):
             return "", between, False
     if opens:
-        return "", found.behind, True
-    return (None, "", True) if lead is None else (found.before, found.behind, True)
+        return "", style.behind, True
+    return (None, "", True) if lead is None else (style.before, style.behind, True)
 
 
 def channel_before_answer(lead: str | None, marks: Marks) -> str:
@@ -323,13 +330,13 @@ def after_earlier(render: Render, context: Messages) -> str:
     return parts[1] if parts else ""
 
 
-def content_thought(render: Render, context: Messages, own: Marks) -> str:
-    """What becomes of ``<think>`` tags in the content of the last turn: see ``TemplateFacts.content_thought``."""
-    content = f"{THINK[0]}\n{THOUGHT}\n{THINK[1]}\n\n{ANSWER}"
+def content_reasoning(render: Render, context: Messages, own: Marks) -> str:
+    """What becomes of ``<think>`` tags in the content of the last turn: see ``TemplateFacts.content_reasoning``."""
+    content = f"{THINK[0]}\n{REASONING}\n{THINK[1]}\n\n{ANSWER}"
     text = try_render(render, [*context, turn(content=content)])
     if text is None:
         return "refused"
-    if THOUGHT not in text:
+    if REASONING not in text:
         return "dropped"
     reply = text[end_of_context(text, context) :]
     if reply.count(THINK[1]) > 1:
@@ -339,25 +346,27 @@ def content_thought(render: Render, context: Messages, own: Marks) -> str:
     return "moved"
 
 
-def earlier_thought(render: Render, context: Messages, key: str | None, marks: Marks) -> str:
+def earlier_reasoning(render: Render, context: Messages, key: str | None, marks: Marks) -> str:
     """What becomes of the thought of an earlier turn."""
-    said = by_key(key, THOUGHT, ANSWER) if key else turn(content=f"{marks[0]}\n{THOUGHT}\n{marks[1]}\n\n{ANSWER}")
-    text = try_render(render, [*context, said, {"role": "user", "content": LATER}], True)
-    return "refused" if text is None else "kept" if THOUGHT in text else "dropped"
+    message = (
+        by_key(key, REASONING, ANSWER) if key else turn(content=f"{marks[0]}\n{REASONING}\n{marks[1]}\n\n{ANSWER}")
+    )
+    text = try_render(render, [*context, message, {"role": "user", "content": LATER}], True)
+    return "refused" if text is None else "kept" if REASONING in text else "dropped"
 
 
 def default_system(render: Render) -> str:
     """The text that the template adds of itself before the first user's message, special tokens left out."""
-    asked = [{"role": "user", "content": QUESTION}]
-    bare = render(asked, True).partition(QUESTION)[0]
-    system = try_render(render, [{"role": "system", "content": "zsystem"}, *asked], True)
+    conversation = [{"role": "user", "content": QUESTION}]
+    bare = render(conversation, True).partition(QUESTION)[0]
+    system = try_render(render, [{"role": "system", "content": "zsystem"}, *conversation], True)
     if system is not None and "zsystem" in system:
         head, _, rest = system.partition("zsystem")
         tail = rest.partition(QUESTION)[0]
         between = bare[len(head) : len(bare) - len(tail)] if bare.startswith(head) and bare.endswith(tail) else ""
         if words_of(between):
             return between.strip()
-    later = try_render(render, [*asked, turn(content=ANSWER), {"role": "user", "content": LATER}], True)
+    later = try_render(render, [*conversation, turn(content=ANSWER), {"role": "user", "content": LATER}], True)
     header = (apart(later, ANSWER, LATER) or ("", "", ""))[1]
     reversed_bare = bare[::-1]
     size = len(common(reversed_bare, header[::-1]))

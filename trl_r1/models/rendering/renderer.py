@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.models.rendering import probes
-from trl_r1.models.rendering.chat import ASKED, Chat, RowOptions, Tools
-from trl_r1.models.rendering.completions import Completion, compose
+from trl_r1.models.rendering.chat import PROBE_PROMPT, Chat, RowOptions, Tools
+from trl_r1.models.rendering.completions import TargetCompletion, compose
 from trl_r1.models.rendering.facts import TemplateFacts, UnfitTemplate
-from trl_r1.models.rendering.messages import KEYS, Marks, Messages, Said, clean, plain_text, said
+from trl_r1.models.rendering.messages import KEYS, Marks, Messages, ParsedMessage, clean, parse_message, plain_text
 from trl_r1.models.rendering.probes import Pieces
 from trl_r1.models.rendering.replies import Reply, split
 from trl_r1.models.rendering.rows import (
@@ -54,7 +54,7 @@ class Renderer:
             renderer was made where the template asks the clock, and nothing is handed in as ``date_string``.
         stop_token_ids: what generation stops at besides the tokenizer's end token (the ids of the model's
             generation_config).
-        thought_marks: the marks of a thought, as the user states them; None finds them out.
+        reasoning_marks: the marks of a thought, as the user states them; None finds them out.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Renderer:
         prefill: str = "",
         date: datetime.date | str | None = None,
         stop_token_ids: int | Sequence[int] | None = None,
-        thought_marks: Marks | None = None,
+        reasoning_marks: Marks | None = None,
     ) -> None:
         self.tokenizer: PreTrainedTokenizerBase = getattr(tokenizer, "tokenizer", tokenizer)
         own = chat_template or getattr(tokenizer, "chat_template", None)
@@ -82,7 +82,7 @@ class Renderer:
             tools,
             datetime.date.fromisoformat(date) if isinstance(date, str) else date,
             stops=self.stops,
-            told=thought_marks,
+            stated_marks=reasoning_marks,
         )
 
     @property
@@ -105,10 +105,10 @@ class Renderer:
         """
         if isinstance(prompt, str):
             return prompt + self.prefill
-        messages, prefill = self._opened(prompt)
+        messages, prefill = self._split_prefill(prompt)
         options = RowOptions(**row)
         text = self.chat.render(messages, True, options)
-        return text + self.chat.placed(prefill, messages, text, options)
+        return text + self.chat.placed_prefill(prefill, messages, text, options)
 
     def prompt_ids(self, prompt: Prompt, **row: Any) -> list[int]:
         """The ids of the prompt, as TRL's GRPOTrainer makes them: text with the tokenizer's own beginning (BOS), a
@@ -124,21 +124,21 @@ class Renderer:
             raise ValueError(f"The prompt ({prompt!r}) has no tokens; a model needs at least one to start from.")
         return ids
 
-    def opens_thought(self, prompt: Prompt, **row: Any) -> bool:
+    def opens_reasoning(self, prompt: Prompt, **row: Any) -> bool:
         """Whether a reply to this prompt begins inside a thought."""
         if isinstance(prompt, str):
             end = (prompt + self.prefill).rstrip()
             return any(end.endswith(opening) for opening, _ in self._marks)
-        messages, prefill = self._opened(prompt)
+        messages, prefill = self._split_prefill(prompt)
         options = RowOptions(**row)
         pieces = self.chat.pieces(messages, options)
         if not prefill:
             return pieces.opens
-        text = self.chat.placed(prefill, messages, self.chat.render(messages, True, options), options)
-        return probes.state(pieces.opens, text, pieces.marks)
+        text = self.chat.placed_prefill(prefill, messages, self.chat.render(messages, True, options), options)
+        return probes.is_reasoning_open(pieces.opens, text, pieces.marks)
 
-    def _opened(self, prompt: Sequence[Mapping[str, Any]]) -> tuple[Messages, str]:
-        messages, prefill = self.chat.opening_of(prompt)
+    def _split_prefill(self, prompt: Sequence[Mapping[str, Any]]) -> tuple[Messages, str]:
+        messages, prefill = self.chat.split_prefill(prompt)
         return messages, prefill + self.prefill
 
     # --- rows to train on
@@ -148,7 +148,7 @@ class Renderer:
         prompt: Prompt,
         completion: str | Mapping[str, Any] | Messages,
         all_assistant_turns: bool = False,
-        thought: str | None = None,
+        reasoning: str | None = None,
         **row: Any,
     ) -> TrainingRow:
         """The row that teaches this completion: prompt and completion tokenized apart, the end token at its end.
@@ -157,35 +157,35 @@ class Renderer:
             prompt: text, or messages.
             completion: text, an assistant's message, or messages that end with one.
             all_assistant_turns: the assistant's turns in the prompt are labels too.
-            thought: the thought, where the row has it in a column of its own.
+            reasoning: where the row has it in a column of its own.
 
         Raises:
             UnfitTemplate: training on this row would not be what generation sees; the sentence says how to go on.
         """
         if isinstance(prompt, str):
-            return self._text_row(prompt, completion, thought)
+            return self._text_row(prompt, completion, reasoning)
         turns = clean(as_messages(completion))
         if not turns or turns[-1].get("role") != "assistant":
             raise UnfitTemplate(
                 "The completion does not end with an assistant's message, so there is nothing to train on."
             )
         last = turns[-1]
-        if thought is not None:
-            last = {key: value for key, value in last.items() if key not in KEYS} | {"reasoning_content": thought}
+        if reasoning is not None:
+            last = {key: value for key, value in last.items() if key not in KEYS} | {"reasoning_content": reasoning}
         options = RowOptions(**row)
         if all_assistant_turns:
-            context, _ = self.chat.opening_of([*prompt, *turns[:-1], {"role": "assistant", "content": ""}])
+            context, _ = self.chat.split_prefill([*prompt, *turns[:-1], {"role": "assistant", "content": ""}])
             return self._all_turns([*context, last], options)
-        context, prefill = self._opened([*prompt, *turns[:-1]])
-        made = self._completion(context, last, prefill, options)
-        return self._checked(self.prompt_ids([*prompt, *turns[:-1]], **row), made)
+        context, prefill = self._split_prefill([*prompt, *turns[:-1]])
+        target = self._completion(context, last, prefill, options)
+        return self._checked_row(self.prompt_ids([*prompt, *turns[:-1]], **row), target)
 
-    def _text_row(self, prompt: str, completion: Any, thought: str | None) -> TrainingRow:
+    def _text_row(self, prompt: str, completion: Any, reasoning: str | None) -> TrainingRow:
         """A row whose prompt is text: the completion as it is, an end token behind it."""
-        if isinstance(completion, str) and thought is None:
+        if isinstance(completion, str) and reasoning is None:
             text = completion
         else:
-            text = plain_text(clean(as_messages(completion))[-1], thought)
+            text = plain_text(clean(as_messages(completion))[-1], reasoning)
         eos, mark = self.tokenizer.eos_token_id, self.tokenizer.eos_token
         if eos is None or not mark:
             raise UnfitTemplate("The tokenizer has no end token, so no text can be taught to end; set eos_token.")
@@ -194,39 +194,39 @@ class Renderer:
         doubled = next((m for m, _ in self._marks if end.endswith(m) and text.lstrip().startswith(m)), None)
         if doubled is not None:  # the prompt has opened the thought already
             text = text.lstrip()[len(doubled) :]
-        reply = split(text, self._marks, self.opens_thought(prompt))
+        reply = split(text, self._marks, self.opens_reasoning(prompt))
         ending = Ending((eos,), text_of(self.tokenizer, eos), True)
-        made = Completion(text, reply.reasoning or "", reply.answer or "", ending)
-        return self._checked(self.prompt_ids(prompt), made)
+        target = TargetCompletion(text, reply.reasoning or "", reply.answer or "", ending)
+        return self._checked_row(self.prompt_ids(prompt), target)
 
     def _completion(
         self, context: Messages, message: Mapping[str, Any], prefill: str, options: RowOptions
-    ) -> Completion:
+    ) -> TargetCompletion:
         """What a perfect generation emits behind the context to say this message."""
         pieces = self.chat.pieces(context, options)
         ending = self.chat.ending(pieces)
         prompt = self.chat.render(context, True, options)
-        placed = self.chat.placed(prefill, context, prompt, options)
-        words = said(message, tuple(dict.fromkeys((pieces.marks, THINK))))
-        raw = iter(()) if prefill else self._raw(prompt, context, message, words, pieces, options)
-        return compose(placed, message, words, pieces, ending, raw, self.chat.switch)
+        placed_prefill = self.chat.placed_prefill(prefill, context, prompt, options)
+        parsed = parse_message(message, tuple(dict.fromkeys((pieces.marks, THINK))))
+        raw = iter(()) if prefill else self._raw(prompt, context, message, parsed, pieces, options)
+        return compose(placed_prefill, message, parsed, pieces, ending, raw, self.chat.switch)
 
     def _raw(
         self,
         prompt: str,
         context: Messages,
         message: Mapping[str, Any],
-        words: Said,
+        parsed: ParsedMessage,
         pieces: Pieces,
         options: RowOptions,
     ) -> Iterator[str]:
         """What the template itself writes behind the prompt: for the row as it is, and with its thought under the key."""
-        asked = [dict(message)]
-        if words.thought is not None and pieces.key is not None:
+        candidates = [dict(message)]
+        if parsed.reasoning is not None and pieces.key is not None:
             rest = {key: value for key, value in message.items() if key not in (*KEYS, "content")}
-            moved = {**rest, **probes.by_key(pieces.key, words.thought, words.answer)}
-            asked = [*asked, moved] if words.place == "content" else [moved, *asked]
-        for one in asked:
+            moved = {**rest, **probes.by_key(pieces.key, parsed.reasoning, parsed.answer)}
+            candidates = [*candidates, moved] if parsed.place == "content" else [moved, *candidates]
+        for one in candidates:
             text = probes.try_render(self.chat.rendering(options), [*context, one])
             if text is not None and text.startswith(prompt):
                 yield text[len(prompt) :]
@@ -238,7 +238,7 @@ class Renderer:
         for place in places:
             context = messages[:place]
             ids = encode(self.tokenizer, self.chat.render(context, True, options))
-            rows.append(self._checked(ids, self._completion(context, messages[place], "", options)))
+            rows.append(self._checked_row(ids, self._completion(context, messages[place], "", options)))
         ids, first = rows[-1].input_ids, len(rows[0].prompt_ids)
         labels, parts = [False] * len(ids), []
         for row in rows:
@@ -253,13 +253,13 @@ class Renderer:
             parts += [Part(part.kind, start - first + part.start, start - first + part.end) for part in row.parts]
         return TrainingRow(ids[:first], ids[first:], labels[first:], parts)
 
-    def _checked(self, prompt_ids: list[int], made: Completion) -> TrainingRow:
+    def _checked_row(self, prompt_ids: list[int], target: TargetCompletion) -> TrainingRow:
         """The row of a completion, checked: thought and answer are in the decoded labels, and the last label ends."""
-        reply = continuation(self.tokenizer, prompt_ids, made.text)
-        completion_ids = [*reply.ids, *made.ending.ids]
+        reply = continuation(self.tokenizer, prompt_ids, target.text)
+        completion_ids = [*reply.ids, *target.ending.ids]
         decoded = bare(self.tokenizer.decode(completion_ids, skip_special_tokens=False))
-        for what, text in (("thought", made.thought), ("answer", made.answer)):
-            if bare(text) not in decoded and self._given_back(text) not in decoded:
+        for what, text in (("thought", target.reasoning), ("answer", target.answer)):
+            if bare(text) not in decoded and self._round_trip(text) not in decoded:
                 raise UnfitTemplate(
                     f"The {what} {text[:40]!r} is not in the tokens that would be trained on; the tokenizer does not "
                     "give it back. Leave such rows out, or take another tokenizer."
@@ -271,12 +271,12 @@ class Renderer:
                 "end; take it out of the text, or out of the eos_token_id of the generation_config."
             )
         if not completion_ids or completion_ids[-1] not in self.stops:
-            raise UnfitTemplate(self.chat.no_stop(made.ending))
-        parts = [reply.part(*stretch) for stretch in made.stretches()]
+            raise UnfitTemplate(self.chat.no_stop(target.ending))
+        parts = [reply.part(*stretch) for stretch in target.stretches()]
         parts.append(Part("end", len(reply.ids), len(completion_ids)))
         return TrainingRow(prompt_ids, completion_ids, [True] * len(completion_ids), parts)
 
-    def _given_back(self, text: str) -> str:
+    def _round_trip(self, text: str) -> str:
         return bare(self.tokenizer.decode(encode(self.tokenizer, text), skip_special_tokens=False))
 
     # --- replies
@@ -285,7 +285,7 @@ class Renderer:
         """The text of a completion, up to its end token: the marks of a thought stay, even where they are special
         tokens; other special tokens and the end do not."""
         ids, _ = self._until_end(completion_ids)
-        return str(self.tokenizer.decode([i for i in ids if i not in self._left_out], skip_special_tokens=False))
+        return str(self.tokenizer.decode([i for i in ids if i not in self._dropped_ids], skip_special_tokens=False))
 
     def spoken(self, completion: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
         """A completion as TRL hands it over (text, or messages with the thought perhaps taken out of the content), as
@@ -295,9 +295,9 @@ class Renderer:
         opening, closing = self._marks[0]
         texts = []
         for message in clean(as_messages(completion)):
-            thought = next((message[key] for key in KEYS if isinstance(message.get(key), str)), None)
-            if thought is not None:
-                texts.append(("" if self._opens else opening) + thought + closing)
+            reasoning = next((message[key] for key in KEYS if isinstance(message.get(key), str)), None)
+            if reasoning is not None:
+                texts.append(("" if self._opens else opening) + reasoning + closing)
             texts.append(str(message.get("content") or ""))
         return "".join(texts)
 
@@ -311,7 +311,7 @@ class Renderer:
             text, ended = completion, True
         else:
             text, (_, ended) = self.decode(completion), self._until_end(completion)
-        opened = self._opens if prompt is None else self.opens_thought(prompt, **row)
+        opened = self._opens if prompt is None else self.opens_reasoning(prompt, **row)
         answer_open = "" if isinstance(prompt, str) else self.facts.answer_open
         return split(text, self._marks, opened, answer_open, ended)
 
@@ -325,15 +325,15 @@ class Renderer:
 
     @cached_property
     def _opens(self) -> bool:
-        return self.opens_thought(ASKED if self.chat.text else "")
+        return self.opens_reasoning(PROBE_PROMPT if self.chat.text else "")
 
     @cached_property
     def _marks(self) -> tuple[Marks, ...]:
-        own = (self.facts.thought_open or THINK[0], self.facts.thought_close or THINK[1])
+        own = (self.facts.reasoning_open or THINK[0], self.facts.reasoning_close or THINK[1])
         return tuple(dict.fromkeys((own, THINK)))
 
     @cached_property
-    def _left_out(self) -> set[int]:
+    def _dropped_ids(self) -> set[int]:
         """Special tokens that a decoded text does not show: all but those of the marks and of the channels."""
         texts = [text for pair in self._marks for text in pair] + [self.facts.answer_open]
         kept = {token for text in texts for token in encode(self.tokenizer, text)}

@@ -133,10 +133,10 @@ def continuation(tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], 
     length = len(tokenizer.decode(head, skip_special_tokens=False))
     first = None
     for anchor in ("", tokenizer.eos_token or tokenizer.bos_token or ""):
-        made = with_borders(tokenizer, anchor, text)
-        if same_text(tokenizer.decode([*head, *made.ids], skip_special_tokens=False)[length:], text):
-            return made
-        first = first or made
+        continued = with_borders(tokenizer, anchor, text)
+        if same_text(tokenizer.decode([*head, *continued.ids], skip_special_tokens=False)[length:], text):
+            return continued
+        first = first or continued
     assert first is not None
     return first
 

@@ -1,6 +1,6 @@
 """How the replies of a run think, and by which marks a reward reads one: stated options, else what a trainer has told.
 
-A reward that looks for a thought is a `ReadsThoughts`: its options ``think`` and ``prefilled_think`` say what is to be
+A reward that looks for a thought is a `ReadsReasoning`: its options ``think`` and ``prefilled_think`` say what is to be
 looked for, and where they are None a trainer or an evaluation that knows the template says so (``tell``). Nobody told:
 ``<think>``, opened by the model.
 """
@@ -23,7 +23,7 @@ PREFILLED_HELP = "The template writes the opening think tag; None: as the traine
 THINK_HELP = "Opening and closing tag of the thought; None: as found out, else <think>."
 
 
-class Thoughts(Protocol):
+class ReasoningFormat(Protocol):
     """What a template does with thoughts."""
 
     @property
@@ -36,44 +36,44 @@ class Thoughts(Protocol):
         ...
 
 
-class ReadsThoughts:
-    """A reward whose options say where the thought is; None: as told."""
+class ReadsReasoning:
+    """A reward whose options say where the reasoning is; None: as its `ReasoningFormat` says, where it has one."""
 
     think: Tags | None
     prefilled_think: bool | None
-    _told: Thoughts | None = None
+    _reasoning_format: ReasoningFormat | None = None
 
-    def told(self, thoughts: Thoughts) -> Self:
-        """The same reward, knowing what the template does with thoughts."""
+    def with_format(self, reasoning_format: ReasoningFormat) -> Self:
+        """The same reward, knowing how the template writes reasoning."""
         twin = copy.copy(self)
-        object.__setattr__(twin, "_told", thoughts)
+        object.__setattr__(twin, "_reasoning_format", reasoning_format)
         return twin
 
     def reading(self, completion: Any, prompt: Any = None) -> tuple[Tags, bool]:
         """The marks to look for in this completion, and whether the prompt has written the opening one."""
-        if self._told is None:
+        if self._reasoning_format is None:
             return self.think or THINK, bool(self.prefilled_think)
-        marks = self.think or marks_of(self._told, completion, prompt)
-        opened = self._told.opened(prompt, marks) if self.prefilled_think is None else self.prefilled_think
+        marks = self.think or marks_of(self._reasoning_format, completion, prompt)
+        opened = self._reasoning_format.opened(prompt, marks) if self.prefilled_think is None else self.prefilled_think
         return marks, opened
 
 
-def tell(reward: Any, thoughts: Thoughts | None) -> Any:
-    """A reward that knows what the template does with thoughts; unchanged where it does not ask (has no ``told``)."""
-    told = getattr(reward, "told", None)
-    return told(thoughts) if thoughts is not None and callable(told) else reward
+def tell(reward: Any, reasoning_format: ReasoningFormat | None) -> Any:
+    """A reward that knows what the template does with thoughts; unchanged where it does not ask (has no ``with_format``)."""
+    with_format = getattr(reward, "with_format", None)
+    return with_format(reasoning_format) if reasoning_format is not None and callable(with_format) else reward
 
 
-def marks_of(thoughts: Thoughts, completion: Any, prompt: Any = None) -> Tags:
+def marks_of(reasoning_format: ReasoningFormat, completion: Any, prompt: Any = None) -> Tags:
     """The marks that count for a completion: those that the prompt has opened, else the first that occurs of the model's
     own and ``<think>`` (behind a text prompt the other way round). A thought that a parser took out stands in ``<think>``,
     as ``reply`` puts it back."""
     if is_parsed(completion):
         return THINK
-    pairs = (THINK, thoughts.marks) if isinstance(prompt, str) else (thoughts.marks, THINK)
+    pairs = (THINK, reasoning_format.marks) if isinstance(prompt, str) else (reasoning_format.marks, THINK)
     text = reply(completion)
     for pair in pairs:
-        if thoughts.opened(prompt, pair):
+        if reasoning_format.opened(prompt, pair):
             return pair
     return next((pair for pair in pairs if pair[0] in text or pair[1] in text), pairs[0])
 

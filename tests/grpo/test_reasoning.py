@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from fitting_tokenizers import byte_level, fitting, template_text
 
-from trl_r1.grpo.thoughts import TrainerThoughts
-from trl_r1.models.rendering import RenderedThoughts, Renderer
+from trl_r1.grpo.reasoning import TrainerReasoning
+from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.catalogue import load_reward
 from trl_r1.rewards.format import Format
@@ -28,7 +28,7 @@ def trainer(name, special=False, rewards=()):
 
 def paid(name, reward, text, prompt=ASKED):
     host = trainer(name, rewards=[reward])
-    TrainerThoughts(host).tell_rewards()
+    TrainerReasoning(host).tell_rewards()
     (score,) = host.reward_funcs[0](
         completions=[[{"role": "assistant", "content": text}]], prompts=[prompt], solution=["4"]
     )
@@ -70,11 +70,11 @@ def test_a_text_prompt_says_itself_whether_it_opens_a_thought():
 
 
 def test_the_model_s_own_marks_are_found():
-    told = Format(layout="summary").told(
-        RenderedThoughts(Renderer(fitting("gemma4"), chat_template=template_text("gemma4")))
+    reward = Format(layout="summary").with_format(
+        TemplateReasoningFormat(Renderer(fitting("gemma4"), chat_template=template_text("gemma4")))
     )
     text = "<|channel>thought\nI add.\n<channel|>Four."
-    assert told([text], prompts=[ASKED]) == [1.0]
+    assert reward([text], prompts=[ASKED]) == [1.0]
     assert Format(layout="summary")([text], prompts=[ASKED]) == [0.0]
 
 
@@ -83,31 +83,33 @@ def test_special_marks_are_put_back_in_place():
     ids = host.processing_class("<think>I add.</think>Four.<|im_end|>")["input_ids"]
     completions = [[{"role": "assistant", "content": host.processing_class.decode(ids, skip_special_tokens=True)}]]
     assert "<think>" not in completions[0][0]["content"]
-    thoughts = TrainerThoughts(host)
-    thoughts.keep_marks(completions, [ids])
+    reasoning = TrainerReasoning(host)
+    reasoning.keep_marks(completions, [ids])
     assert completions == [[{"role": "assistant", "content": "<think>I add.</think>Four."}]]
     texts = ["?"]
-    thoughts.keep_marks(texts, [ids])
+    reasoning.keep_marks(texts, [ids])
     assert texts == ["<think>I add.</think>Four."]
-    assert thoughts.decode(ids) == texts[0]
+    assert reasoning.decode(ids) == texts[0]
 
 
 def test_plain_marks_leave_what_trl_decoded_alone():
     host = trainer("qwen3")
     completions = ["as TRL said"]
-    TrainerThoughts(host).keep_marks(completions, [host.processing_class("else")["input_ids"]])
+    TrainerReasoning(host).keep_marks(completions, [host.processing_class("else")["input_ids"]])
     assert completions == ["as TRL said"]
 
 
 def test_what_a_parser_took_out_is_read_in_think_tags():
-    told = Format(layout="summary").told(
-        RenderedThoughts(Renderer(fitting("deepseek_r1_distill"), chat_template=template_text("deepseek_r1_distill")))
+    reward = Format(layout="summary").with_format(
+        TemplateReasoningFormat(
+            Renderer(fitting("deepseek_r1_distill"), chat_template=template_text("deepseek_r1_distill"))
+        )
     )
     parsed = [{"role": "assistant", "content": "Four.", "reasoning_content": "I add."}]
-    assert told([parsed], prompts=[ASKED]) == [1.0]
+    assert reward([parsed], prompts=[ASKED]) == [1.0]
 
 
 def test_a_tokenizer_without_a_template_trains_as_before():
     host = SimpleNamespace(processing_class=byte_level(), tools=[], reward_funcs=[Format(layout="summary")])
-    TrainerThoughts(host).tell_rewards()
+    TrainerReasoning(host).tell_rewards()
     assert host.reward_funcs[0](["<think>I add.</think>Four."], prompts=["What?"]) == [1.0]

@@ -1,4 +1,4 @@
-"""What rewards and graders are told about thoughts: a renderer as a `trl_r1.text.thoughts.Thoughts`."""
+"""What rewards and graders know of a template's reasoning: a renderer as a `ReasoningFormat` of `trl_r1.text`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trl_r1.models.rendering.renderer import Renderer
 from trl_r1.text.completions import THINK
 
 
-class RenderedThoughts:
+class TemplateReasoningFormat:
     """The marks of a thought as a renderer has found them out, and whether a prompt opens it."""
 
     def __init__(self, renderer: Renderer) -> None:
@@ -20,7 +20,7 @@ class RenderedThoughts:
     def marks(self) -> Marks:
         """The model's own marks; ``<think>`` where nothing shows that it has some."""
         facts = self.renderer.facts
-        return facts.thought_open or THINK[0], facts.thought_close or THINK[1]
+        return facts.reasoning_open or THINK[0], facts.reasoning_close or THINK[1]
 
     def opened(self, prompt: Any, marks: Marks) -> bool:
         """Whether a reply to this prompt begins inside a thought in these marks.
@@ -28,10 +28,10 @@ class RenderedThoughts:
         False where the template does not take the prompt.
         """
         if prompt is None:
-            return marks == self.marks and self.renderer.facts.prompt_opens_thought
+            return marks == self.marks and self.renderer.facts.prompt_opens_reasoning
         try:
             if not isinstance(prompt, str) and marks == self.marks:
-                return self.renderer.opens_thought(prompt)
+                return self.renderer.opens_reasoning(prompt)
             return self.renderer.prompt_text(prompt).rstrip().endswith(marks[0].rstrip())
         except UnfitTemplate:
             return False

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from trl_r1.models.rendering import RenderedThoughts, Renderer
-from trl_r1.text.thoughts import tell
+from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
+from trl_r1.text.reasoning_format import tell
 
 
-class TrainerThoughts:
+class TrainerReasoning:
     """The renderer behind a trainer's prompts and completions.
 
     Args:
@@ -38,8 +38,8 @@ class TrainerThoughts:
 
     def tell_rewards(self) -> None:
         """Tells the trainer's rewards, those around others too, where a thought is opened and in which marks."""
-        thoughts = RenderedThoughts(self.renderer)
-        self.trainer.reward_funcs[:] = [tell(reward, thoughts) for reward in self.trainer.reward_funcs]
+        reasoning_format = TemplateReasoningFormat(self.renderer)
+        self.trainer.reward_funcs[:] = [tell(reward, reasoning_format) for reward in self.trainer.reward_funcs]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a completion as the rewards see it."""
