@@ -6,6 +6,7 @@ import pytest
 
 from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.choice import CHOICES, fallback
+from trl_r1.routing.complexity import Complexity
 from trl_r1.routing.paths import Candidate, Settings
 from trl_r1.routing.router import Router, RoutingLimits
 from trl_r1.routing.votes import Tally
@@ -17,7 +18,8 @@ def boxed(*answers):
 
 def router(sampler, **limits):
     options = {"simple_below": 0.0, "confident": 1.0, "wave": 1, **limits}
-    return Router(sampler, limits=RoutingLimits(**options))
+    longest = lambda prompt, texts: [float(len(text)) for text in texts]  # noqa: E731
+    return Router(sampler, limits=RoutingLimits(**options), score=longest)
 
 
 def test_a_simple_question_takes_one_pass(scripted):
@@ -64,10 +66,12 @@ def test_a_caller_may_choose_the_route(scripted):
 
 
 def test_a_short_draft_is_paid_for_and_is_no_path(scripted):
-    model = scripted({"q": boxed(4, 4, 4)})
-    found = router(model, most_paths=3, draft_tokens=5).answer("q")
+    model = scripted({"3 + 1 = ?": boxed(4, 4, 4)})
+    found = router(model, most_paths=3, draft_tokens=5).answer("3 + 1 = ?")
     assert (found.draft_tokens, found.tokens, len(found.paths)) == (5, 5 + 20, 2)
-    whole = router(scripted({"q": boxed(4, 4, 4)}), most_paths=3, draft_tokens=50, simple_below=1.0).answer("q")
+    whole = router(scripted({"3 + 1 = ?": boxed(4, 4, 4)}), most_paths=3, draft_tokens=50, simple_below=1.0).answer(
+        "3 + 1 = ?"
+    )
     assert (whole.draft_tokens, whole.tokens, len(whole.paths)) == (0, 10, 1)  # it ended by itself: the path
 
 
@@ -80,6 +84,44 @@ def test_the_draft_s_entropy_and_a_difficulty_model_decide(scripted):
     graded = router(scripted({"q": boxed(*[4] * 16)}))
     graded.difficulty = lambda text: 0.9
     assert graded.answer("q").features["difficulty"] == 0.9
+
+
+def test_an_open_ended_text_is_never_voted_on(scripted):
+    verses = [f"The sea sings.\nAnd {gulls} gulls listen." for gulls in range(16)]
+    model = scripted({"Write a poem about the sea.": verses})
+    made = router(model, draft_tokens=5)  # simple_below=0: no complexity is low enough
+    found = made.answer("Write a poem about the sea.")
+    assert (found.route, found.why, found.tokens) == ("simple", "no final answer to vote on", 10)
+    assert model.asked == [("Write a poem about the sea.", 1)]  # no draft either
+    wanted = router(scripted(dict(model.texts)), most_paths=3).answer("Write a poem about the sea.", route="complex")
+    assert (len(wanted.paths), wanted.votes, wanted.chosen_by) == (3, (), "no answer")  # not by its last number
+
+
+def test_an_answer_that_is_asked_for_or_declared_is_voted_on(scripted):
+    assert len(router(scripted({"3 + 1 = ?": ["It is 4."] * 4}), most_paths=4).answer("3 + 1 = ?").paths) == 3
+    declared = router(scripted({"q": ["The answer is 4.", "So 5.", "The answer is 4.", "..."]}), most_paths=4).answer(
+        "q"
+    )
+    assert (declared.votes, declared.stopped) == ((("4", 2),), "decided")  # 5 is a last sentence and no vote
+
+
+def test_a_calibrated_router_and_a_verifier_are_not_held_back(scripted):
+    fitted = Complexity({}, {}, {}, bias=9.0)
+    made = router(scripted({"q": ["It is 4."] * 16}), most_paths=3)
+    made.complexity = fitted
+    assert (made.answer("q").route, made.answer("q").votes) == ("complex", (("4", 2),))
+    best = router(scripted({"q": ["a", "bb", "ccc"]}), most_paths=3, choose="verifier")
+    assert best.answer("q").text == "ccc"
+
+
+def test_temperature_0_draws_one_path_and_claims_no_agreement(scripted):
+    model = scripted({"3 + 1 = ?": boxed(4, 4, 4)})
+    for route in ("auto", "complex", "simple"):
+        model.at.clear()
+        found = router(model, draft_tokens=3).answer("3 + 1 = ?", route, settings=Settings(temperature=0.0))
+        assert (found.tokens, found.agreement, found.stopped) == (10, None, "temperature 0")
+        assert "agreement" not in found.line()
+    assert model.asked == [("3 + 1 = ?", 1)] * 3
 
 
 def test_a_repeated_question_costs_nothing_and_goes_on_where_it_stopped(scripted):

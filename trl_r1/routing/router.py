@@ -1,7 +1,7 @@
 """The router: one pass for a simple question, several paths and a vote for a complex one, and a record of it.
 
     question -> cached paths? -> first path (or a short draft) -> complexity
-             -> simple: that path                            -> Routed
+             -> simple, or nothing to vote on: that path     -> Routed
              -> complex: waves of paths until the vote is decided, the budget is used, or time is up -> choice -> Routed
 
 The steps of one question are a generator (`Router.steps`): it yields what it wants drawn and is sent the paths. So the same
@@ -22,6 +22,7 @@ from typing import Any
 from trl_r1.answers.extract import read_with
 from trl_r1.models.sampling import Prompt
 from trl_r1.routing.cache import PathCache, cache_key
+from trl_r1.routing.checkable import asks_for_answer, declares_answer
 from trl_r1.routing.choice import CHOICES, Chosen, Score
 from trl_r1.routing.complexity import GUESS, Complexity, Difficulty, draft_features, prompt_features, text_of
 from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
@@ -32,6 +33,8 @@ from trl_r1.text.records import Json
 
 
 ROUTES = ("auto", "simple", "complex")
+ONE_PATH = "temperature 0"  # why nothing further was drawn, and nothing can agree
+BEST_OF = ("verifier",)  # choices that judge whole texts, so that there need not be an answer
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,12 @@ class Routed:
     paths: tuple[Candidate, ...]
     cached: int  # how many of them, from the first, came out of the path cache
     votes: tuple[tuple[str, int], ...]  # answer and votes, strongest first
-    agreement: float  # share of the paths with the shown answer; of one path 1, without an answer 0
+    agreement: (
+        float | None
+    )  # share of the paths with the shown answer; of one path 1, without an answer 0; None: no samples
     chosen: int  # index of the path
     chosen_by: str
-    stopped: str  # "one pass", "decided", "confident", "all paths", "token budget", "time", "refused"
+    stopped: str  # "one pass", "decided", "confident", "all paths", "token budget", "time", "refused"; "temperature 0"
     tokens: int  # generated for this question now, the draft included
     draft_tokens: int  # of them for a draft that became no path
     seconds: float
@@ -107,9 +112,10 @@ class Routed:
     def line(self) -> str:
         """The record in one line."""
         cached = f" ({self.cached} cached)" if self.cached else ""
+        agreement = "" if self.agreement is None else f", agreement {self.agreement:.2f}"
         return (
-            f"{self.route}: {self.why}; {len(self.paths)} path{'s' * (len(self.paths) != 1)}{cached}, agreement "
-            f"{self.agreement:.2f}, by {self.chosen_by}, stopped: {self.stopped}; {self.tokens} tokens, {self.seconds:.1f} s"
+            f"{self.route}: {self.why}; {len(self.paths)} path{'s' * (len(self.paths) != 1)}{cached}{agreement}, "
+            f"by {self.chosen_by}, stopped: {self.stopped}; {self.tokens} tokens, {self.seconds:.1f} s"
         )
 
 
@@ -136,6 +142,10 @@ class Router:
             and the votes are counted for when to end.
         score: for ``choose`` verifier or agser.
         cache: of paths; None keeps none.
+        asks: does a prompt ask for a final answer that can be voted on?
+        declares: does a text declare one of its own? Where the prompt asks for none, only such texts have a vote, and if the
+            first has none, it is the answer, unless the caller wants the complex route or a ``complexity`` that was fitted
+            decides.
     """
 
     sampler: Sampler
@@ -148,6 +158,8 @@ class Router:
     score: Score | None = None
     settled: Complexity | None = None
     cache: PathCache | None = None
+    asks: Callable[[Prompt], bool] = asks_for_answer
+    declares: Callable[[str], bool] = declares_answer
 
     def __post_init__(self) -> None:
         if self.extract is None or self.same is None:
@@ -159,9 +171,15 @@ class Router:
         if self.limits.choose in ("verifier", "agser") and self.score is None:
             raise ValueError(f"choose={self.limits.choose} needs a scoring function; give `score`, or choose vote.")
 
-    def read(self, path: Candidate) -> str | None:
-        """The answer of a path; of one that the token limit cut, only a closed one."""
+    def read(self, path: Candidate, asked: bool = True) -> str | None:
+        """The answer of a path; of one that the token limit cut, only a closed one.
+
+        Args:
+            asked: the prompt asks for an answer; otherwise only one that the text declares itself is read.
+        """
         assert self.extract is not None
+        if not asked and not self.declares(path.text):
+            return None
         return read_with(self.extract, path.text, truncated=path.truncated)
 
     # --- one question
@@ -181,6 +199,9 @@ class Router:
         if route not in ROUTES:
             raise ValueError(f"route={route!r} is unknown. Choose one of: {', '.join(ROUTES)}.")
         limits, settings = limits or self.limits, settings or self.settings
+        asked = self.complexity.fitted or self.settled is not None or self.asks(prompt)
+        if settings.temperature == 0:  # every path would be the first one again
+            limits = replace(limits, most_paths=1, least_paths=1, draft_tokens=None)
         started = time.monotonic()
         key = cache_key(self.sampler.name, prompt, settings, seed) if self.cache is not None else ""
         cached_paths = self.cache.get(key) if self.cache is not None else ()
@@ -190,7 +211,8 @@ class Router:
 
         def take(candidates: Sequence[Candidate]) -> None:
             for path in candidates:
-                read = path if path.answer is not None else replace(path, answer=self.read(path))
+                known = path.answer is not None and asked
+                read = path if known else replace(path, answer=self.read(path, asked))
                 paths.append(read)
                 tally.add(read.answer, weight_of(read, limits.sharpness))
 
@@ -202,7 +224,7 @@ class Router:
             features["difficulty"] = float(self.difficulty(text_of(prompt)))
         take(cached_paths[: limits.most_paths])
         cached = len(paths)
-        if not paths and limits.draft_tokens is not None and route == "auto":
+        if not paths and limits.draft_tokens is not None and route == "auto" and asked:
             draft = (yield ask(1, limits.draft_tokens))[0]
             tokens += draft.token_count
             if draft.truncated and limits.draft_tokens < settings.max_new_tokens:
@@ -217,8 +239,11 @@ class Router:
             take(wave_paths)
         if paths:
             features |= draft_features(paths[0])
-        complexity, simple, why = self._judge_complexity(route, features, limits)
+        votable = asked or limits.choose in BEST_OF or (bool(paths) and paths[0].answer is not None)
+        complexity, simple, why = self._judge_complexity(route, features, limits, votable)
         stopped = "one pass" if simple else ""
+        if settings.temperature == 0:
+            simple, stopped, why = True, ONE_PATH, "temperature 0 draws one path"
         if simple and not paths:  # after a short draft
             wave_paths = yield ask(1)
             tokens += sum(path.token_count for path in wave_paths)
@@ -244,12 +269,14 @@ class Router:
                             cached, stopped, tokens, draft_cost, time.monotonic() - started)  # fmt: skip
 
     def _judge_complexity(
-        self, route: str, features: dict[str, float], limits: RoutingLimits
+        self, route: str, features: dict[str, float], limits: RoutingLimits, votable: bool
     ) -> tuple[float | None, bool, str]:
         """The complexity of a question (None where the route was asked for), whether one pass will do, and why."""
         if route != "auto":
             return None, route == "simple", "as asked"
         complexity = self.complexity(features)
+        if not votable:
+            return complexity, True, "no final answer to vote on"
         simple = complexity < limits.simple_below
         return complexity, simple, f"complexity {complexity:.2f} {'<' if simple else '>='} {limits.simple_below:g}"
 
@@ -293,9 +320,10 @@ class Router:
         classes = sorted(tally.classes, key=len, reverse=True)
         votes = tuple((str(paths[members[0]].answer), len(members)) for members in classes)
         behind = next((len(members) for members in tally.classes if chosen.index in members), 0)
+        agreement = None if stopped == ONE_PATH else behind / len(paths)
         return Routed(
             best.text, best.answer, route, why, complexity, features, tuple(paths), cached, votes,
-            behind / len(paths), chosen.index, chosen.by, stopped, tokens, draft_tokens, seconds,
+            agreement, chosen.index, chosen.by, stopped, tokens, draft_tokens, seconds,
         )  # fmt: skip
 
     def answer(self, prompt: Prompt, route: str = "auto", seed: int | None = None, **options: Any) -> Routed:
