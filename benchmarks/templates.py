@@ -18,21 +18,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import templates_adapter  # noqa: E402
-from transformers import AddedToken, AutoTokenizer  # noqa: E402
+from templates_families import Family, families, ids_of, make_tokenizer  # noqa: E402
+from transformers import AutoTokenizer  # noqa: E402
 
 
 PAGE = HERE.parent / "docs" / "templates.md"
@@ -64,53 +61,6 @@ class Wrong(Exception):
     """What the project did is not what generation sees."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """A hand-checked expectation: see templates_expected/README.md."""
-
-    family: str
-    templates: tuple[str, ...]
-    tokenizer: str
-    eos: str
-    prompt_end: str
-    plain: tuple[str, ...]
-    end: tuple[str, ...]
-    why: str
-    thought: tuple[str, ...] = ()
-    content: tuple[str, ...] | None = None
-    key: tuple[str, ...] | None = None
-    without: tuple[str, ...] = ()
-    markers: tuple[str, ...] = ()
-    bos: str = ""
-    stops: tuple[str, ...] = ()
-    marks: tuple[str, ...] = ()
-    marks_special: tuple[bool | None, ...] = (None,)
-    prompt: str = "plain"
-    label: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def forms(self, row: str) -> tuple[str, ...]:
-        """Accepted replies to a row, without their end."""
-        if row == "none":
-            return self.plain
-        asked = self.content if row == "content" else self.key
-        return self.thought if asked is None else asked
-
-    def opening(self) -> str:
-        """What stands in the prompt of the thought that its reply goes on with."""
-        return self.marks[0] if self.prompt == "open" else ""
-
-
-def families() -> list[Family]:
-    """All tables."""
-    found = []
-    for path in sorted((HERE / "templates_expected").glob("*.yaml")):
-        for table in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-            found.append(Family(**values))
-    return found
-
-
 def shipped() -> dict[str, str]:
     """Name -> text of every template of TRL that takes text."""
     import trl
@@ -121,41 +71,6 @@ def shipped() -> dict[str, str]:
         for path in sorted(folder.glob("*.jinja"))
         if not path.stem.startswith(LEFT_OUT) and "_vl" not in path.stem
     }
-
-
-def make_tokenizer(family: Family, special: bool | None, folder: Callable[[str], Path]) -> Any:
-    """A real tokenizer with the family's markers, end token and marks (special, plain, or no tokens at all)."""
-    source = folder(family.tokenizer)
-    with tempfile.TemporaryDirectory() as scratch:
-        content = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-        config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
-        out = {*family.without, *family.marks} if special is not None or family.without else set()
-        known = {token["content"] for token in content["added_tokens"]}
-        content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in out]
-        listed = config.get("added_tokens_decoder", {})
-        config["added_tokens_decoder"] = {key: one for key, one in listed.items() if one["content"] not in out}
-        config.pop("chat_template", None)
-        (Path(scratch) / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
-        (Path(scratch) / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-        tokenizer = AutoTokenizer.from_pretrained(scratch)
-    vocabulary = tokenizer.get_vocab()
-    wanted = [one for one in (*family.markers, family.eos, *family.stops, family.bos) if one and one not in vocabulary]
-    tokenizer.add_tokens(
-        [AddedToken(one, special=True, normalized=False) for one in dict.fromkeys(wanted)], special_tokens=True
-    )
-    if special is not None and family.marks:
-        marks = [AddedToken(one, special=special, normalized=False) for one in family.marks]
-        tokenizer.add_tokens(marks, special_tokens=special)
-    missing = [one for one in (*family.markers, family.eos, *family.stops) if len(ids_of(tokenizer, one)) != 1]
-    assert not missing, f"{family.family}: {missing} are no single tokens ({len(known)} known)"
-    tokenizer.eos_token = family.eos
-    if family.bos:
-        tokenizer.bos_token = family.bos
-    return tokenizer
-
-
-def ids_of(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 class Judge:
@@ -228,14 +143,22 @@ class Judge:
 
     def decoded(self, row: str) -> None:
         for text in self.replies(row):
-            ids = ids_of(self.tokenizer, text + self.family.end[0])
-            told = self.project.decoded(ids)
-            if self.bare(told) != self.bare(text):
-                raise Wrong(f"rewards are given {told!r} of {text!r}")
             thought = THOUGHT if THOUGHT in text else ""
-            apart = self.project.taken_apart(ids, self.context(row))
-            if (apart[0].strip(), apart[1].strip(), apart[2]) != (thought, ANSWER, True):
-                raise Wrong(f"{text!r} is read as thought {apart[0]!r}, answer {apart[1]!r}, finished {apart[2]}")
+            for whom, seen in self.seen(row, text + self.family.end[0]):
+                shown = () if thought else map(self.fill, self.family.shown)
+                if self.bare(seen.text) not in (self.bare(text), *shown):
+                    raise Wrong(f"{whom} is given {seen.text!r} of {text!r}")
+                if (seen.thought.strip(), seen.answer.strip(), seen.finished) != (thought, ANSWER, True):
+                    raise Wrong(
+                        f"{whom} reads {text!r} as thought {seen.thought!r}, answer {seen.answer!r}, finished "
+                        f"{seen.finished}"
+                    )
+
+    def seen(self, row: str, text: str) -> Iterator[tuple[str, Any]]:
+        """A reply as RL's rewards see it, and as an evaluation does."""
+        ids, prompt = ids_of(self.tokenizer, text), self.context(row)
+        yield "a reward", self.project.rewarded(ids, prompt, SOLUTION)
+        yield "an evaluation", self.project.evaluated(ids, prompt, SOLUTION)
 
     def bare(self, text: str) -> str:
         """A text without special tokens that are no marks of the thought: they may be shown to rewards or not."""
@@ -260,9 +183,12 @@ class Judge:
             self.pay(row, self.fill(form) + self.family.end[0], demanded, 1.0)
 
     def pay(self, row: str, text: str, formats: tuple[float | None, ...], accuracy: float) -> None:
-        got = self.project.paid(ids_of(self.tokenizer, text), self.context(row), SOLUTION)
-        if got[0] not in formats or got[1] != accuracy:
-            raise Wrong(f"{text!r} is paid format {got[0]}, accuracy {got[1]}; expected {formats[0]} and {accuracy}")
+        for whom, seen in self.seen(row, text):
+            if seen.format not in formats or seen.accuracy != accuracy:
+                raise Wrong(
+                    f"{whom} pays {text!r} format {seen.format}, accuracy {seen.accuracy}; expected {formats[0]} and "
+                    f"{accuracy}"
+                )
 
 
 def outcome(check: Callable[[str], None], row: str) -> tuple[str, str]:

@@ -1,72 +1,188 @@
-"""What `benchmarks/templates.py` judges: the project, asked what its stages would do with one tokenizer and one template.
+"""What `benchmarks/templates.py` judges: the project's stages, at work on one tokenizer and one template.
 
-The judge knows nothing of the project but this file. A refusal is a ValueError with a sentence.
+A model of random weights says what it is told to, and notes what it was asked; around it stand the trainers and the
+evaluation that a stage runs. The judge knows nothing of the project but this file. A refusal is a ValueError with a
+sentence.
 """
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from datasets import Dataset, disable_progress_bars
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from trl_r1.data.imitation import ids_and_mask, to_imitate
-from trl_r1.models.rendering import Renderer
+from trl_r1 import R1GRPOConfig, R1GRPOTrainer
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.format import Format
-from trl_r1.text.completions import reasoning_bounds
+from trl_r1.runs.heldout import evaluate_shared
+from trl_r1.runs.options import EvaluationOptions, SFTOptions
+from trl_r1.runs.rendering import renderer_of
+from trl_r1.runs.sft import R1SFTTrainer, imitated, rendered
+from trl_r1.runs.tuning_config import R1SFTConfig
+from trl_r1.text.completions import after_reasoning, reasoning_bounds, reply
+from trl_r1.text.reasoning_format import ReadsReasoning
 
 
 disable_progress_bars()
+logging.getLogger("trl").setLevel(logging.ERROR)
 Messages = Sequence[Mapping[str, Any]]
+QUIET = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+NAME = "rows"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A completion on its way through a trainer or an evaluation."""
+
+    text: str  # as rewards and graders are given it
+    thought: str  # "" where there is none
+    answer: str  # what follows the thought
+    finished: bool  # the thought, where there is one
+    format: float | None
+    accuracy: float | None
+
+
+class Parrot(LlamaForCausalLM):
+    """A language model that writes the same ids after every prompt, and notes the prompts."""
+
+    script: Sequence[int] = ()
+    asked: list[list[int]]
+
+    def say(self, script: Sequence[int]) -> None:
+        """What every reply is from now on; the prompts noted so far are forgotten."""
+        self.script, self.asked = list(script), []
+
+    def generate(self, input_ids: Any, attention_mask: Any, generation_config: Any = None, **options: Any) -> Any:
+        rows = [[int(i) for i, seen in zip(*row, strict=True) if seen] for row in zip(input_ids, attention_mask)]
+        self.asked = self.asked or rows
+        done = len(rows[0]) - len(self.asked[0])  # an evaluation goes on where it stopped
+        count = generation_config.max_new_tokens or len(self.script)
+        new = [*self.script[done : done + count], *[generation_config.pad_token_id] * count][:count]
+        return torch.cat([input_ids, torch.tensor([new] * len(rows))], dim=1)
+
+
+def parrot(tokenizer: Any, stops: Sequence[int]) -> Parrot:
+    """Its weights are as few as the vocabulary allows."""
+    shape = {"hidden_size": 4, "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = Parrot(
+        LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, max_position_embeddings=4096, **shape)
+    )
+    model.generation_config = GenerationConfig(eos_token_id=list(stops))
+    model.say([])
+    return model
+
+
+class Witness(ReadsReasoning):
+    """A reward that pays nothing and remembers what it was given, read as every reward reads it."""
+
+    __name__ = "witness"
+    think = prefilled_think = None
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, str, bool]] = []  # shared with the twin that the trainer tells
+
+    def __call__(self, completions: Sequence[Any], prompts: Sequence[Any], **columns: Any) -> list[float]:
+        for completion, prompt in zip(completions, prompts, strict=True):
+            self.seen.append(self.apart(completion, prompt))
+        return [0.0] * len(completions)
+
+    def apart(self, completion: Any, prompt: Any) -> tuple[str, str, str, bool]:
+        """(text, thought, what follows it, whether the thought is finished)."""
+        text, reading = reply(completion), self.reading(completion, prompt)
+        start, end, after = reasoning_bounds(text, *reading)
+        return text, text[start:end], after_reasoning(text, *reading), after == 0 or end < after
+
+
+class Trainer(R1GRPOTrainer):
+    """Keeps what the rewards said."""
+
+    scores: Any = None  # (N, F)
+
+    def _calculate_rewards(self, *arguments: Any) -> Any:
+        self.scores = super()._calculate_rewards(*arguments)
+        return self.scores
 
 
 class Project:
     """One tokenizer with one template, as the stages use it."""
 
     def __init__(self, tokenizer: Any, template: str, stops: Sequence[int], options: Mapping[str, Any]) -> None:
-        make = {"chat_template": template, "chat_template_kwargs": dict(options), "stop_token_ids": list(stops)}
-        self.training, self.evaluation = Renderer(tokenizer, **make), Renderer(tokenizer, **make)
+        tokenizer.chat_template = template
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        self.tokenizer, self.options, self.model = tokenizer, dict(options), parrot(tokenizer, stops)
+        self.witness = Witness()
+        self.folder = tempfile.TemporaryDirectory()
+        settings = {"output_dir": self.folder.name, "chat_template_kwargs": self.options, **QUIET}
+        self.model.generation_config.save_pretrained(self.folder.name)
+        self.tuning = R1SFTConfig(
+            per_device_train_batch_size=1, max_length=None, completion_only_loss=True, **settings
+        )
+        self.trainer = Trainer(  # type: ignore[abstract]
+            self.model,
+            [Format(layout="summary"), Accuracy(), self.witness],
+            R1GRPOConfig(
+                per_device_train_batch_size=2,
+                num_generations=2,
+                max_completion_length=512,
+                temperature=1.0,
+                **settings,
+            ),
+            train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": "?"}], "solution": "4"}]),
+            processing_class=tokenizer,
+        )
 
     def prompt_ids(self, prompt: Messages) -> list[int]:
-        """What RL samples from."""
-        return list(self.training.prompt_ids(prompt))
+        """What RL samples from: the ids that the trainer hands to `generate`."""
+        self.rewarded([self.tokenizer.eos_token_id], prompt, "4")
+        return self.model.asked[0]
 
     def evaluation_prompt_ids(self, prompt: Messages) -> list[int]:
         """What a held-out evaluation samples from."""
-        return list(self.evaluation.prompt_ids(prompt))
+        self.evaluated([self.tokenizer.eos_token_id], prompt, "4")
+        return self.model.asked[0]
 
     def trained(self, messages: Messages) -> tuple[list[int], list[int]]:
         """What SFT makes of a conversation whose last turn is trained: (ids of the context, ids of the labels).
 
-        The supervised stages' own two steps: rows of the user's shape in, what `SFTTrainer` is handed out.
+        Rows as a user has them go the way of the stage `sft`, into the batch that its trainer computes a loss on.
         """
-        rows = to_imitate(Dataset.from_list([{"messages": list(messages)}]), messages_column="messages")
-        row = ids_and_mask(rows[0], 0, self.training, False, "The row")  # what `tokenized` maps over all rows
-        ids, mask = row["input_ids"], row["completion_mask"]
-        first = mask.index(1)
-        if not all(mask[first:]):
+        rows = Dataset.from_list([{"messages": list(messages)}])
+        options = SFTOptions(dataset_name=NAME)
+        renderer = renderer_of(self.tokenizer, self.tuning, self.folder.name)
+        made = rendered(imitated(rows, options, NAME), options, self.tuning, renderer, NAME)
+        trainer = R1SFTTrainer(self.model, args=self.tuning, train_dataset=made, processing_class=self.tokenizer)
+        batch = next(iter(trainer.get_train_dataloader()))
+        ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
+        first = next(place for place, label in enumerate(labels) if label != -100)
+        if labels[first:] != ids[first:]:
             raise AssertionError("the labels have a hole")
-        return ids[:first], ids[first:]
+        return ids[:first], labels[first:]
 
-    def decoded(self, ids: Sequence[int]) -> str:
-        """The text of a completion that rewards are given."""
-        return str(self.training.decode(ids))
+    def rewarded(self, ids: Sequence[int], prompt: Messages, solution: str) -> Seen:
+        """What becomes of a completion in RL: sampled, decoded and rewarded by the trainer."""
+        self.model.say(ids)
+        self.witness.seen.clear()
+        self.trainer._generate_and_score_completions([{"prompt": list(prompt), "solution": solution}] * 2)
+        scores = [None if value != value else value for value in self.trainer.scores[0][:2].tolist()]
+        return Seen(*self.witness.seen[0], *scores)
 
-    def taken_apart(self, ids: Sequence[int], prompt: Messages) -> tuple[str, str, bool]:
-        """A completion's thought and answer ("" where there is none), and whether it is finished."""
-        reply = self.training.split(ids, prompt)
-        return reply.reasoning or "", reply.answer or "", reply.finished
-
-    def paid(self, ids: Sequence[int], prompt: Messages, solution: str) -> tuple[float | None, float | None]:
-        """Rewards of a completion: (format of a thought and then text, accuracy)."""
-        facts, text = self.training.facts, self.decoded(ids)
-        marks = (facts.reasoning_open or "<think>", facts.reasoning_close or "</think>")
-        opened = self.training.opens_reasoning(prompt)
-        formatted = Format(layout="summary", think=marks, prefilled_think=opened)
-        right = Accuracy(think=marks, prefilled_think=opened)
-        completions = [[{"role": "assistant", "content": text}]]
-        return formatted(completions)[0], right(completions, solution=[solution])[0]
+    def evaluated(self, ids: Sequence[int], prompt: Messages, solution: str) -> Seen:
+        """What becomes of a completion in the held-out evaluation of a trainer."""
+        self.model.say(ids)
+        rows = Dataset.from_list([{"prompt": list(prompt), "solution": solution}])
+        options = EvaluationOptions(evaluation_samples=1, evaluation_temperature=0.0)
+        found = evaluate_shared(self.trainer, rows, options, self.trainer.args)
+        (sample,) = found.problems[0].samples
+        told = next(reward for reward in self.trainer.reward_funcs if isinstance(reward, Witness))
+        apart = told.apart(sample.completion.text, list(prompt))
+        accuracy = float(sample.correct) if found.problems[0].judged else None
+        return Seen(*apart, sample.well_formed, accuracy)
 
 
 class Stock:
@@ -87,15 +203,11 @@ class Stock:
         size = len(self.prompt_ids(messages[:-1]))
         return whole[:size], whole[size:]
 
-    def decoded(self, ids: Sequence[int]) -> str:
+    def rewarded(self, ids: Sequence[int], prompt: Messages, solution: str) -> Seen:
         """`GRPOTrainer` decodes so, and rewards get nothing else."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        completions = [[{"role": "assistant", "content": text}]]
+        scores = Format(layout="summary")(completions)[0], Accuracy()(completions, solution=[solution])[0]
+        return Seen(*Witness().apart(text, None), *scores)
 
-    def taken_apart(self, ids: Sequence[int], prompt: Messages) -> tuple[str, str, bool]:
-        text = self.decoded(ids)
-        start, end, after = reasoning_bounds(text)
-        return text[start:end].strip(), text[after:].strip(), after == 0 or end < after
-
-    def paid(self, ids: Sequence[int], prompt: Messages, solution: str) -> tuple[float | None, float | None]:
-        completions = [[{"role": "assistant", "content": self.decoded(ids)}]]
-        return Format(layout="summary")(completions)[0], Accuracy()(completions, solution=[solution])[0]
+    evaluated = rewarded

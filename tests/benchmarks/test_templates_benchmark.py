@@ -1,6 +1,7 @@
 """The judge of chat templates finds what is wrong, and the project passes on families of every kind."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 from places import ROOT
@@ -65,13 +66,14 @@ class TrainsThePrompt(Project):
 
 
 class LosesTheMarks(Project):
-    def decoded(self, ids):
-        return super().decoded(ids).replace("<think>", "").replace("</think>", "")
+    def rewarded(self, ids, prompt, solution):
+        marks = self.tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+        return super().rewarded([token for token in ids if token not in marks], prompt, solution)
 
 
 class PaysAGuess(Project):
-    def paid(self, ids, prompt, solution):
-        return (super().paid(ids, prompt, solution)[0], 1.0)
+    def evaluated(self, ids, prompt, solution):
+        return replace(super().evaluated(ids, prompt, solution), accuracy=1.0)
 
 
 class Refuses(Project):
@@ -135,8 +137,6 @@ def test_an_opened_thought_in_special_marks_has_no_silent_cell():
 
 
 def test_a_wrong_table_is_found(qwen3):
-    from dataclasses import replace
-
     family, tokenizer = qwen3
     with pytest.raises(AssertionError, match="the table of Qwen3 is wrong"):
         templates.Judge(replace(family, prompt_end="<think>\n"), templates.shipped()["qwen3"], tokenizer, Project)

@@ -113,3 +113,25 @@ def test_a_tokenizer_without_a_template_trains_as_before():
     host = SimpleNamespace(processing_class=byte_level(), tools=[], reward_funcs=[Format(layout="summary")])
     TrainerReasoning(host).tell_rewards()
     assert host.reward_funcs[0](["<think>I add.</think>Four."], prompts=["What?"]) == [1.0]
+
+
+GPTOSS = "<|channel|>analysis<|message|>I add.<|end|><|start|>assistant<|channel|>"
+
+
+@pytest.mark.parametrize(
+    ("text", "accuracy"),
+    [
+        (GPTOSS + r"final<|message|>\boxed{4}", 1.0),
+        (GPTOSS + r"commentary<|message|>\boxed{4}", 0.0),
+        (GPTOSS + r"analysis<|message|>it is \boxed{4}", 0.0),
+        (GPTOSS + r"analysis<|message|>again<|end|><|start|>assistant<|channel|>final<|message|>\boxed{4}", 1.0),
+        (r"<|channel|>final<|message|>\boxed{4}", 1.0),
+    ],
+)
+def test_only_the_channel_of_the_answer_is_paid(text, accuracy):
+    host = trainer("gptoss", rewards=[Accuracy(math_verify=False)])
+    reasoning = TrainerReasoning(host)
+    reasoning.tell_rewards()
+    completions = [[{"role": "assistant", "content": "?"}]]
+    reasoning.keep_marks(completions, [host.processing_class(text + "<|return|>")["input_ids"]])
+    assert host.reward_funcs[0](completions=completions, prompts=[ASKED], solution=["4"]) == [accuracy]

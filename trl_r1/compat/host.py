@@ -5,6 +5,7 @@ Only type checkers see it as a base class. At run time `missing_members` asks th
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any, Protocol
 
@@ -100,11 +101,14 @@ METHODS = tuple(
 )
 
 
+source_of = functools.cache(inspect.getsource)  # of a class that is parsed anew each time it is asked (0.1 s and more)
+
+
 def missing_members(trainer: object) -> list[str]:
     """A sentence if a trainer just built lacks members of `GRPOHost`; empty when it has them all."""
     missing = [name for name in (*ATTRIBUTES, *METHODS) if not hasattr(trainer, name)]
     for name in WHILE_TRAINING:
-        sources = (inspect.getsource(base) for base in type(trainer).__mro__ if base is not object)
+        sources = (source_of(base) for base in type(trainer).__mro__ if base is not object)
         if name in missing and any(f"self.{name} = " in source for source in sources):
             missing.remove(name)
     if not missing:

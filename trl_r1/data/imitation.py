@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +184,7 @@ def tokenized(
         remove_columns=rows.column_names,
         num_proc=processes,
         load_from_cache_file=False,
+        new_fingerprint=uuid.uuid4().hex,  # else it is computed from the whole tokenizer, which takes seconds
         desc="Rendering",
     )
     return whole if max_length is None else fitting(whole, max_length, name)

@@ -108,6 +108,14 @@ def test_a_guess_inside_an_unfinished_thought_is_no_answer(renderer):
     )
 
 
+def test_what_opens_a_channel_is_no_part_of_a_reply_and_a_growing_text_never_shrinks(renderer):
+    made = renderer("gptoss")
+    ids = made.tokenizer("<|channel|>final<|message|>Four.<|return|>")["input_ids"]
+    texts = [made.decode(ids[:size]) for size in range(len(ids) + 1)]
+    assert texts[-1] == "Four."
+    assert [len(text) for text in texts] == sorted(len(text) for text in texts)
+
+
 def test_a_channel_without_a_final_one_is_no_answer(renderer):
     made = renderer("gptoss")
     reply = made.split(made.tokenizer("<|channel|>analysis<|message|>It is 4.<|end|>")["input_ids"])

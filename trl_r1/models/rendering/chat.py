@@ -209,12 +209,15 @@ class Chat:
         except UnfitTemplate as error:
             return replace(self._facts_of_text(), unfit=str(error))
         ending = find_ending(self.tokenizer, self.stops, pieces.end, pieces.end_earlier)
-        render = self.rendering()
+        render, to_answer = self.rendering(), pieces.between.strip()
+        if not pieces.answer_open or not to_answer.endswith(pieces.answer_open):
+            to_answer = pieces.marks[1]
         return TemplateFacts(
             reasoning_open=pieces.marks[0],
             reasoning_close=pieces.marks[1],
             marks_from=pieces.style.source,
-            marks_are_special=self.is_special(pieces.marks),
+            marks_are_special=self.is_special((pieces.marks[0], to_answer)),
+            reasoning_to_answer=to_answer,
             prompt_opens_reasoning=pieces.opens,
             prompt_closes_reasoning=pieces.closes,
             answer_open=pieces.answer_open,
@@ -240,6 +243,7 @@ class Chat:
             reasoning_close=marks[1],
             marks_from="option" if self.stated_marks else "convention",
             marks_are_special=self.is_special(marks),
+            reasoning_to_answer=marks[1],
             end_ids=() if eos is None else (eos,),
             end_text="" if eos is None else text_of(self.tokenizer, eos),
             stops_generation=eos is not None,

@@ -25,6 +25,7 @@ class TemplateFacts:
     prompt_opens_reasoning: bool = False
     prompt_closes_reasoning: bool = False
     answer_open: str = ""  # what a reply writes before its answer (channels): "<|channel|>final<|message|>"
+    reasoning_to_answer: str = "</think>"  # the closing mark, and what opens the answer behind it
     end_ids: tuple[int, ...] = ()  # the token that ends an assistant's turn
     end_text: str = ""  # the same as text
     end_is_rendered: bool = True  # the template ends the last turn by itself

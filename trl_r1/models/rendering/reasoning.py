@@ -18,9 +18,10 @@ class TemplateReasoningFormat:
 
     @property
     def marks(self) -> Marks:
-        """The model's own marks; ``<think>`` where nothing shows that it has some."""
+        """The model's own marks; ``<think>`` where nothing shows that it has some. Where the answer has a channel, the
+        closing one goes on to its beginning: what another channel holds is no answer."""
         facts = self.renderer.facts
-        return facts.reasoning_open or THINK[0], facts.reasoning_close or THINK[1]
+        return facts.reasoning_open or THINK[0], facts.reasoning_to_answer or THINK[1]
 
     def opened(self, prompt: Any, marks: Marks) -> bool:
         """Whether a reply to this prompt begins inside a thought in these marks.

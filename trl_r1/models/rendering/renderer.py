@@ -283,9 +283,10 @@ class Renderer:
 
     def decode(self, completion_ids: Sequence[int]) -> str:
         """The text of a completion, up to its end token: the marks of a thought stay, even where they are special
-        tokens; other special tokens and the end do not."""
+        tokens; other special tokens, the end, and what opens the channel of an answer without a thought do not."""
         ids, _ = self._until_end(completion_ids)
-        return str(self.tokenizer.decode([i for i in ids if i not in self._dropped_ids], skip_special_tokens=False))
+        kept = [token for token in ids if token not in self._dropped_ids]
+        return without_opening(self.tokenizer.decode(kept, skip_special_tokens=False), self.facts.answer_open)
 
     def spoken(self, completion: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
         """A completion as TRL hands it over (text, or messages with the thought perhaps taken out of the content), as
@@ -335,9 +336,22 @@ class Renderer:
     @cached_property
     def _dropped_ids(self) -> set[int]:
         """Special tokens that a decoded text does not show: all but those of the marks and of the channels."""
-        texts = [text for pair in self._marks for text in pair] + [self.facts.answer_open]
+        texts = [text for pair in self._marks for text in pair]
+        texts += [self.facts.reasoning_to_answer, self.facts.answer_open]
         kept = {token for text in texts for token in encode(self.tokenizer, text)}
         return special_ids(self.tokenizer) - kept
+
+
+def without_opening(text: str, opening: str) -> str:
+    """A text without what opens it; "" where it is only the beginning of that, so that a text that grows never shrinks.
+
+    >>> [without_opening(text, "<to user>") for text in ("<to user>4", "<to", "<to self>5", "")]
+    ['4', '', '<to self>5', '']
+    """
+    start = text.lstrip()
+    if not opening or not (start.startswith(opening) or opening.startswith(start)):
+        return text
+    return start[len(opening) :]
 
 
 def as_messages(completion: Any) -> list[Mapping[str, Any]]:
