@@ -22,7 +22,14 @@ from trl_r1.evaluation.metrics import bootstrap_interval, paired_difference
 from trl_r1.mini.store import problem_rows
 from trl_r1.models.templates import find_template, render
 from trl_r1.rewards import accuracy
-from trl_r1.routing.calibrate import Calibration, calibrate, correctness_and_tokens, draw_pools, fixed_policy, replay
+from trl_r1.routing.calibrate import (
+    Calibration,
+    calibrate,
+    correctness_and_tokens,
+    draw_candidate_sets,
+    fixed_policy,
+    replay,
+)
 from trl_r1.routing.paths import ModelPaths, Settings
 from trl_r1.routing.router import Router, RoutingLimits
 from trl_r1.text.records import Problem
@@ -32,7 +39,7 @@ def pools_of(router: Router, split: str, count: int, template: str, paths: int, 
     rows = problem_rows(split, count, 1000 + seed)  # other rows than any evaluation's
     found = find_template(template)
     asked = [Problem(render(found, row["question"]), row["question"], str(row["solution"])) for row in rows]
-    return draw_pools(router.sampler, asked, router, accuracy.verify, paths, seed)
+    return draw_candidate_sets(router.sampler, asked, router, accuracy.verify, paths, seed)
 
 
 made_for: dict[str, Calibration] = {}

@@ -11,7 +11,7 @@ from trl_r1.data.filters import decide_right
 from trl_r1.evaluation.benchmark import default_graders
 from trl_r1.review.queue import objection
 from trl_r1.rewards.accuracy import accuracy_reward, verdict
-from trl_r1.routing.calibrate import draw_pools
+from trl_r1.routing.calibrate import draw_candidate_sets
 from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Router, RoutingLimits
 from trl_r1.text.records import Problem
@@ -76,7 +76,7 @@ def test_every_way_gives_one_verdict(reply, gold, kind, right, tmp_path):
         "evaluate": graded(gold, [reply], answer_type=kind).right[0],
         "filters": decide_right([sample(reply, gold, answer_type=kind)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
-        "calibrate": draw_pools(router.sampler, [problem], router, default_graders().verify, 1)[0].right[0],
+        "calibrate": draw_candidate_sets(router.sampler, [problem], router, default_graders().verify, 1)[0].right[0],
         "agser": not agser.made_up(0, reply),
         "review": objection(row, reply) is None,
     }
@@ -104,7 +104,7 @@ def test_a_cut_reply_has_only_a_closed_answer_everywhere(reply, gold, right):
         "evaluate": graded(gold, [reply], truncated=[True]).right[0],
         "filters": decide_right([sample(reply, gold, truncated=True)])[0].correct,
         "answer": record(row, router.answer("q?"), "says")["right"],
-        "calibrate": draw_pools(router.sampler, [problem], router, default_graders().verify, 1)[0].right[0],
+        "calibrate": draw_candidate_sets(router.sampler, [problem], router, default_graders().verify, 1)[0].right[0],
     }
     assert found == dict.fromkeys(found, right)
 

@@ -139,7 +139,7 @@ class Verdicts(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def referee():
+def judge():
     Verdicts.says, Verdicts.asked = None, []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Verdicts)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -148,11 +148,11 @@ def referee():
     server.server_close()
 
 
-def test_the_judge_is_asked_only_where_the_rule_has_nothing_to_say(referee):
+def test_the_judge_is_asked_only_where_the_rule_has_nothing_to_say(judge):
     texts = ["<answer>11</answer>", "<answer>Paris, of course</answer>", "<answer>Rome</answer>", "<answer>9</answer>"]
     golds = ["11", "Paris", "Paris", "11"]
     samples = [sample(text, gold, question="q") for text, gold in zip(texts, golds, strict=True)]
-    found = decide_right(samples, sources=["answer"], referee=referee)
+    found = decide_right(samples, sources=["answer"], judge_client=judge)
     assert [(verdict.correct, verdict.decided_by) for verdict in found] == [
         (True, "rule"),
         (True, "judge"),
@@ -163,11 +163,11 @@ def test_the_judge_is_asked_only_where_the_rule_has_nothing_to_say(referee):
     assert all(entry["prompt"] == "q\n\nReference answer: Paris" for entry in Verdicts.asked)
 
 
-def test_a_judge_that_returns_no_json_is_one_sentence_and_a_single_lapse_is_none(referee):
+def test_a_judge_that_returns_no_json_is_one_sentence_and_a_single_lapse_is_none(judge):
     Verdicts.says = "I think it is right!"
     with pytest.raises(JudgeError, match="returned no JSON verdict for any of 2 answers"):
-        decide_right([sample("<answer>a b</answer>", "Paris")] * 2, sources=["answer"], referee=referee)
-    one = decide_right([sample("<answer>a b</answer>", "Paris")], sources=["answer"], referee=referee)
+        decide_right([sample("<answer>a b</answer>", "Paris")] * 2, sources=["answer"], judge_client=judge)
+    one = decide_right([sample("<answer>a b</answer>", "Paris")], sources=["answer"], judge_client=judge)
     assert one == [Verdict(reason=NO_VERDICT)]
 
 
@@ -187,4 +187,4 @@ def test_an_answer_too_long_for_the_judge_is_that_answers_fate_alone():
 def test_a_judge_that_is_down_is_one_sentence():
     down = Judge("http://127.0.0.1:9/v1", "judge", CRITERION, backoff=0.0, attempts=1)
     with pytest.raises(JudgeError, match=r"cannot be asked \(unreachable\)\. Nothing is lost"):
-        decide_right([sample("<answer>Rome</answer>", "Paris")], sources=["answer"], referee=down)
+        decide_right([sample("<answer>Rome</answer>", "Paris")], sources=["answer"], judge_client=down)

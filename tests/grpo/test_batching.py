@@ -18,7 +18,7 @@ from transformers import (
 from trl import GRPOConfig
 
 from trl_r1 import R1GRPOConfig, R1GRPOTrainer
-from trl_r1.grpo.batching import chunks_by_length, lengths_of, pack, regrouped
+from trl_r1.grpo.batching import batches_by_length, lengths_of, pack, regrouped
 from trl_r1.grpo.fast_trainer import scores_labels
 from trl_r1.grpo.identity import tiny_prompts
 
@@ -434,8 +434,8 @@ def test_a_mask_with_holes_has_no_lengths():
 
 def test_rows_of_similar_length_go_together():
     lengths = torch.tensor([100, 400, 90, 380, 30, 395])
-    chunks = chunks_by_length(lengths, torch.arange(6))
-    assert [chunk.tolist() for chunk in chunks] == [[1, 5, 3], [0, 2, 4]]
-    assert [chunk.tolist() for chunk in chunks_by_length(lengths, torch.arange(6), several=False)] == [
+    batches = batches_by_length(lengths, torch.arange(6))
+    assert [batch.tolist() for batch in batches] == [[1, 5, 3], [0, 2, 4]]
+    assert [batch.tolist() for batch in batches_by_length(lengths, torch.arange(6), several=False)] == [
         [1, 5, 3, 0, 2, 4]
     ]

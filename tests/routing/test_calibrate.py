@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from trl_r1.routing.calibrate import (
-    Pool,
+    CandidateSet,
     calibrate,
     correctness_and_tokens,
-    draw_pools,
+    draw_candidate_sets,
     fixed_policy,
     load,
     replay,
@@ -32,7 +32,7 @@ def router(**limits):
 
 def pool(name, answers, entropy):
     paths = [Candidate(answer, 10, answer=answer, entropy=entropy) for answer in answers]
-    return Pool(name, "r", paths, [answer == "r" for answer in answers])
+    return CandidateSet(name, "r", paths, [answer == "r" for answer in answers])
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_the_file_round_trip_and_damaged_files(pools, tmp_path):
 def test_pools_are_read_and_judged(scripted):
     model = scripted({"q": ["\\boxed{4}", "\\boxed{5}", "..."]})
     made = Router(model)
-    drawn = draw_pools(model, [Problem("q", "q", "4")] * 2, made, lambda answer, gold: answer == gold, 3)
+    drawn = draw_candidate_sets(model, [Problem("q", "q", "4")] * 2, made, lambda answer, gold: answer == gold, 3)
     assert len(drawn) == 1
     assert ([p.answer for p in drawn[0].paths], drawn[0].right) == (["4", "5", None], [True, False, False])
     assert np.isclose(fixed_policy(drawn, 3, same)[0], 0.5)

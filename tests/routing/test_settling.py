@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from trl_r1.routing.calibrate import Pool, calibrate, correctness_and_tokens, fixed_policy, load, replay
+from trl_r1.routing.calibrate import CandidateSet, calibrate, correctness_and_tokens, fixed_policy, load, replay
 from trl_r1.routing.complexity import Complexity
 from trl_r1.routing.paths import Candidate
 from trl_r1.routing.router import Router, RoutingLimits
@@ -115,7 +115,7 @@ def pools():
     for n in range(24):
         paths = [path("w", -2.0)] * 7
         paths.insert(n % 3, path("r", -0.05))
-        made.append(Pool(f"problem {n}", "r", paths, [one.answer == "r" for one in paths]))
+        made.append(CandidateSet(f"problem {n}", "r", paths, [one.answer == "r" for one in paths]))
     return made
 
 

@@ -255,10 +255,10 @@ def test_an_interrupted_run_leaves_a_healthy_pool():
 
 def test_workers_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("TRL_R1_VERIFIER_WORKERS", "3")
-    assert verifier.Pool().workers == 3
+    assert verifier.WorkerPool().workers == 3
     monkeypatch.setenv("TRL_R1_VERIFIER_WORKERS", "none")
     with pytest.raises(ValueError, match="TRL_R1_VERIFIER_WORKERS='none'"):
-        verifier.Pool()
+        verifier.WorkerPool()
 
 
 def test_a_judge_that_waits_for_the_processor_is_given_more_time_by_the_clock_but_not_for_ever():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trl_r1.stages.rejection_sampling.mix import is_simple, mix, no_chain, quotas
+from trl_r1.stages.rejection_sampling.mix import is_simple, mix, quotas, without_reasoning
 
 
 class Line(NamedTuple):
@@ -76,7 +76,7 @@ def test_small_talk_needs_no_chain():
 
 
 def test_the_chain_goes_and_the_answer_stays():
-    assert no_chain("<think>a greeting</think> <answer>Hello!</answer>") == "Hello!"
-    assert no_chain("<think>a greeting</think>\n\nHello!", "summary") == "Hello!"
-    assert no_chain("|special_token|a greeting|special_token|Hello!", "cold_start") == "Hello!"
-    assert no_chain("Hello!") == "Hello!"
+    assert without_reasoning("<think>a greeting</think> <answer>Hello!</answer>") == "Hello!"
+    assert without_reasoning("<think>a greeting</think>\n\nHello!", "summary") == "Hello!"
+    assert without_reasoning("|special_token|a greeting|special_token|Hello!", "cold_start") == "Hello!"
+    assert without_reasoning("Hello!") == "Hello!"

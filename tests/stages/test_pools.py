@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from trl_r1.stages.rejection_sampling.pools import EvaluationSet, Pool, load_pool, read_pools
+from trl_r1.stages.rejection_sampling.pools import EvaluationSet, PromptPool, load_pool, read_pools
 from trl_r1.storage.structured import read_entries
 
 
 def pool_of(path, rows, **options):
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return Pool("p", str(path), **{"domain": "writing", "template": "Q: {question} A:", **options})
+    return PromptPool("p", str(path), **{"domain": "writing", "template": "Q: {question} A:", **options})
 
 
 TURNS = [
@@ -39,15 +39,15 @@ def test_the_language_is_told_from_the_question_where_no_column_says_it(tmp_path
 
 def test_filters_fit_the_kind_of_pool():
     kinds = {
-        domain: Pool("p", "d", domain, solution_column="s" if domain == "reasoning" else None).filters
+        domain: PromptPool("p", "d", domain, solution_column="s" if domain == "reasoning" else None).filters
         for domain in ("reasoning", "writing", "translation")
     }
     assert "right" in kinds["reasoning"]
     assert kinds["writing"] == ("answered", "truncated", "mixed_language", "repetition")
     assert kinds["translation"] == ("answered", "truncated", "repetition")  # the answer is in another language
-    assert "right" in Pool("p", "d", "factual", solution_column="s").filters
+    assert "right" in PromptPool("p", "d", "factual", solution_column="s").filters
     with pytest.raises(ValueError, match="no solution_column to judge by"):
-        Pool("p", "d", "writing", filters=("right",))
+        PromptPool("p", "d", "writing", filters=("right",))
 
 
 def test_mistakes_are_one_sentence(tmp_path):

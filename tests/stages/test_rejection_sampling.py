@@ -142,7 +142,7 @@ def test_of_a_reply_that_was_cut_only_a_closed_answer_counts():
         Sample(asked, Completion(text, 5, truncated=cut), Origin("reasoning", index=index))
         for index, (text, cut, _, _) in enumerate(CUT)
     ]
-    options = SimpleNamespace(_sources=("boxed", "answer", "hashes", "sentence"), referee=lambda: None)
+    options = SimpleNamespace(_sources=("boxed", "answer", "hashes", "sentence"), judge_client=lambda: None)
     judged = judge_unit(drawn, options, FilterLimits(layout="answer"), SimpleNamespace(filters=("right",)))
     assert [(one.answer, one.verdict.correct) for one in judged] == [(answer, right) for *_, answer, right in CUT]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-CHUNK = 1024  # content tokens projected at a time
+TOKENS_AT_ONCE = 1024  # content tokens projected at a time
 GRAM_NUMBERS = 1 << 24  # numbers held at a time while the Gram matrices of many rows are made
 
 
@@ -28,9 +28,11 @@ def project(
     shared, wide = values.shape[1], weights.dtype
     norms, parts, size = [], torch.zeros((), dtype=wide), torch.zeros((), dtype=wide)
     bias = None
-    for start in range(0, tokens, CHUNK):
-        some = values[:, :, start : start + CHUNK]
-        share = weights[:, :, start : start + CHUNK].to(values.dtype).reshape(batch, shared, heads // shared, -1)
+    for start in range(0, tokens, TOKENS_AT_ONCE):
+        some = values[:, :, start : start + TOKENS_AT_ONCE]
+        share = (
+            weights[:, :, start : start + TOKENS_AT_ONCE].to(values.dtype).reshape(batch, shared, heads // shared, -1)
+        )
         u = torch.einsum("bkgc,bkcx->bckgx", share, some).flatten(2)  # (B, c, D)
         parts = parts.to(u.device) + u.sum(1, dtype=wide)
         if gate is not None:

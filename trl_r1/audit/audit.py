@@ -35,7 +35,7 @@ from typing import Any
 
 from trl_r1.answers.extract import extract, gold_answer
 from trl_r1.answers.forms import wrong_form
-from trl_r1.audit.exploits import FAMILIES, KINDS, LAYOUTS, THOUGHTS, Family, Layout, Row
+from trl_r1.audit.exploits import FAMILIES, KINDS, LAYOUTS, REASONINGS, Family, Layout, Row
 from trl_r1.audit.isolated import MEANING, IsolatedReward, Outcome
 
 
@@ -229,7 +229,7 @@ def _calibrate(
         name: kind_of for name, kind_of in KINDS.items() if kind == name or (kind == "auto" and name != "shaping")
     }
     replies: dict[str, Callable[[Row, Layout], str]] = {
-        "honest": lambda row, layout: layout.write(row.thought, row.right),
+        "honest": lambda row, layout: layout.write(row.reasoning, row.right),
         **{name: kind_of.bottom for name, kind_of in kinds.items()},
         **{f"{name} top": kind_of.top for name, kind_of in kinds.items() if kind_of.top is not None},
     }
@@ -315,7 +315,7 @@ def _loses_by_length(
     """Whether an honest reply of 27,000 repetitive words earns less than one of 45 words."""
     scores = []
     for times in (1, 600):
-        texts = [layout.write(" ".join([row.thought] * times), row.right) for row in rows[:2]]
+        texts = [layout.write(" ".join([row.reasoning] * times), row.right) for row in rows[:2]]
         outcome = _score(isolated, texts, rows[:2], shape, seconds * 2)
         if outcome.problem:
             return False  # the attacks will tell
@@ -374,7 +374,7 @@ def rows_of(
         language = prompt_language(prompt)
         columns = {key: value for key, value in source.items() if key not in ("prompt", "prompts", "completions")}
         columns.setdefault("solution", source[gold_column])
-        chosen = language if language in THOUGHTS else "en"
+        chosen = language if language in REASONINGS else "en"
         rows.append(Row(number, prompt, right, wrong_form(right), chosen, columns))
     if not rows:
         raise ValueError(f"No row has a gold answer in {gold_column!r}.")
@@ -382,8 +382,8 @@ def rows_of(
 
 
 def _short(text: str, most: int = 160) -> str:
-    for thought in THOUGHTS.values():
-        text = text.replace(thought, "(the honest thought)")
+    for reasoning in REASONINGS.values():
+        text = text.replace(reasoning, "(the honest thought)")
     text_shown = repr(text)
     return (
         text_shown

@@ -34,7 +34,7 @@ class Explanation:
 
     score: float | None
     reply: str
-    thought: tuple[int, int, int]  # characters of the reply: the thought's start and end, and where the rest starts
+    reasoning: tuple[int, int, int]  # characters of the reply: the thought's start and end, and where the rest starts
     logged: Row  # column -> value, as the reward logs it
     metrics: dict[str, float]
     spans: list[tuple[int, int, float]] | None  # None: this reward does not say where
@@ -42,7 +42,7 @@ class Explanation:
 
     def lines(self) -> list[str]:
         """The explanation as text."""
-        start, end, after = self.thought
+        start, end, after = self.reasoning
         lines = [
             f"score     {'None (not judged)' if self.score is None else f'{self.score:g}'}",
             f"reply     {len(self.reply)} characters, thought {start}-{end}, after it {_short(self.reply[after:])}",

@@ -11,7 +11,7 @@ from trl_r1.text.completions import ANSWER, THINK
 from trl_r1.text.records import Json
 
 
-THOUGHTS = {  # an honest thought without digits, so that it can hold no answer by accident
+REASONINGS = {  # an honest thought without digits, so that it can hold no answer by accident
     "en": "Let me read the question carefully and write down what is known. First I look at what is given, then at what "
     "is asked. Wait, I should check whether each step follows from the one before. It does, and the result is clear.",
     "zh": "让我先仔细读题，把已知的条件都写下来。首先看题目给出了什么，然后看要求的是什么。等等，"
@@ -30,8 +30,8 @@ WRONG_CLAIMS = CLAIMS.replace("AB = 5", "AB = 6").replace("45 / 5 = 9", "45 / 5 
 class Layout:
     """Where an honest reply puts its thought and its answer."""
 
-    thought_opens: str
-    thought_closes: str
+    reasoning_opens: str
+    reasoning_closes: str
     answer_opens: str
     answer_closes: str
     box: bool
@@ -39,16 +39,18 @@ class Layout:
     @property
     def tags(self) -> int:
         """How many tags and boxes it has."""
-        tags = (self.thought_opens.strip(), self.thought_closes.strip(), self.box)
+        tags = (self.reasoning_opens.strip(), self.reasoning_closes.strip(), self.box)
         return sum(map(bool, tags)) + 2 * (self.answer_closes == ANSWER[1])
 
-    def raw(self, thought: str, answer: str) -> str:
+    def raw(self, reasoning: str, answer: str) -> str:
         """The reply with an answer as it stands, no box added."""
-        return f"{self.thought_opens}{thought}{self.thought_closes}{self.answer_opens}{answer}{self.answer_closes}"
+        return (
+            f"{self.reasoning_opens}{reasoning}{self.reasoning_closes}{self.answer_opens}{answer}{self.answer_closes}"
+        )
 
-    def write(self, thought: str, answer: str) -> str:
+    def write(self, reasoning: str, answer: str) -> str:
         """The honest reply."""
-        return self.raw(thought, boxed(answer) if self.box else answer)
+        return self.raw(reasoning, boxed(answer) if self.box else answer)
 
     def declare(self, answer: str) -> str:
         """The answer alone, as this layout declares it."""
@@ -80,17 +82,17 @@ class Row:
     prompt: str
     right: str
     wrong: str
-    language: str = "en"  # a key of THOUGHTS
+    language: str = "en"  # a key of REASONINGS
     columns: Json = field(default_factory=dict)
 
     @property
-    def thought(self) -> str:
-        return THOUGHTS[self.language]
+    def reasoning(self) -> str:
+        return REASONINGS[self.language]
 
     @property
     def foreign(self) -> str:
         """The thought in another language."""
-        return THOUGHTS["zh" if self.language == "en" else "en"]
+        return REASONINGS["zh" if self.language == "en" else "en"]
 
     @property
     def integer(self) -> int | None:

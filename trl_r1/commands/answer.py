@@ -152,15 +152,15 @@ def record(row: Mapping[str, Any], routed: Routed, model: str, sources: Sequence
 def calibrate_on(args: argparse.Namespace, router: Router, rows: list[Row]) -> int:
     from trl_r1.answers.types import declared_type
     from trl_r1.rewards.accuracy import verify
-    from trl_r1.routing.calibrate import calibrate, draw_pools
+    from trl_r1.routing.calibrate import calibrate, draw_candidate_sets
 
     if any(row["solution"] is None for row in rows):
         raise ValueError("Calibration needs a gold answer in every row; name its column with --solution-column.")
     problems = [
         Problem(row["prompt"], row["question"], str(row["solution"]), answer_type=declared_type(row)) for row in rows
     ]
-    pools = draw_pools(router.sampler, problems, router, verify, router.limits.most_paths, args.seed)
-    result = calibrate(pools, router, args.tolerance, args.budget)
+    candidate_sets = draw_candidate_sets(router.sampler, problems, router, verify, router.limits.most_paths, args.seed)
+    result = calibrate(candidate_sets, router, args.tolerance, args.budget)
     result.save(args.save)
     facts = result.facts
     ends = (

@@ -204,7 +204,7 @@ def decide_right(
     *,
     sources: Sequence[str] = tuple(SOURCES),
     prefilled_think: bool = False,
-    referee: Judge | None = None,
+    judge_client: Judge | None = None,
 ) -> list[Verdict]:
     """For each sample: is its final answer the gold one, who says so, and why not.
 
@@ -214,7 +214,7 @@ def decide_right(
 
     Args:
         sources: where the rule looks for the final answer.
-        referee: a judge with the criterion `CRITERION`; None leaves undecided what the rule cannot decide, and takes
+        judge_client: a judge with the criterion `CRITERION`; None leaves undecided what the rule cannot decide, and takes
             other words than the gold's for wrong.
 
     Raises:
@@ -237,7 +237,7 @@ def decide_right(
     golds = [gold_answer(sample.problem.solution) for sample in samples]
     outcomes = judge(answers, golds, types=kinds)
     verdicts = [by_rule(outcome, answer) for outcome, answer in zip(outcomes, answers, strict=True)]
-    if referee is None:
+    if judge_client is None:
         return verdicts
     open_ones = [
         index
@@ -251,7 +251,7 @@ def decide_right(
         (f"{samples[i].problem.question}\n\nReference answer: {golds[i]}", samples[i].completion.text)
         for i in open_ones
     ]
-    for index, score in zip(open_ones, ask(referee, pairs) if pairs else (), strict=True):
+    for index, score in zip(open_ones, ask(judge_client, pairs) if pairs else (), strict=True):
         if isinstance(score, Failure):
             verdicts[index] = Verdict(reason=NO_VERDICT)
         elif score >= LEAST_VERDICT:
@@ -275,22 +275,24 @@ def by_rule(outcome: str, answer: str | None) -> Verdict:
     )
 
 
-def ask(referee: Judge, pairs: Sequence[tuple[str, str]]) -> list[float | Failure]:
+def ask(judge_client: Judge, pairs: Sequence[tuple[str, str]]) -> list[float | Failure]:
     """The judge's verdicts; a single one that is no verdict stands, a judge that is of no use is an error.
 
     Raises:
         JudgeError: no connection, an error status or no answer in time for any pair; or no verdict for all of several.
     """
-    verdicts = referee.grade(pairs)
+    verdicts = judge_client.grade(pairs)
     failures = [verdict for verdict in verdicts if isinstance(verdict, Failure)]
     lost = next((failure for failure in failures if failure.why not in OWN_FAULTS), None)
     again = "Nothing is lost; start this again when the judge answers."
     if lost is not None:
-        raise JudgeError(f"The judge {referee.model} at {referee.endpoint} cannot be asked ({lost.why}). {again}")
+        raise JudgeError(
+            f"The judge {judge_client.model} at {judge_client.endpoint} cannot be asked ({lost.why}). {again}"
+        )
     if failures and len(failures) == len(verdicts) and len(verdicts) > 1:
         whys = ", ".join(sorted({failure.why for failure in failures} - {"no verdict"}))
         raise JudgeError(
-            f"The judge {referee.model} at {referee.endpoint} returned no JSON verdict for any of {len(verdicts)} "
+            f"The judge {judge_client.model} at {judge_client.endpoint} returned no JSON verdict for any of {len(verdicts)} "
             f"answers{f' ({whys})' if whys else ''}. Choose a judge that follows its instructions, or a longer max_tokens. "
             f"{again}"
         )

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 PREFIX = "reasoning_gym:"
 SIZES = {"train": 1000, "test": 200, "few_shot": 16}  # rows of a split where no size is given
 OWNERS = ("train",) * 5 + ("test",) * 2 + ("few_shot",)  # by the question's digest
-CHUNK = 1000  # entries drawn from one seed of the library
+ENTRIES_PER_SEED = 1000  # entries drawn from one seed of the library
 PATIENCE = 500  # draws in a row without a new question of the split, after which there are no more
 EXAMPLES = ("example_correct_answer", "example_answer", "possible_answer")  # in the metadata of entries without a gold
 REFUSED = {
@@ -66,7 +66,7 @@ def names() -> list[str]:
 
 
 def load_splits(
-    name: str, wanted: set[str], config: str | Mapping[str, Any] | None = None, seed: int = 0
+    name: str, splits: set[str], config: str | Mapping[str, Any] | None = None, seed: int = 0
 ) -> dict[str, Dataset]:
     """Rows of the splits asked for, in columns ``question``, ``solution``, ``id`` and ``reasoning_gym`` (the entry, for
     the reward of that name). No question comes twice; a dataset that has fewer than asked for gives what it has.
@@ -94,7 +94,7 @@ def load_splits(
     size = options.pop("size", None)
     return {
         split: Dataset.from_list(draw_rows(dataset, split, SIZES[split] if size is None else size, options, seed))
-        for split in sorted(wanted & set(SIZES))
+        for split in sorted(splits & set(SIZES))
     }
 
 
@@ -107,15 +107,15 @@ def read_options(name: str, config: str | Mapping[str, Any] | None) -> dict[str,
     from reasoning_gym.factory import DATASETS
 
     kind = DATASETS[name.removeprefix(PREFIX)][1]
-    given = config
+    content = config
     if isinstance(config, str):
         try:
-            given = yaml.safe_load(config)
+            content = yaml.safe_load(config)
         except yaml.YAMLError:
-            given = config
-    if given is not None and not isinstance(given, Mapping):
+            content = config
+    if content is not None and not isinstance(content, Mapping):
         raise ValueError(f"{name}: the config {config!r} must be a mapping such as {{size: 500}}.")
-    options = dict(given or {})
+    options = dict(content or {})
     known = [part.name for part in dataclasses.fields(kind) if part.name != "seed"]
     for option in options:
         if option == "seed":
@@ -128,9 +128,9 @@ def read_options(name: str, config: str | Mapping[str, Any] | None) -> dict[str,
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"{name}: size={size!r} must be a whole number of at least 1.")
     try:
-        made = kind(**options, seed=0)
-        if hasattr(made, "validate"):  # power_function has none
-            made.validate()
+        library_dataset = kind(**options, seed=0)
+        if hasattr(library_dataset, "validate"):  # power_function has none
+            library_dataset.validate()
     except (AssertionError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{name} refuses the config {options!r}: {str(error).strip() or 'no reason given'}."
@@ -148,12 +148,12 @@ def draw_rows(dataset: str, split: str, size: int, options: Mapping[str, Any], s
     seen: set[str] = set()
     dry = 0
     try:
-        for made, entry in entries(dataset, options, seed):
+        for library_dataset, entry in entries(dataset, options, seed):
             key = digest(entry["question"])
             dry += 1
             if owner(key) == split and key not in seen:
                 seen.add(key)
-                solution = gold(made, entry)
+                solution = gold(library_dataset, entry)
                 if solution:
                     dry = 0
                     text = to_text(Entry(dataset, dict(options), entry))
@@ -181,12 +181,12 @@ def entries(dataset: str, options: Mapping[str, Any], seed: int) -> Iterator[tup
     start = int.from_bytes(hashlib.sha256(f"reasoning_gym {seed}".encode()).digest()[:4], "big") >> 1
     while True:
         with undisturbed(start):
-            made = reasoning_gym.create_dataset(dataset, **options, size=CHUNK, seed=start)
-        for index in range(CHUNK):
+            library_dataset = reasoning_gym.create_dataset(dataset, **options, size=ENTRIES_PER_SEED, seed=start)
+        for index in range(ENTRIES_PER_SEED):
             with undisturbed(start + index):
-                entry = made[index]
-            yield made, entry
-        start = (start + CHUNK) % 2**31
+                entry = library_dataset[index]
+            yield library_dataset, entry
+        start = (start + ENTRIES_PER_SEED) % 2**31
 
 
 @contextlib.contextmanager
@@ -213,7 +213,7 @@ def owner(key: str) -> str:
     return OWNERS[int(key[-8:], 16) % len(OWNERS)]
 
 
-def gold(made: Any, entry: Mapping[str, Any]) -> str:
+def gold(library_dataset: Any, entry: Mapping[str, Any]) -> str:
     """The gold answer; where an entry has none, an example that its dataset gives full marks; "" where there is neither."""
     if entry["answer"] is not None:
         return str(entry["answer"]).strip()
@@ -221,4 +221,4 @@ def gold(made: Any, entry: Mapping[str, Any]) -> str:
     if example is None:
         return ""
     text = example.strip() if isinstance(example, str) else json.dumps(example)
-    return text if made.score_answer(text, copy.deepcopy(entry)) == 1.0 else ""
+    return text if library_dataset.score_answer(text, copy.deepcopy(entry)) == 1.0 else ""

@@ -189,7 +189,7 @@ def _spread(states: Tensor, bucket: Tensor) -> Tensor:
     return states_of_rows.view(*bucket.shape, *states_of_rows.shape[1:]).transpose(1, 2)
 
 
-def chunks_by_length(lengths: Tensor, keep: Tensor, several: bool = True) -> list[Tensor]:
+def batches_by_length(lengths: Tensor, keep: Tensor, several: bool = True) -> list[Tensor]:
     """The rows `keep`, longest first, in chunks whose rows need little padding (for models that cannot be packed).
 
     Args:

@@ -22,7 +22,7 @@ from trl import GRPOTrainer
 from trl_r1.compat.host import Batch, GRPOHost, check_members
 from trl_r1.grpo.batching import (
     ATTENTION,
-    chunks_by_length,
+    batches_by_length,
     lengths_of,
     pack,
     packed_attention,
@@ -286,16 +286,16 @@ class FastGRPOTrainer(Parent):
         """The same with the parent's own forward pass, over rows of similar length cut to what they hold."""
         (before, after), columns = lengths, logps.size(1)
         prompt_columns = ids.size(1) - columns
-        for chunk in chunks_by_length(before + after, rows, several=self.accelerator.num_processes == 1):
+        for batch in batches_by_length(before + after, rows, several=self.accelerator.num_processes == 1):
             # learned positions count from column 0
-            padding = int(before[chunk].max()) if self._rotary else prompt_columns
-            right = int(after[chunk].max())
+            padding = int(before[batch].max()) if self._rotary else prompt_columns
+            right = int(after[batch].max())
             cut = slice(prompt_columns - padding, prompt_columns + right)
             scored = super()._get_per_token_logps_and_entropies(
-                model, ids[chunk, cut], mask[chunk, cut], right, compute_entropy=entropies is not None
+                model, ids[batch, cut], mask[batch, cut], right, compute_entropy=entropies is not None
             )
-            self.tokens_processed += 0 if self._loss_pass is None else len(chunk) * (padding + right)
-            at = chunk[:, None], torch.arange(right, device=ids.device)[None]
+            self.tokens_processed += 0 if self._loss_pass is None else len(batch) * (padding + right)
+            at = batch[:, None], torch.arange(right, device=ids.device)[None]
             self._forward_done(*at)
             logps = logps.index_put(at, scored[0].to(logps.dtype))
             if entropies is not None:

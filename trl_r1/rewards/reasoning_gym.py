@@ -42,13 +42,13 @@ def readings(
     >>> readings("<think>1 + 1</think><answer>It is 2.</answer>"), readings("so \\\\boxed{2}"), readings("")
     (['It is 2.', '2'], ['2'], [])
     """
-    found = []
+    answers = []
     region = without_hidden(after_reasoning(text, think, prefilled_think))
     block = region.rfind(ANSWER[0]) if "answer" in sources else -1
     if block >= 0 and "box" not in region[block:]:
-        found.append(region[block + len(ANSWER[0]) :].partition(ANSWER[1])[0].strip())
-    found.append((extract(text, sources, prefilled_think, think) or "").strip())
-    return [answer for answer in dict.fromkeys(found) if answer]
+        answers.append(region[block + len(ANSWER[0]) :].partition(ANSWER[1])[0].strip())
+    answers.append((extract(text, sources, prefilled_think, think) or "").strip())
+    return [answer for answer in dict.fromkeys(answers) if answer]
 
 
 @dataclass(frozen=True)
@@ -96,22 +96,22 @@ class ReasoningGym:
         entries = columns.get(self.entry_column) or [None] * len(completions)
         answers = [readings(reply(one), self.sources, self.prefilled_think, self.think) for one in completions]
         work = {
-            (tuple(given), entry): None
-            for given, entry in zip(answers, entries, strict=True)
-            if given and isinstance(entry, str) and entry and max(map(len, given)) <= LONGEST
+            (tuple(answer), entry): None
+            for answer, entry in zip(answers, entries, strict=True)
+            if answer and isinstance(entry, str) and entry and max(map(len, answer)) <= LONGEST
         }
         scored = dict(zip(work, self._ask(list(work)), strict=True))
         scores: list[float | None] = [
-            scored.get((tuple(given), entry), 0.0) if isinstance(entry, str) and entry else None
-            for given, entry in zip(answers, entries, strict=True)
+            scored.get((tuple(answer), entry), 0.0) if isinstance(entry, str) and entry else None
+            for answer, entry in zip(answers, entries, strict=True)
         ]
         if log_extra is not None:
-            log_extra(f"{self.name}_answer", [given[-1] if given else "" for given in answers])
+            log_extra(f"{self.name}_answer", [answer[-1] if answer else "" for answer in answers])
         if log_metric is not None:
-            told = max(1, len(scores))
-            log_metric(f"{self.name}/no_answer", sum(not given for given in answers) / told)
-            log_metric(f"{self.name}/full", sum(score == 1.0 for score in scores) / told)
-            log_metric(f"{self.name}/partial", sum(score is not None and 0 < score < 1 for score in scores) / told)
+            count = max(1, len(scores))
+            log_metric(f"{self.name}/no_answer", sum(not answer for answer in answers) / count)
+            log_metric(f"{self.name}/full", sum(score == 1.0 for score in scores) / count)
+            log_metric(f"{self.name}/partial", sum(score is not None and 0 < score < 1 for score in scores) / count)
         return scores
 
     def _ask(self, work: list[tuple[tuple[str, ...], str]]) -> list[float | None]:
@@ -121,7 +121,7 @@ class ReasoningGym:
             raise ImportError(f"The reward {self.name!r}: {MISSING}", name="reasoning_gym")
         from trl_r1.sandbox import pool
 
-        items = [[list(given), entry] for given, entry in work]
+        items = [[list(answer), entry] for answer, entry in work]
         results = pool.run(SCORE, items, seconds=self.seconds, megabytes=self.megabytes)
         return [0.0 if result.why in ("time", "memory", "died") else result.value for result in results]
 

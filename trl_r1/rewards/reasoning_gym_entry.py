@@ -35,12 +35,12 @@ def from_text(text: str) -> Entry:
     """
     try:
         dataset, config, entry = _restored(json.loads(text))
-        found = Entry(dataset, dict(config), dict(entry))
+        restored = Entry(dataset, dict(config), dict(entry))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"This is no entry of reasoning-gym ({type(error).__name__}): {text[:80]!r}") from error
-    if not isinstance(found.dataset, str):
+    if not isinstance(restored.dataset, str):
         raise ValueError(f"This is no entry of reasoning-gym: {text[:80]!r}")
-    return found
+    return restored
 
 
 def _plain(value: Any) -> Any:

@@ -57,22 +57,22 @@ def score(answers: list[str], text: str) -> float:
     best = 0.0
     for answer in answers:
         try:
-            given = score_answer(answer, entry)
+            score_of_answer = score_answer(answer, entry)
         except MemoryError:
             raise
         except Exception:  # whatever the library raises over a text that it does not understand: the answer is no good
             continue
-        if not math.isfinite(given):
-            raise ValueError(f"{dataset} gave {given!r}, which is no score.")
-        best = max(best, min(float(given), 1.0))
+        if not math.isfinite(score_of_answer):
+            raise ValueError(f"{dataset} gave {score_of_answer!r}, which is no score.")
+        best = max(best, min(float(score_of_answer), 1.0))
         entry = from_text(text).entry  # anew: some datasets write into it
     return best
 
 
 @cache
 def _scorer(dataset: str, config: str) -> Callable[[str, Any], float]:
-    made = reasoning_gym.create_dataset(dataset, **from_text(config).config, seed=0)
-    scorer: Callable[[str, Any], float] = made.score_answer
+    library_dataset = reasoning_gym.create_dataset(dataset, **from_text(config).config, seed=0)
+    scorer: Callable[[str, Any], float] = library_dataset.score_answer
     return scorer
 
 

@@ -101,15 +101,15 @@ class Semantic(ReadsReasoning):
         """The same reward with a model: ``semantic_reward.bind("mini:semantic")``."""
         return replace(self, model=model, label=self.label if label is None else label)
 
-    def probabilities(self, questions: Sequence[str], chains: Sequence[str]) -> list[float | None]:
+    def probabilities(self, questions: Sequence[str], reasonings: Sequence[str]) -> list[float | None]:
         """One probability per (question, chain); None where the model's numbers are not finite."""
         from trl_r1.models.load_classifier import load_classifier
 
-        if not chains:
+        if not reasonings:
             return []
         classifier = load_classifier(model_id(self.model, MODEL_VARIABLE, self.name), self.device, self.max_length)
         index = classifier.label_index(self.label, usual=GOOD_LABELS)
-        logits = classifier.logits(list(zip(questions, chains, strict=True)), self.batch_size)  # (N, labels)
+        logits = classifier.logits(list(zip(questions, reasonings, strict=True)), self.batch_size)  # (N, labels)
         shares = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
         return [share if math.isfinite(share) else None for share in shares[:, index].tolist()]
 
@@ -121,20 +121,20 @@ class Semantic(ReadsReasoning):
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        chains = [
+        reasonings = [
             reasoning_or_all(reply(completion), *self.reading(completion, prompt))
             for completion, prompt in zip(completions, prompts or [None] * len(completions), strict=True)
         ]
-        questions = self._questions(len(chains), prompts, columns)
-        rows_with_text = [row for row, chain in enumerate(chains) if visible(chain)]
+        questions = self._questions(len(reasonings), prompts, columns)
+        rows_with_text = [row for row, reasoning in enumerate(reasonings) if visible(reasoning)]
         probabilities = self.probabilities(
-            [questions[row] for row in rows_with_text], [chains[row] for row in rows_with_text]
+            [questions[row] for row in rows_with_text], [reasonings[row] for row in rows_with_text]
         )
-        scores: list[float | None] = [self.missing] * len(chains)
+        scores: list[float | None] = [self.missing] * len(reasonings)
         for row, score in zip(rows_with_text, probabilities, strict=True):
             scores[row] = score
         if log_extra is not None:
-            log_extra(f"{self.name}_chain_characters", [len(chain) for chain in chains])
+            log_extra(f"{self.name}_chain_characters", [len(reasoning) for reasoning in reasonings])
         if log_metric is not None:
             log_metric(f"{self.name}/no_chain", 1.0 - len(rows_with_text) / max(1, len(scores)))
         return scores

@@ -1,10 +1,10 @@
 """Calibration: problems with known answers in, a fitted complexity model and thresholds out.
 
-Paths of every problem are drawn once (`draw_pools`) and replayed (`replay`) under every candidate set of thresholds, so
+Paths of every problem are drawn once (`draw_candidate_sets`) and replayed (`replay`) under all candidate thresholds, so
 that trying one costs no generation. Taken is the cheapest whose accuracy is no more than ``tolerance`` below voting over all
 paths, or the most accurate that costs no more than ``budget``, on these problems; measure the result on others.
 
-A pool's paths are independent samples, so replaying them in order is exactly what the router would have drawn.
+A set's paths are independent samples, so replaying them in order is exactly what the router would have drawn.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHORTER = (1.0, 0.75, 0.5)  # shares of the most paths, of the weighted vote
 
 
 @dataclass
-class Pool:
+class CandidateSet:
     """The paths of one problem and what is true of them."""
 
     prompt: Prompt
@@ -49,7 +49,7 @@ class Pool:
 class Stored:
     """A sampler that hands out stored paths in their order, each once; a short draft is the first one's beginning."""
 
-    pools: Mapping[str, Sequence[Candidate]]
+    sets: Mapping[str, Sequence[Candidate]]
     name: str = "stored"
     taken: dict[str, int] = field(default_factory=dict)
 
@@ -63,9 +63,9 @@ class Stored:
         for ask in asks:
             key = identity(ask.prompt)
             at = self.taken.get(key, 0)
-            paths = list(self.pools[key][at : at + ask.count])
+            paths = list(self.sets[key][at : at + ask.count])
             if len(paths) < ask.count:
-                raise ValueError(f"{ask.count} paths were asked for at {at}, and {len(self.pools[key])} are stored.")
+                raise ValueError(f"{ask.count} paths were asked for at {at}, and {len(self.sets[key])} are stored.")
             self.taken[key] = at + ask.count
             candidates.append(paths)
         return candidates
@@ -75,14 +75,14 @@ def identity(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
 
 
-def draw_pools(
+def draw_candidate_sets(
     sampler: Sampler,
     problems: Sequence[Problem],
     router: Router,
     verify: Callable[..., bool | None],
     paths: int,
     seed: int = 0,
-) -> list[Pool]:
+) -> list[CandidateSet]:
     """``paths`` paths for every problem, read and judged as the router and ``verify`` do.
 
     Problems with the same prompt are kept once.
@@ -90,7 +90,7 @@ def draw_pools(
     assert router.extract is not None
     problems = list({identity(problem.prompt): problem for problem in problems}.values())
     completions = sampler.draw([Ask(problem.prompt, paths) for problem in problems], router.settings, seed)
-    pools = []
+    sets = []
     for problem, candidates in zip(problems, completions, strict=True):
         read = [replace(path, answer=router.read(path)) for path in candidates]
         kind, gold = problem.answer_type, problem.solution or ""
@@ -103,65 +103,71 @@ def draw_pools(
             if answer is not None and answer not in verdicts:
                 verdicts[answer] = verify(answer, gold, **declared) is True
         right = [answer is not None and verdicts[answer] for answer in answers]
-        pools.append(Pool(problem.prompt, gold, read, right))
-    return pools
+        sets.append(CandidateSet(problem.prompt, gold, read, right))
+    return sets
 
 
-def learn(pools: Sequence[Pool], ridge: float = 1.0) -> Complexity:
+def learn(sets: Sequence[CandidateSet], ridge: float = 1.0) -> Complexity:
     """A complexity model. Every path of a problem is once the draft; its label is whether that path is wrong.
 
     A problem's paths share its features, so there are fewer independent rows than it seems; the ridge counts per path.
     """
-    rows = [prompt_features(pool.prompt) | draft_features(path) for pool in pools for path in pool.paths]
-    return fit(rows, [1.0 - float(right) for pool in pools for right in pool.right], ridge)
+    rows = [prompt_features(one.prompt) | draft_features(path) for one in sets for path in one.paths]
+    return fit(rows, [1.0 - float(right) for one in sets for right in one.right], ridge)
 
 
-def learn_vote(pools: Sequence[Pool], router: Router) -> Complexity | None:
+def learn_vote(sets: Sequence[CandidateSet], router: Router) -> Complexity | None:
     """The chance that a weighted vote's leader is right; None where nothing is known of how likely the paths are."""
     assert router.same is not None
-    if not any(path.logprob is not None and path.answer is not None for pool in pools for path in pool.paths):
+    if not any(path.logprob is not None and path.answer is not None for one in sets for path in one.paths):
         return None
-    return learn_settled([(pool.paths, pool.right) for pool in pools], router.same, router.limits.sharpness)
+    return learn_settled([(one.paths, one.right) for one in sets], router.same, router.limits.sharpness)
 
 
-def shuffle(pools: Sequence[Pool], seed: int) -> list[Pool]:
-    """The same pools with their paths in another order; seed 0 keeps it."""
+def shuffle(sets: Sequence[CandidateSet], seed: int) -> list[CandidateSet]:
+    """The same sets with their paths in another order; seed 0 keeps it."""
     if not seed:
-        return list(pools)
+        return list(sets)
     result = []
-    for number, pool in enumerate(pools):
-        order = np.random.default_rng([seed, number]).permutation(len(pool.paths))
-        result.append(replace(pool, paths=[pool.paths[i] for i in order], right=[pool.right[i] for i in order]))
+    for number, one in enumerate(sets):
+        order = np.random.default_rng([seed, number]).permutation(len(one.paths))
+        result.append(
+            replace(
+                one,
+                paths=[one.paths[i] for i in order],
+                right=[one.right[i] for i in order],
+            )
+        )
     return result
 
 
-def replay(pools: Sequence[Pool], router: Router) -> list[Routed]:
+def replay(sets: Sequence[CandidateSet], router: Router) -> list[Routed]:
     """What the router would have answered, had it drawn these paths."""
-    stored = Stored({identity(pool.prompt): pool.paths for pool in pools})
-    return replace(router, sampler=stored, cache=None).answer_all([pool.prompt for pool in pools])
+    stored = Stored({identity(one.prompt): one.paths for one in sets})
+    return replace(router, sampler=stored, cache=None).answer_all([one.prompt for one in sets])
 
 
-def correctness_and_tokens(pools: Sequence[Pool], routed: Sequence[Routed]) -> tuple[np.ndarray, np.ndarray]:
+def correctness_and_tokens(sets: Sequence[CandidateSet], routed: Sequence[Routed]) -> tuple[np.ndarray, np.ndarray]:
     """(P,) whether the shown answer is right, and (P,) tokens."""
-    right = [float(pool.right[result.chosen]) for pool, result in zip(pools, routed, strict=True)]
+    right = [float(one.right[result.chosen]) for one, result in zip(sets, routed, strict=True)]
     return np.array(right), np.array([float(result.tokens) for result in routed])
 
 
 def fixed_policy(
-    pools: Sequence[Pool], k: int, same: Callable[[str, str], bool], sharpness: float = 0.0
+    sets: Sequence[CandidateSet], k: int, same: Callable[[str, str], bool], sharpness: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """A vote over the first ``k`` paths: (P,) right (a tie by its expectation over the tied answers), (P,) tokens.
 
     ``sharpness`` above 0 weighs the paths as ``choose="weighted"`` does.
     """
     right, tokens = [], []
-    for pool in pools:
-        classes = answer_classes([path.answer for path in pool.paths[:k]], same)
-        weights = [sum(weight_of(pool.paths[i], sharpness) for i in members) for members in classes]
+    for one in sets:
+        classes = answer_classes([path.answer for path in one.paths[:k]], same)
+        weights = [sum(weight_of(one.paths[i], sharpness) for i in members) for members in classes]
         most = max(weights, default=0.0)
-        tied = [pool.right[m[0]] for m, weight in zip(classes, weights, strict=True) if weight >= most * (1 - 1e-12)]
+        tied = [one.right[m[0]] for m, weight in zip(classes, weights, strict=True) if weight >= most * (1 - 1e-12)]
         right.append(sum(tied) / len(tied) if tied else 0.0)
-        tokens.append(float(sum(path.token_count for path in pool.paths[:k])))
+        tokens.append(float(sum(path.token_count for path in one.paths[:k])))
     return np.array(right), np.array(tokens)
 
 
@@ -242,7 +248,7 @@ def candidates(
 
 
 def calibrate(
-    pools: Sequence[Pool],
+    sets: Sequence[CandidateSet],
     router: Router,
     tolerance: float = 0.005,
     budget: float | None = None,
@@ -257,25 +263,25 @@ def calibrate(
     models are fitted on all problems.
 
     Args:
-        pools: of at least 4 problems, each with ``router.limits.most_paths`` paths.
+        sets: of at least 4 problems, each with ``router.limits.most_paths`` paths.
         tolerance: accuracy that may be given up against voting over all paths, a share.
         budget: share of the tokens of all paths; if given, the most accurate thresholds within it are taken instead.
-        orders: of each pool's paths that are replayed: which paths come first is luck, and averages out.
+        orders: of each set's paths that are replayed: which paths come first is luck, and averages out.
 
     Raises:
         ValueError: too few problems or paths, or a budget that is no share.
     """
     most = router.limits.most_paths
-    if len(pools) < 4 or any(len(pool.paths) < most for pool in pools):
+    if len(sets) < 4 or any(len(one.paths) < most for one in sets):
         raise ValueError(f"Calibration needs at least 4 problems with {most} paths each; draw more.")
     if budget is not None and not 0.0 < budget <= 1.0:
         raise ValueError(f"The budget {budget} is a share of the tokens of all paths, above 0 and at most 1.")
     assert router.same is not None
-    mixed = sorted(pools, key=lambda pool: hashlib.sha256(identity(pool.prompt).encode()).digest())
+    mixed = sorted(sets, key=lambda one: hashlib.sha256(identity(one.prompt).encode()).digest())
     halves = [mixed[0::2], mixed[1::2]]  # by hash, since data often alternate between kinds of problems
     models = [learn(halves[1]), learn(halves[0])]
     votes = [learn_vote(halves[1], router), learn_vote(halves[0], router)]
-    every, cost = fixed_policy(pools, most, router.same)
+    every, cost = fixed_policy(sets, most, router.same)
     replays = [[shuffle(half, order) for half in halves] for order in range(max(1, orders))]
     tried: list[tuple[float, float, RoutingLimits]] = []  # accuracy, tokens
     for limits in candidates(router.limits, simple_below, confident, least_paths, None not in votes):
@@ -296,7 +302,7 @@ def calibrate(
     closest = max(tried, key=lambda entry: (entry[0], -entry[1])) if budget is None else min(tried, key=lambda e: e[1])
     accuracy, spent, limits = best or closest
     facts = {
-        "problems": len(pools),
+        "problems": len(sets),
         "tolerance": tolerance,
         "budget": budget,
         "within_tolerance": best is not None,
@@ -304,6 +310,6 @@ def calibrate(
         "tokens": spent,
         "all_paths_accuracy": float(every.mean()),
         "all_paths_tokens": float(cost.mean()),
-        "one_path_accuracy": float(np.mean([pool.right[0] for pool in pools])),
+        "one_path_accuracy": float(np.mean([one.right[0] for one in sets])),
     }
-    return Calibration(limits, learn(pools), facts, learn_vote(pools, router))
+    return Calibration(limits, learn(sets), facts, learn_vote(sets, router))

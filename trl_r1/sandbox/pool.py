@@ -151,7 +151,7 @@ class Keeper:
         self.process.wait()
 
 
-class Pool:
+class WorkerPool:
     """Keepers shared by the threads of one process."""
 
     def __init__(self, workers: int | None = None) -> None:
@@ -218,7 +218,9 @@ class Pool:
 class Batch:
     """One call's items on their way through a pool's keepers."""
 
-    def __init__(self, pool: Pool, judge: str, items: Sequence[Sequence[Any]], seconds: float, megabytes: int) -> None:
+    def __init__(
+        self, pool: WorkerPool, judge: str, items: Sequence[Sequence[Any]], seconds: float, megabytes: int
+    ) -> None:
         self.pool, self.judge, self.items, self.seconds, self.megabytes = pool, judge, items, seconds, megabytes
         self.results: list[Result | None] = [None] * len(items)
         self.todo = deque(range(len(items)))
@@ -348,15 +350,15 @@ def _missing(judge: str, module: str, error: str) -> ImportError:
     )
 
 
-_pool: Pool | None = None
+_pool: WorkerPool | None = None
 _pool_lock = threading.Lock()
 
 
-def _shared_pool() -> Pool:
+def _shared_pool() -> WorkerPool:
     global _pool
     with _pool_lock:
         if _pool is None:
-            _pool = Pool()
+            _pool = WorkerPool()
         return _pool
 
 

@@ -60,18 +60,18 @@ def reply(completion: Any) -> str:
 def _message_text(message: Mapping[str, Any]) -> str:
     content = message.get("content")
     text = _content_text(content)
-    for reasoning in (*(message.get(key) for key in REASONING_KEYS), _thought_in_parts(content)):
+    for reasoning in (*(message.get(key) for key in REASONING_KEYS), _reasoning_in_parts(content)):
         if isinstance(reasoning, str) and reasoning and THINK[1] not in text:
             return f"{THINK[0]}{reasoning}{THINK[1]}{text}"
     return text
 
 
-def _thought_in_parts(content: Any) -> str:
+def _reasoning_in_parts(content: Any) -> str:
     """The thought in parts such as Mistral's ``{"type": "thinking", "thinking": ...}`` (a text, or parts of text)."""
     if not isinstance(content, Sequence) or isinstance(content, str):
         return ""
     inner = [part.get("thinking") for part in content if isinstance(part, Mapping) and part.get("type") == "thinking"]
-    return "".join(_content_text(thought) for thought in inner)
+    return "".join(_content_text(part) for part in inner)
 
 
 def _content_text(content: Any) -> str:

@@ -143,7 +143,7 @@ def existing_problems(source: ChainSource, options: ColdStartOptions, seed: int)
     if source.reasoning_column is not None:
         columns = {"reasoning": source.reasoning_column, "summary": str(source.summary_column)}
     rows = spec_of(source).load(seed, repr(source.dataset_name), **columns)
-    texts = [existing_chain(*cells) for cells in zip(*(rows[column] for column in columns.values()), strict=True)]
+    texts = [existing_reply(*cells) for cells in zip(*(rows[column] for column in columns.values()), strict=True)]
     questions = to_prompts(
         rows.add_column(TEXT, texts),
         source.question_column,
@@ -160,7 +160,7 @@ def existing_problems(source: ChainSource, options: ColdStartOptions, seed: int)
     return problems
 
 
-def existing_chain(*cells: Any) -> str | None:
+def existing_reply(*cells: Any) -> str | None:
     """The chain in a row: a completion, or reasoning and summary; None where a cell is empty."""
     if any(map(is_empty, cells)):
         return None

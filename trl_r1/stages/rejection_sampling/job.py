@@ -11,7 +11,7 @@ from pathlib import Path
 from trl_r1.data.near_duplicates import Contamination
 from trl_r1.data.review import sample_id
 from trl_r1.runs.folder import RunFolder
-from trl_r1.stages.rejection_sampling.pools import Pool
+from trl_r1.stages.rejection_sampling.pools import PromptPool
 from trl_r1.storage.shards import write_or_tell
 from trl_r1.text.records import Problem, Row, Sample, Verdict
 
@@ -23,7 +23,7 @@ STAGE = "rejection_sampling"
 class PreparedRejection:
     """What `prepare_rejection` found in order: nothing has been sampled yet."""
 
-    pools: dict[str, Pool]
+    pools: dict[str, PromptPool]
     problems: dict[str, list[Problem]]  # by pool, without those an evaluation set holds
     contaminated: dict[str, int]  # by pool, how many prompts those were
     known: Contamination

@@ -10,7 +10,7 @@ from trl_r1.rewards.accuracy import extract
 from trl_r1.rewards.format import well_formed
 from trl_r1.stages.rejection_sampling.job import Judged, PreparedRejection, Row
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
-from trl_r1.stages.rejection_sampling.pools import Pool
+from trl_r1.stages.rejection_sampling.pools import PromptPool
 from trl_r1.storage.shards import Unit, digest_of
 from trl_r1.text.records import Completion, Origin, Sample, Verdict
 
@@ -38,7 +38,9 @@ def samples_of(unit: Unit, rows: Sequence[Row], prepared: PreparedRejection) -> 
     ]
 
 
-def judge_unit(samples: Sequence[Sample], options: RejectionOptions, limits: FilterLimits, pool: Pool) -> list[Judged]:
+def judge_unit(
+    samples: Sequence[Sample], options: RejectionOptions, limits: FilterLimits, pool: PromptPool
+) -> list[Judged]:
     """For each sample which filter objects and why, and what the report needs to know about it.
 
     Raises:
@@ -51,7 +53,7 @@ def judge_unit(samples: Sequence[Sample], options: RejectionOptions, limits: Fil
             [samples[n] for n in judgeable],
             sources=options._sources,
             prefilled_think=limits.prefilled_think,
-            referee=options.referee(),
+            judge_client=options.judge_client(),
         )
         for number, verdict in zip(judgeable, decided, strict=True):
             verdicts[number] = verdict

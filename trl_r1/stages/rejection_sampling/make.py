@@ -83,7 +83,7 @@ def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: Mo
         ValueError, EngineError: one sentence. Nothing was written by then, except `run.json` if the folder was free.
     """
     server = options.server(model.model_name_or_path) if options.engine == "endpoint" else None
-    options.referee()  # its options are checked by making it
+    options.judge_client()  # its options are checked by making it
     check_cluster(options, options.distributed_state)
     pools = {pool.name: pool for pool in options._pools}
     problems = {name: load_pool(pool, options.seed, options.drop_empty) for name, pool in pools.items()}

@@ -154,7 +154,7 @@ def is_simple(question: str) -> bool:
     return 0 < len(question_words) <= _SIMPLE_WORDS and _SMALL_TALK.issuperset(question_words)
 
 
-def no_chain(text: str, layout: str = "answer") -> str:
+def without_reasoning(text: str, layout: str = "answer") -> str:
     """The reply without its thought and without tags around the answer; a reply without a thought stays as it is.
 
     >>> no_chain("<think>A greeting.</think> <answer>Hello!</answer>")

@@ -16,7 +16,7 @@ from trl_r1.rewards.accuracy import SOURCES
 from trl_r1.runs.options import DataOptions, RayOptions
 from trl_r1.runs.processor import Generation
 from trl_r1.stages.rejection_sampling.mix import quotas
-from trl_r1.stages.rejection_sampling.pools import EvaluationSet, Pool, read_pools
+from trl_r1.stages.rejection_sampling.pools import EvaluationSet, PromptPool, read_pools
 from trl_r1.storage.structured import one_of, read_entries, read_mapping, read_names
 
 
@@ -129,8 +129,8 @@ class RejectionOptions(DataOptions, RayOptions):
         self._targets = read_mapping("mix", self.mix)
         quotas(dict.fromkeys((pool.name for pool in self._pools), 1), self._targets, self.mix_total)
 
-    def _reasoning(self) -> Pool:
-        return Pool(
+    def _reasoning(self) -> PromptPool:
+        return PromptPool(
             name="reasoning",
             domain="reasoning",
             dataset_name=self.dataset_name,
@@ -177,7 +177,7 @@ class RejectionOptions(DataOptions, RayOptions):
             extra=read_mapping("endpoint_extra", self.endpoint_extra),
         )
 
-    def referee(self) -> Judge | None:
+    def judge_client(self) -> Judge | None:
         """The judge, or None."""
         if not self.judge_endpoint:
             return None

@@ -31,7 +31,7 @@ from trl_r1.text.completions import reply
 from trl_r1.text.records import Problem, Row
 
 
-CHAINS = {
+REASONING_CHOICES = {
     "keep": "the reply as it is",
     "drop": "the reply without its thought",
     "auto": "without its thought for a greeting and the like, else as it is",
@@ -39,7 +39,7 @@ CHAINS = {
 
 
 @dataclass(frozen=True)
-class Pool:
+class PromptPool:
     """Where prompts of one kind come from, and what becomes of them."""
 
     name: str
@@ -54,7 +54,7 @@ class Pool:
     template: str = "r1_zero"
     samples: int = 1  # per prompt, where the checkpoint writes the answers
     max_prompts: int | None = None
-    chain: str = option("auto", choices=CHAINS)
+    chain: str = option("auto", choices=REASONING_CHOICES)
     filters: tuple[str, ...] = ()  # () takes the usual ones of its kind
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Pool:
         return 1 if self.answer_column else self.samples
 
 
-def read_pools(value: Any, template: str) -> list[Pool]:
+def read_pools(value: Any, template: str) -> list[PromptPool]:
     """The `general` entry of a recipe.
 
     Args:
@@ -90,12 +90,12 @@ def read_pools(value: Any, template: str) -> list[Pool]:
         usual = {"name": entry.get("domain") or entry.get("dataset_name"), "domain": "writing", "template": template}
         return {**usual, **entry}
 
-    pools = read_entries("general", value, Pool, key=None, complete=complete, least=0)
+    pools = read_entries("general", value, PromptPool, key=None, complete=complete, least=0)
     refuse_twins("general", ["reasoning", *(pool.name for pool in pools)], "name")
     return pools
 
 
-def load_pool(pool: Pool, seed: int, drop_empty: bool = False) -> list[Problem]:
+def load_pool(pool: PromptPool, seed: int, drop_empty: bool = False) -> list[Problem]:
     """The problems of a pool; with a `reference` where an answer is reused.
 
     Of a question that is a conversation, see `exchange`.

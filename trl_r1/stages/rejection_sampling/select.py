@@ -19,9 +19,9 @@ from trl_r1.evaluation.graded import GradedProblem, GradedSample
 from trl_r1.rewards.accuracy import same_answer
 from trl_r1.stages.rejection_sampling.funnel import Funnel
 from trl_r1.stages.rejection_sampling.job import Entry, Judged, PreparedRejection, Row
-from trl_r1.stages.rejection_sampling.mix import Share, is_simple, no_chain
+from trl_r1.stages.rejection_sampling.mix import Share, is_simple, without_reasoning
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
-from trl_r1.stages.rejection_sampling.pools import Pool
+from trl_r1.stages.rejection_sampling.pools import PromptPool
 from trl_r1.storage.shards import Unit
 from trl_r1.text.records import Sample
 
@@ -29,11 +29,11 @@ from trl_r1.text.records import Sample
 logger = logging.getLogger(__name__)
 
 
-def entry_of(unit: Unit, sample: Sample, judged: Judged, limits: FilterLimits, pool: Pool) -> Entry:
+def entry_of(unit: Unit, sample: Sample, judged: Judged, limits: FilterLimits, pool: PromptPool) -> Entry:
     """A judged sample, its thought cut off where the pool wants none."""
-    chainless = pool.chain == "drop" or (pool.chain == "auto" and is_simple(sample.problem.question))
-    if chainless:
-        text = no_chain(sample.completion.text, limits.layout)
+    drops_reasoning = pool.chain == "drop" or (pool.chain == "auto" and is_simple(sample.problem.question))
+    if drops_reasoning:
+        text = without_reasoning(sample.completion.text, limits.layout)
         sample = replace(sample, completion=replace(sample.completion, text=text))
     verdict = judged.verdict
     return Entry(sample, judged, unit.number, verdict.dropped_by, verdict.reason if verdict.dropped_by else "")
