@@ -14,6 +14,7 @@ from trl_r1.agser.pictures import heat_html
 from trl_r1.agser.report import write_report
 from trl_r1.agser.rivals import likelihoods, random_splits
 from trl_r1.mini import books as miniature
+from trl_r1.models.sampling import continue_rows
 
 
 PROMPTS = [f"Who wrote book number {i}, and in what year?" for i in range(12)]
@@ -49,16 +50,33 @@ def test_its_numbers_are_the_scorers(detection, llama, byte_tokenizer):
     assert detection.sweep["rows=last, lam=2"].values == pytest.approx([r + 2 * a for a, r in zip(*parts)])
 
 
-def test_likelihood_is_that_of_the_answer_and_its_end(llama, byte_tokenizer):
+def mean_likelihood(model, ids, prompt):
+    """(log-probability, entropy), by hand: mean over what follows the first ``prompt`` ids."""
+    with torch.no_grad():
+        logps = model(torch.tensor([ids])).logits[0, prompt - 1 : -1].log_softmax(-1)
+    taken = logps.gather(1, torch.tensor(ids[prompt:])[:, None])
+    return taken.mean().item(), -(logps.exp() * logps).sum(1).mean().item()
+
+
+@pytest.mark.parametrize("end", [[], [1]])
+def test_likelihood_is_that_of_the_tokens_that_were_drawn(llama, byte_tokenizer, end):
     scorer = AGSERScorer(llama, byte_tokenizer)
     queries = scorer.locate(["ab", "a longer one"])
-    found = likelihoods(scorer, queries, ["cd", "xyz!"])
-    ids = torch.tensor([byte_tokenizer("abcd")["input_ids"] + [byte_tokenizer.eos_token_id]])
-    with torch.no_grad():
-        logps = llama(ids).logits[0, 1:-1].log_softmax(-1)
-    wanted = logps.gather(1, ids[0, 2:, None]).mean().item()
-    assert found[0][0] == pytest.approx(wanted, rel=1e-4)
-    assert found[0][1] == pytest.approx(-(logps.exp() * logps).sum(1).mean().item(), rel=1e-4)
+    drawn = [[*byte_tokenizer(text)["input_ids"], *end] for text in ("cd", "xyz!")]
+    found = likelihoods(scorer, queries, drawn)
+    wanted = mean_likelihood(llama, [*byte_tokenizer("ab")["input_ids"], *drawn[0]], 2)
+    assert found[0] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_cut_answer_is_not_charged_for_an_end(llama, byte_tokenizer):
+    scorer = AGSERScorer(llama, byte_tokenizer, max_new_tokens=6)  # this model never ends by itself
+    detection = evaluate(scorer, PROMPTS[:4], lambda number, answer: number % 2 == 0, samples=0, draws=0, sweep=False)
+    prompt = byte_tokenizer(PROMPTS[0])["input_ids"]
+    answer = byte_tokenizer(detection.answers[0])["input_ids"]
+    assert len(answer) == 6
+    logp, entropy = mean_likelihood(llama, [*prompt, *answer], len(prompt))
+    assert detection.methods["mean log-probability"].values[0] == pytest.approx(-logp, rel=1e-4)
+    assert detection.methods["mean token entropy"].values[0] == pytest.approx(entropy, rel=1e-4)
 
 
 def test_random_splits_are_as_large_as_the_real_ones(llama, byte_tokenizer):
@@ -125,6 +143,27 @@ def test_books_are_read_and_judged(tmp_path):
     assert source.prompts()[0].endswith("Question: " + source.asked[0].question + "\nAnswer:")
     judged = ["Albert Camus, in 1942.", "Albert Camus, in 1943.", "Camus, in 1942.", "gallimard, 1942"]
     assert [source.made_up(0, answer) for answer in judged] == [False, True, True, False]
+
+
+def test_entities_of_html_are_read_as_what_they_mean(tmp_path):
+    path = tmp_path / "books.csv"
+    head = '"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher"\n'
+    path.write_text(head + '"Pride &amp; Prejudice";"L&#39;Amour";"1813";"A &lt;B&gt;"\n')
+    asked = datasets.read(str(path), "books").asked[0]
+    assert "Pride & Prejudice," in asked.question
+    assert asked.truth == ("L'Amour", "1813", "A <B>")
+
+
+def test_rows_keep_their_groups(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = [{"question": "1 + 1?", "solution": "2", "group": "sums", "hard": "no"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert [datasets.read(str(path)).asked[0].group, datasets.read(str(path), group_column="hard").asked[0].group] == [
+        "sums",
+        "no",
+    ]
+    with pytest.raises(ValueError, match="no column 'hrad', which was asked for as the group. Did you mean 'hard'"):
+        datasets.read(str(path), group_column="hrad")
 
 
 def test_movies_are_read_and_judged(tmp_path):
@@ -230,6 +269,64 @@ def test_the_command_scores_one_answer(tiny, tmp_path, capsys):
     assert code == 0
     assert math.isclose(found["score"], found["r_att"] - found["r_non"])
     assert page.read_text().startswith("<!doctype html>")
+
+
+def test_what_cannot_be_split_is_null_with_a_reason(tiny, capsys):
+    assert cli.main(["agser", "score", "--model", tiny, "--prompt", "7", "--max-new-tokens", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=lambda name: pytest.fail(name))
+    assert [found[name] for name in ("score", "r_att", "r_non")] == [None, None, None]
+    assert found["refused"] == "The query has 1 token; AGSER splits it in two, so it needs two."
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """A file of three questions, the first of which the tiny model, as it answers anything, gets right."""
+    path = tmp_path / "rows.jsonl"
+    rows = [{"question": f"Compute {n} and 3.", "solution": str(n), "group": "g"} for n in (2, 4, 5)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def evaluating(tiny, asked, folder, *more):
+    return cli.main(
+        ["agser", "evaluate", "--model", tiny, "--data", str(asked), "--output", str(folder), "--samples", "1",
+         "--draws", "1", "--no-sweep", "--max-new-tokens", "4", "--cpu", "--end-loops", "--cut", "first_line", *more]
+    )  # fmt: skip
+
+
+def test_answers_are_kept_where_all_labels_are_alike(tiny, asked, tmp_path, capsys):
+    assert evaluating(tiny, asked, tmp_path / "out") == 2
+    assert "Of 3 answers 3 have a label, and 3 of those are made up" in capsys.readouterr().err
+    rows = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    assert [(row["question"], row["made_up"], row["group"]) for row in rows] == [
+        (f"Compute {n} and 3.", True, "g") for n in (2, 4, 5)
+    ]
+
+
+def test_a_killed_evaluation_asks_only_what_is_missing(tiny, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.Judged, "made_up", lambda self, number, answer: number == 0)
+    monkeypatch.setattr(Detection.numbers, "__defaults__", (20,))
+    assert evaluating(tiny, asked, tmp_path / "whole") == 0
+    kept = (tmp_path / "whole" / "drawn.jsonl").read_text().splitlines()
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "drawn.jsonl").write_text("\n".join(kept[:4]) + '\n{"ids": [1, 2')
+    drawn = []
+
+    def noted(model, rows, step, *rest, **more):
+        drawn.extend(map(tuple, rows) if step > 1 else ())  # one step reads contributions
+        return continue_rows(model, rows, step, *rest, **more)
+
+    monkeypatch.setattr("trl_r1.agser.generation.continue_rows", noted)
+    assert evaluating(tiny, asked, tmp_path / "killed") == 0
+    assert not set(drawn) & {tuple(json.loads(line)["ids"]) for line in kept[1:4]}
+    again = [json.loads((tmp_path / name / "results.json").read_text())["methods"] for name in ("whole", "killed")]
+    assert again[0] == again[1]
+
+
+def test_answers_of_other_options_are_not_taken_for_ones_of_these(tiny, asked, tmp_path, capsys):
+    evaluating(tiny, asked, tmp_path / "out")
+    assert evaluating(tiny, asked, tmp_path / "out", "--max-new-tokens", "5") == 2
+    assert "answers that were given otherwise: max_new_tokens was 4 and is 5." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def test_bytes_of_one_character_stay_together(byte_tokenizer):
     assert byte_tokenizer.decode(query.keep([False, True, False])) == "鲁"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("Pride and it?", ["Pride", " ", "and", " ", "it?"]), ("é鲁迅 ab", ["é", "鲁", "迅", " ", "ab"])],
+)
+def test_with_units_of_words_no_word_is_torn_apart(byte_tokenizer, text, words):
+    query = locate(byte_tokenizer, text, units="word")
+    assert [byte_tokenizer.decode([query.ids[place] for place in unit]) for unit in query.units] == words
+
+
 def test_the_space_a_token_brings_along_makes_it_no_template():
     from trl_r1.mini.corpus import draw_corpus
     from trl_r1.mini.model import build_tokenizer

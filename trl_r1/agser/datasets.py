@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -193,7 +194,9 @@ def read_countries(path: Path) -> QuestionSource:
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The named columns of a CSV file, stripped; its separator is found in its first line.
+    """The named columns of a CSV file, stripped, HTML's entities (``&amp;``) as what they mean.
+
+    The separator is found in the first line.
 
     Raises:
         ValueError: no such file, or a column is missing.
@@ -214,13 +217,19 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
     places = [head.index(name) for name in columns]
     for row in reader:
         if len(row) == len(head):
-            yield tuple(row[place].strip() for place in places)
+            yield tuple(html.unescape(row[place]).strip() for place in places)
 
 
-def read_questions(name: str, split: str = "train", config: str | None = None) -> QuestionSource:
+def read_questions(
+    name: str, split: str = "train", config: str | None = None, group_column: str | None = None
+) -> QuestionSource:
     """Rows with a question and one gold answer or a list of them; a right answer is one of them, as the accuracy reward
-    judges it (`trl_r1.rewards.accuracy.verdict`), with the row's ``answer_type`` where it declares one."""
-    from trl_r1.data.columns import load_rows
+    judges it (`trl_r1.rewards.accuracy.verdict`), with the row's ``answer_type`` where it declares one.
+
+    Args:
+        group_column: what the questions are grouped by; None takes ``group``, where there is one.
+    """
+    from trl_r1.data.columns import load_rows, require_columns
     from trl_r1.data.goldcheck import GOLD_COLUMNS, PROMPT_COLUMNS, find_column
 
     rows = load_rows(name, split, config)
@@ -230,7 +239,13 @@ def read_questions(name: str, split: str = "train", config: str | None = None) -
     def facts(value: Any) -> tuple[str, ...]:
         return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
 
-    asked = [Asked(str(row[question]), facts(row[gold]), kind=declared_type(row)) for row in rows]
+    require_columns(rows, {"group": group_column}, name)
+    grouped = group_column or ("group" if "group" in rows.column_names else None)
+    groups = ["all" if grouped is None else str(value) for value in (rows[grouped] if grouped else [None] * len(rows))]
+    asked = [
+        Asked(str(row[question]), facts(row[gold]), group, declared_type(row))
+        for row, group in zip(rows, groups, strict=True)
+    ]
     return Judged(asked, (), right_any, cut=False)
 
 
@@ -252,7 +267,12 @@ READERS: dict[str, Callable[[Path], QuestionSource]] = {
 
 
 def read(
-    data: str, reader: str | None = None, split: str = "train", seed: int = 0, config: str | None = None
+    data: str,
+    reader: str | None = None,
+    split: str = "train",
+    seed: int = 0,
+    config: str | None = None,
+    group_column: str | None = None,
 ) -> QuestionSource:
     """Questions by name.
 
@@ -264,7 +284,7 @@ def read(
     if is_miniature(data):
         return read_miniature(seed)
     if reader is None or reader == "questions":
-        return read_questions(data, split, config)
+        return read_questions(data, split, config, group_column)
     if reader not in READERS:
         raise ValueError(f"There is no reader {reader!r}. Choose one of: {', '.join(READERS)}, questions.")
     source = READERS[reader](Path(data).expanduser())

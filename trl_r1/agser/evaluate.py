@@ -8,20 +8,21 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from trl_r1.agser.generation import Generate, Reading
+from trl_r1.agser.generation import Generate, Generated, Reading
 from trl_r1.agser.rivals import likelihoods, random_splits, self_consistency
 from trl_r1.agser.scorer import AGSERScorer, Reflection
 from trl_r1.agser.split import Prompt, Query
+from trl_r1.agser.store import AnswerStore
 from trl_r1.evaluation.detection import METRICS, interval, mean_ranks
 from trl_r1.evaluation.metrics import Interval, auroc
-from trl_r1.text.records import Json
+from trl_r1.text.records import Json, Row
 
 
 SHARES = (0.4, 0.5, 0.75)  # of the sweep over k; the paper tried these beside 2/3
@@ -98,6 +99,67 @@ class Detection:
         )
 
 
+@dataclass
+class Answered:
+    """N questions with their greedy answers and what these are labelled as."""
+
+    queries: list[Query]
+    answers: Sequence[str | Generated]  # with their tokens, where the model itself answers
+    labels: list[bool | None]  # made up; None: nobody can tell
+    groups: list[str]
+
+    @property
+    def texts(self) -> list[str]:
+        return [answer.text if isinstance(answer, Generated) else answer for answer in self.answers]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Why a question is not evaluated -> how many."""
+        counts = {
+            "no label": sum(label is None for label in self.labels),
+            "fewer than two tokens": sum(len(query.units) < 2 for query in self.queries),
+        }
+        return {why: count for why, count in counts.items() if count}
+
+    def rows(self) -> list[Row]:
+        """One plain row per question."""
+        return [
+            {"question": query.question, "answer": text, "made_up": label, "group": group}
+            for query, text, label, group in zip(self.queries, self.texts, self.labels, self.groups, strict=True)
+        ]
+
+    def evaluable(self) -> Answered:
+        """The questions with a label and a prompt that can be split.
+
+        Raises:
+            ValueError: there are none, or all have the same label.
+        """
+        rows = [i for i, label in enumerate(self.labels) if label is not None and len(self.queries[i].units) > 1]
+        bad = [self.labels[i] for i in rows]
+        if len(set(bad)) < 2:
+            raise ValueError(
+                f"Of {len(self.queries)} answers {len(bad)} have a label, and {bad.count(True)} of those are made up; a "
+                "detector can be evaluated only where some are and some are not."
+            )
+        return Answered(
+            [self.queries[i] for i in rows], [self.answers[i] for i in rows], list(bad), [self.groups[i] for i in rows]
+        )
+
+
+def answer(
+    scorer: AGSERScorer,
+    prompts: Sequence[Prompt],
+    made_up: Callable[[int, str], bool | None],
+    questions: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
+) -> Answered:
+    """Answers every prompt greedily and labels the answers; arguments as of ``evaluate``."""
+    queries = scorer.locate(prompts, questions)
+    found = Answered(queries, scorer.own_answers(queries), [], list(groups or ["all"] * len(queries)))
+    found.labels = [made_up(number, text) for number, text in enumerate(found.texts)]
+    return found
+
+
 def evaluate(
     scorer: AGSERScorer,
     prompts: Sequence[Prompt],
@@ -125,32 +187,38 @@ def evaluate(
     """
     scorer = with_memory(scorer)
     progress("answers")
-    queries = scorer.locate(prompts, questions)
-    answers = scorer.answers(queries)
-    labels = [made_up(number, answer) for number, answer in enumerate(answers)]
-    left_out = {
-        "no label": sum(label is None for label in labels),
-        "fewer than two tokens": sum(len(query.units) < 2 for query in queries),
-    }
-    rows = [i for i, label in enumerate(labels) if label is not None and len(queries[i].units) > 1]
-    queries, answers = [queries[i] for i in rows], [answers[i] for i in rows]
-    bad = [bool(labels[i]) for i in rows]
-    if len(set(bad)) < 2:
-        raise ValueError(
-            f"Of {len(prompts)} answers {len(bad)} have a label, and {sum(bad)} of those are made up; a detector can be "
-            "evaluated only where some are and some are not."
-        )
+    return detect(scorer, answer(scorer, prompts, made_up, questions, groups), samples, draws, sweep, seed, progress)
+
+
+def detect(
+    scorer: AGSERScorer,
+    answered: Answered,
+    samples: int = 5,
+    draws: int = 3,
+    sweep: bool = True,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda step: None,
+    sampled: MutableMapping[str, list[list[str]]] | None = None,
+) -> Detection:
+    """Asks every detector about answers that are there; arguments as of ``evaluate``.
+
+    Args:
+        scorer: one that remembers (``with_memory``), as many splits ask the same.
+        sampled: where the draws of self-consistency are kept.
+    """
+    left_out, answered = answered.left_out, answered.evaluable()
+    queries, answers, texts = answered.queries, answered.answers, answered.texts
     local = scorer.generate is None
-    methods = rivals_of(scorer, queries, answers, samples, seed, progress) if local else {}
+    methods = rivals_of(scorer, answered, samples, seed, progress, sampled) if local else {}
     readings: dict[str, list[Reading]] = {}
     for name, runs in (("last", "3"), ("answer", "3 + 1 forward")):
         progress(f"AGSER, rows={name}")
         variant = changed(scorer, rows=name)
         readings[name] = variant.read(queries, answers)
-        found = parts(variant, queries, answers, readings[name])
+        found = parts(variant, queries, texts, readings[name])
         methods[f"AGSER, rows={name}"] = Method(runs, [-scorer.combine(*pair) for pair in found])
     progress("random splits")
-    methods |= by_chance(scorer, queries, answers, draws, seed)
+    methods |= by_chance(scorer, queries, texts, draws, seed)
     own = f"AGSER, rows={scorer.rows}"
     if local:
         both = mean_ranks(methods[own].values) + mean_ranks(methods["mean log-probability"].values)
@@ -158,40 +226,41 @@ def evaluate(
 
     detection = Detection(
         [query.question for query in queries],
-        answers,
-        bad,
-        [groups[i] if groups is not None else "all" for i in rows],
-        reflections(scorer, queries, answers, readings[scorer.rows]),
+        texts,
+        [label is True for label in answered.labels],
+        answered.groups,
+        reflections(scorer, queries, texts, readings[scorer.rows]),
         methods,
-        left_out={why: count for why, count in left_out.items() if count},
-        settings={name: getattr(scorer, name) for name in ("k", "lam", "layers", "rows", "measure")}
+        left_out=left_out,
+        settings={name: getattr(scorer, name) for name in ("k", "lam", "layers", "rows", "measure", "units")}
         | {"samples": samples, "draws": draws, "seed": seed},
     )
     if sweep:
         progress("sweep")
         for rows_name in ("last", "answer"):
-            detection.sweep |= sweep_of(changed(scorer, rows=rows_name), queries, answers, readings[rows_name])
+            detection.sweep |= sweep_of(changed(scorer, rows=rows_name), queries, texts, readings[rows_name])
     return detection
 
 
 def rivals_of(
     scorer: AGSERScorer,
-    queries: Sequence[Query],
-    answers: Sequence[str],
+    answered: Answered,
     samples: int,
     seed: int,
     progress: Callable[[str], None],
+    sampled: MutableMapping[str, list[list[str]]] | None = None,
 ) -> dict[str, Method]:
     """What needs the model here beside AGSER: its log-probabilities and, with ``samples``, its agreement with itself."""
     progress("log-probabilities")
-    likely = likelihoods(scorer, queries, answers)
+    ids = [found.ids if isinstance(found, Generated) else () for found in answered.answers]
+    likely = likelihoods(scorer, answered.queries, ids)
     methods = {
         "mean log-probability": Method("1", [-logp for logp, _ in likely]),
         "mean token entropy": Method("1", [entropy for _, entropy in likely]),
     }
     if samples:
         progress("self-consistency")
-        agreement = self_consistency(scorer, queries, answers, samples, seed)
+        agreement = self_consistency(scorer, answered.queries, answered.texts, samples, seed, sampled)
         methods[f"self-consistency, {samples} samples"] = Method(str(1 + samples), [-value for value in agreement])
     return methods
 
@@ -269,17 +338,15 @@ def changed(scorer: AGSERScorer, **options: Any) -> AGSERScorer:
     return other
 
 
-def with_memory(scorer: AGSERScorer) -> AGSERScorer:
-    """The same scorer, which answers no sub-query twice."""
+def with_memory(scorer: AGSERScorer, store: AnswerStore | None = None) -> AGSERScorer:
+    """The same scorer, which answers no sub-query twice; with a store, not even after a restart."""
     generate = scorer.generate
     if generate is None:
-        return changed(scorer, greedy=dataclasses.replace(scorer.greedy, memory={}))
-    return changed(scorer, generate=remembering(generate))
+        return changed(scorer, greedy=dataclasses.replace(scorer.greedy, memory=store.greedy if store else {}))
+    return changed(scorer, generate=remembering(generate, store.served if store else {}))
 
 
-def remembering(generate: Generate) -> Generate:
-    known: dict[str, str] = {}
-
+def remembering(generate: Generate, known: MutableMapping[str, str]) -> Generate:
     def remembered(prompts: list[Prompt]) -> list[str]:
         new = {repr(prompt): prompt for prompt in prompts if repr(prompt) not in known}
         known.update(zip(new, generate(list(new.values())) if new else [], strict=True))

@@ -10,8 +10,9 @@ prefill per prompt, and only the answers come from elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import bisect
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -47,6 +48,43 @@ class EndLoops:
                 ended |= (last[:, period:] == last[:, :-period]).all(1)
         return ended
 
+    def first(self, ids: Sequence[int]) -> int:
+        """How many of a row's new tokens there are when it is ended; all of them where it never is."""
+        for count in range(self.run, len(ids)):
+            last = ids[count - self.run : count]
+            if any(last[period:] == last[:-period] for period in range(1, self.longest + 1)):
+                return count
+        return len(ids)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A greedy answer, and the tokens that were drawn for it."""
+
+    text: str
+    ids: tuple[int, ...]  # the end token last, where it was drawn
+    ended: bool  # by an end token; else the limit or a loop cut it
+
+    def cut(self, cut: Callable[[str], str] | None, tokenizer: Any) -> Generated:
+        """What a function leaves of the text, with the tokens drawn up to there, the first at least.
+
+        The end token stays where all of the text does. Where the function returns what the text does not hold, its
+        own tokens stand in.
+        """
+        text = self.text if cut is None else cut(self.text)
+        if text.strip() == self.text.strip():
+            return replace(self, text=text)
+        start = self.text.find(text)
+        if start < 0:
+            return Generated(text, tuple(tokenizer(text, add_special_tokens=False)["input_ids"]), False)
+        told = self.text[: start + len(text)]
+
+        def holds(count: int) -> bool:
+            return tokenizer.decode(self.ids[:count], skip_special_tokens=True)[: len(told)] == told
+
+        count = bisect.bisect_left(range(len(self.ids)), True, lo=1, key=holds)
+        return Generated(text, self.ids[:count], False)
+
 
 @dataclass
 class Reading:
@@ -66,17 +104,22 @@ class Greedy:
     max_new_tokens: int = 64
     batch_size: int = 16
     batch_tokens: int = BATCH_TOKENS
-    memory: dict[tuple[int, ...], str] | None = None  # answers by their ids; None remembers nothing between calls
+    memory: MutableMapping[tuple[int, ...], Generated] | None = None  # by prompt ids; None remembers nothing
     end_loops: bool = False  # end answers that repeat themselves, see EndLoops
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """One answer per row of ids. Equal rows are answered once."""
-        found: dict[tuple[int, ...], str] = {} if self.memory is None else self.memory
+        return [found.text for found in self.replies(rows)]
+
+    def replies(self, rows: Sequence[Sequence[int]]) -> list[Generated]:
+        """The same with their tokens."""
+        found: MutableMapping[tuple[int, ...], Generated] = {} if self.memory is None else self.memory
         unique = [row for row in dict.fromkeys(map(tuple, rows)) if row not in found]
         with evaluation_mode(self.model), torch.no_grad():
             for batch in self._batches(unique, len):
-                ids = self._continue([list(row) for row in batch], self.max_new_tokens)
-                found.update(zip(batch, self._decode(ids), strict=True))
+                found.update(
+                    zip(batch, self._continue([list(row) for row in batch], self.max_new_tokens), strict=True)
+                )
         return [found[tuple(row)] for row in rows]
 
     def answer(self, queries: Sequence[Query]) -> list[tuple[str, Reading]]:
@@ -86,9 +129,9 @@ class Greedy:
             for batch in self._batches(range(len(queries)), lambda i: len(queries[i].ids)):
                 chosen = [queries[i] for i in batch]
                 rows = [list(query.ids) for query in chosen]
-                ids, readings = self._record(chosen, rows, self.max_new_tokens)
-                for i, text, reading in zip(batch, self._decode(ids), readings, strict=True):
-                    out[i] = (text, reading)
+                replies, readings = self._record(chosen, rows, self.max_new_tokens)
+                for i, reply, reading in zip(batch, replies, readings, strict=True):
+                    out[i] = (reply.text, reading)
         return [out[i] for i in range(len(queries))]
 
     def read(self, queries: Sequence[Query], answers: Sequence[Sequence[int]] | None = None) -> list[Reading]:
@@ -117,7 +160,7 @@ class Greedy:
 
     def _record(
         self, queries: list[Query], rows: list[list[int]], step: int, weights: Tensor | None = None
-    ) -> tuple[list[list[int]], list[Reading]]:
+    ) -> tuple[list[Generated], list[Reading]]:
         width = max(map(len, rows))
         places = [query.places for query in queries]
         most = max(1, *map(len, places))
@@ -125,25 +168,32 @@ class Greedy:
         for number, (there, row) in enumerate(zip(places, rows, strict=True)):
             positions[number, : len(there)] = torch.tensor(there, dtype=torch.long) + (width - len(row))
         with Recorder(self.model, positions, width, weights) as recorder:
-            ids = self._continue(rows, step)
+            replies = self._continue(rows, step)
         norms, attention = recorder.norms, recorder.attention
-        return ids, [
+        return replies, [
             Reading(norms[:, b, : len(there)], attention[:, b, : len(there)], recorder.completeness)
             for b, there in enumerate(places)
         ]
 
-    def _continue(self, rows: list[list[int]], step: int) -> list[list[int]]:
+    def _continue(self, rows: list[list[int]], step: int) -> list[Generated]:
         ends = end_tokens(self.model, self.tokenizer)
         device = self.model.get_input_embeddings().weight.device
         pad = padding(self.tokenizer, ends)
         further: Json = {}
-        if self.end_loops and step > 1:
-            further["stopping_criteria"] = StoppingCriteriaList([EndLoops(max(map(len, rows)))])  # type: ignore[list-item]
-        generated = continue_rows(self.model, rows, step, 0.0, 1.0, ends, pad, device, **further)
-        return [ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))] for ids in generated]
-
-    def _decode(self, ids: list[list[int]]) -> list[str]:
-        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        loops = EndLoops(max(map(len, rows))) if self.end_loops and step > 1 else None
+        if loops is not None:
+            further["stopping_criteria"] = StoppingCriteriaList([loops])  # type: ignore[list-item]
+        drawn = continue_rows(self.model, rows, step, 0.0, 1.0, ends, pad, device, **further)
+        if loops is not None:  # what stands behind is padding, which may look like an end token
+            drawn = [ids[: loops.first(ids)] for ids in drawn]
+        stops = [next((i for i, token in enumerate(ids) if token in ends), len(ids)) for ids in drawn]
+        texts = self.tokenizer.batch_decode(
+            [ids[:stop] for ids, stop in zip(drawn, stops, strict=True)], skip_special_tokens=True
+        )
+        return [
+            Generated(text, tuple(ids[: stop + 1]), stop < len(ids))
+            for text, ids, stop in zip(texts, drawn, stops, strict=True)
+        ]
 
     def _batches(self, items: Sequence[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
         """Items of similar length together, longest first; at most ``batch_tokens`` tokens with the padding."""

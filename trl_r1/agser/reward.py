@@ -22,6 +22,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trl_r1.agser.scorer import LAYERS, MEASURES, AGSERScorer
+from trl_r1.agser.split import UNITS
 from trl_r1.compat.sharding import shards_the_model
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.text.completions import reply
@@ -113,6 +114,7 @@ class AGSERReward:
     end_loops: bool = field(default=True, metadata={"help": "End answers to sub-queries that only repeat themselves."})
     mask_truncated: int | None = field(default=None, metadata={"help": "Completions of so many tokens score None."})
     name: str = field(default="agser", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    units: str = field(default="token", metadata={"help": f"What is never torn apart: {', '.join(UNITS)}."})
     _bound: _Bound = field(default_factory=_Bound, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -261,6 +263,7 @@ class AGSERReward:
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
             end_loops=self.end_loops,
+            units=self.units,
         )
 
     def _log(

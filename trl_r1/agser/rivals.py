@@ -11,26 +11,35 @@ Source  log-probability and entropy: Malinin & Gales 2021, arXiv:2002.07650 (len
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 import torch
 
 from trl_r1.agser.scorer import AGSERScorer
-from trl_r1.agser.split import Query, split_by_share
+from trl_r1.agser.split import Prompt, Query, split_by_share
 from trl_r1.models.sampling import end_tokens, evaluation_mode, padding, sample
+from trl_r1.storage.shards import digest_of
 
 
-def likelihoods(scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str]) -> list[tuple[float, float]]:
-    """Mean log-probability and mean entropy (both nats per token) of each answer's tokens and its end.
+DRAWN_AT_ONCE = 64  # questions whose samples are drawn, and kept, together
+
+
+def likelihoods(
+    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[Sequence[int]]
+) -> list[tuple[float, float]]:
+    """Mean log-probability and mean entropy (both nats per token) of each answer's tokens, read again, teacher-forced.
 
     Args:
-        answers: as text; they are read again, teacher-forced. The end token counts where the tokenizer has one.
+        answers: the ids that were generated (`AGSERScorer.replies`), the end token among them only where it was: an
+            answer that was cut is not charged for an end that it never came to.
+
+    Raises:
+        ValueError: an answer without a token.
     """
-    greedy, tokenizer = scorer.greedy, scorer.tokenizer
+    greedy, tokenizer, tails = scorer.greedy, scorer.tokenizer, [list(ids) for ids in answers]
     model = greedy.model
-    tails = tokenizer(list(answers), add_special_tokens=False)["input_ids"] if answers else []
-    end = tokenizer.eos_token_id
-    tails = [[*ids, *([end] if end is not None else [])] for ids in tails]
+    if not all(tails):
+        raise ValueError(f"Answer {tails.index([])} has no token, so it has no likelihood.")
     pad, device = padding(tokenizer, end_tokens(model, tokenizer)), model.get_input_embeddings().weight.device
     out: dict[int, tuple[float, float]] = {}
     with evaluation_mode(model), torch.no_grad():
@@ -47,20 +56,45 @@ def likelihoods(scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence
             taken = logps.gather(2, ids[:, -most:, None]).squeeze(2)
             entropy = -(logps.exp() * logps).sum(2)
             for row, i in enumerate(batch):
-                count = max(1, len(tails[i]))
+                count = len(tails[i])
                 out[i] = (taken[row, -count:].mean().item(), entropy[row, -count:].mean().item())
     return [out[i] for i in range(len(queries))]
 
 
 def self_consistency(
-    scorer: AGSERScorer, queries: Sequence[Query], answers: Sequence[str], samples: int = 5, seed: int = 0
+    scorer: AGSERScorer,
+    queries: Sequence[Query],
+    answers: Sequence[str],
+    samples: int = 5,
+    seed: int = 0,
+    kept: MutableMapping[str, list[list[str]]] | None = None,
 ) -> list[float]:
-    """Mean agreement of each answer with sampled ones (temperature 1), in [0, 1]."""
+    """Mean agreement of each answer with sampled ones (temperature 1), in [0, 1].
+
+    Args:
+        kept: where draws are kept, ``DRAWN_AT_ONCE`` questions each; those that are there are not drawn again.
+    """
+    kept = {} if kept is None else kept
+    drawn: list[list[str]] = []
+    for start in range(0, len(queries), DRAWN_AT_ONCE):
+        prompts = [query.prompt for query in queries[start : start + DRAWN_AT_ONCE]]
+        name = digest_of(prompts, samples, seed, start)
+        if name not in kept:
+            kept[name] = sampled(scorer, prompts, samples, seed + start)
+        drawn += kept[name]
+    return [
+        sum(scorer.agree(answer, scorer._cut(text)) for text in texts) / samples
+        for answer, texts in zip(answers, drawn, strict=True)
+    ]
+
+
+def sampled(scorer: AGSERScorer, prompts: Sequence[Prompt], samples: int, seed: int) -> list[list[str]]:
+    """(P, samples) texts at temperature 1, not yet cut."""
     greedy = scorer.greedy
-    drawn = sample(
+    return sample(
         greedy.model,
         scorer.tokenizer,
-        [query.prompt for query in queries],
+        prompts,
         samples,
         1.0,
         1.0,
@@ -68,11 +102,7 @@ def self_consistency(
         greedy.batch_size * samples,
         seed,
         progress=False,
-    )
-    return [
-        sum(scorer.agree(answer, scorer._cut(text)) for text in texts) / samples
-        for answer, texts in zip(answers, drawn.texts, strict=True)
-    ]
+    ).texts
 
 
 def random_splits(queries: Sequence[Query], k: float, seed: int) -> list[list[bool]]:

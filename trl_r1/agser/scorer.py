@@ -18,8 +18,8 @@ from typing import Any
 from torch import Tensor
 
 from trl_r1.agser.consistency import Consistency, find_consistency
-from trl_r1.agser.generation import Generate, Greedy, Reading, by_engine
-from trl_r1.agser.split import Prompt, Query, locate, split_by_share, unit_scores
+from trl_r1.agser.generation import Generate, Generated, Greedy, Reading, by_engine
+from trl_r1.agser.split import UNITS, Prompt, Query, locate, split_by_share, unit_scores
 from trl_r1.text.records import Json
 
 
@@ -99,6 +99,7 @@ class AGSERScorer:
         max_new_tokens: of every answer. batch_size: sequences at a time.
         cut: applied to every answer before it is compared, such as ``first_line``.
         end_loops: end a greedy answer whose last 12 tokens repeat with a period of at most 4.
+        units: what the split never tears apart, a key of ``UNITS``; its score is the mean of its tokens'.
 
     Raises:
         ValueError: an unknown name or a number out of range; an architecture that is not supported, when it first runs.
@@ -119,8 +120,15 @@ class AGSERScorer:
         batch_size: int = 16,
         cut: Callable[[str], str] | None = None,
         end_loops: bool = False,
+        units: str = "token",
     ) -> None:
-        for name, chosen, known in (("layers", layers, LAYERS), ("rows", rows, ROWS), ("measure", measure, MEASURES)):
+        named = (
+            ("layers", layers, LAYERS),
+            ("rows", rows, ROWS),
+            ("measure", measure, MEASURES),
+            ("units", units, UNITS),
+        )
+        for name, chosen, known in named:
             if chosen not in known:
                 raise ValueError(f"{name}={chosen!r} is unknown. Choose one of: {', '.join(known)}.")
         if not 0.0 < k < 1.0:
@@ -129,7 +137,7 @@ class AGSERScorer:
             raise ValueError(f"lam={lam} must be a number of 0 or more; the paper takes 1.")
         if max_new_tokens < 1 or batch_size < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens}, batch_size={batch_size}: both are 1 or more.")
-        self.k, self.lam, self.layers, self.rows, self.measure = k, lam, layers, rows, measure
+        self.k, self.lam, self.layers, self.rows, self.measure, self.units = k, lam, layers, rows, measure, units
         self.tokenizer = tokenizer
         self.greedy = Greedy(model, tokenizer, max_new_tokens, batch_size, end_loops=end_loops)
         self.agree = find_consistency(consistency, tokenizer)
@@ -148,9 +156,10 @@ class AGSERScorer:
             answers: needed with ``rows="answer"``, where they are given or else generated.
         """
         queries = self.locate(prompts, questions)
+        given: Sequence[str | Generated] | None = answers
         if self.rows == "answer" and answers is None:
-            answers = self.answers(queries)
-        readings = self.read(queries, answers)
+            given = self.own_answers(queries)
+        readings = self.read(queries, given)
         return [self._contributions(query, reading) for query, reading in zip(queries, readings, strict=True)]
 
     def score(
@@ -183,8 +192,9 @@ class AGSERScorer:
             pairs_found = [found[query.ids, query.units] for query in queries]
             given, readings = [self._cut(text) for text, _ in pairs_found], [reading for _, reading in pairs_found]
         else:
-            given = self.answers(queries) if answers is None else [self._cut(text) for text in answers]
-            readings = self.read(queries, given)
+            own = self.own_answers(queries) if answers is None else [self._cut(text) for text in answers]
+            given = [answer.text if isinstance(answer, Generated) else answer for answer in own]
+            readings = self.read(queries, own)
         kept = [self.split(query, reading) for query, reading in zip(queries, readings, strict=True)]
         pairs = self.ask_again(queries, kept)
         return [self.reflect(*parts) for parts in zip(queries, readings, given, kept, pairs, strict=True)]
@@ -196,7 +206,7 @@ class AGSERScorer:
         if questions is not None and len(questions) != len(prompts):
             raise ValueError(f"There are {len(prompts)} prompts and {len(questions)} questions; give one for each.")
         queries = [
-            locate(self.tokenizer, prompt, None if questions is None else questions[number], number)
+            locate(self.tokenizer, prompt, None if questions is None else questions[number], number, self.units)
             for number, prompt in enumerate(prompts)
         ]
         most = getattr(self.greedy.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
@@ -211,16 +221,33 @@ class AGSERScorer:
         """Greedy answers, cut."""
         if self.generate is not None:
             return [self._cut(text) for text in self.generate([query.prompt for query in queries])]
-        return [self._cut(text) for text in self.greedy.texts([query.ids for query in queries])]
+        return [found.text for found in self.replies(queries)]
 
-    def read(self, queries: Sequence[Query], answers: Sequence[str] | None = None) -> list[Reading]:
-        """Contributions per layer; of equal prompts (with ``rows="answer"``: and answers) once."""
+    def own_answers(self, queries: Sequence[Query]) -> Sequence[str | Generated]:
+        """Greedy answers, cut: with their tokens where this model gives them, else as text."""
+        return self.replies(queries) if self.generate is None else self.answers(queries)
+
+    def replies(self, queries: Sequence[Query]) -> list[Generated]:
+        """The model's own greedy answers, cut, with the tokens that were drawn for what is left."""
+        drawn = self.greedy.replies([query.ids for query in queries])
+        return [found.cut(self.cut, self.tokenizer) for found in drawn]
+
+    def read(self, queries: Sequence[Query], answers: Sequence[str | Generated] | None = None) -> list[Reading]:
+        """Contributions per layer; of equal prompts (with ``rows="answer"``: and answers) once.
+
+        Args:
+            answers: for ``rows="answer"``; a text is read as the tokenizer reads it, without an end token.
+        """
         tails: list[tuple[int, ...]] | None = None
         if self.rows == "answer":
             if answers is None:
                 raise ValueError('rows="answer" reads the rows of the answer; give the answers.')
-            coded = self.tokenizer(list(answers), add_special_tokens=False)["input_ids"] if answers else []
-            tails = [tuple(ids[:ANSWER_ROWS]) for ids in coded]
+            tails = [
+                tuple(self._ids(answer)[: -1 if isinstance(answer, Generated) and answer.ended else None])[
+                    :ANSWER_ROWS
+                ]
+                for answer in answers
+            ]
         keys = [(query.ids, query.units, tails[i] if tails else ()) for i, query in enumerate(queries)]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
         chosen = list(first.values())
@@ -267,7 +294,7 @@ class AGSERScorer:
         contributions = self._contributions(query, reading)
         if not kept:
             count = len(query.units)
-            why = f"The query has {count} token{'' if count == 1 else 's'}; AGSER splits it in two, so it needs two."
+            why = f"The query has {count} {self.units}{'' if count == 1 else 's'}; AGSER splits it in two, so it needs two."
             nan = math.nan
             return Reflection(nan, nan, nan, answer, "", "", "", "", contributions, [], why)
         r_att, r_non = self.agree(answer, pair[0]), self.agree(answer, pair[1])
@@ -290,6 +317,11 @@ class AGSERScorer:
         ids = query.content()
         tokens = self.tokenizer.batch_decode([[token] for token in ids])
         return Contributions(ids, tokens, self.pool(reading), reading.completeness)
+
+    def _ids(self, answer: str | Generated) -> Sequence[int]:
+        if isinstance(answer, Generated):
+            return answer.ids
+        return self.tokenizer(answer, add_special_tokens=False)["input_ids"]
 
     def _text(self, query: Query, kept: Sequence[bool]) -> str:
         return self.tokenizer.decode(query.content(kept), skip_special_tokens=True).strip()

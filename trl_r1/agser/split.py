@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trl_r1.agser.consistency import UNSPACED
 from trl_r1.text.records import Message, Messages, Prompt
 
 
+UNITS = {"token": "tokens, those of one character together", "word": "whole words"}
 MARK = "\ue000AGSER\ue001"  # stands for the content while the template is looked at; private-use characters
 
 
@@ -27,7 +30,7 @@ MARK = "\ue000AGSER\ue001"  # stands for the content while the template is looke
 class Query:
     """A prompt as token ids, and which of them the user wrote.
 
-    ``units`` are the places in ``ids`` of the content's tokens, those of one character together.
+    ``units`` are the places in ``ids`` of the content's tokens, those of one character (or word) together.
     """
 
     prompt: Prompt
@@ -61,7 +64,9 @@ class Query:
         return [*self.prompt[:number], {**message, "content": before + text + after}, *self.prompt[number + 1 :]]
 
 
-def locate(tokenizer: Any, prompt: Prompt, question: str | None = None, number: int = 0) -> Query:
+def locate(
+    tokenizer: Any, prompt: Prompt, question: str | None = None, number: int = 0, units: str = "token"
+) -> Query:
     """Finds the user's content in a prompt.
 
     Args:
@@ -71,6 +76,7 @@ def locate(tokenizer: Any, prompt: Prompt, question: str | None = None, number: 
         question: the part of that which is content, where examples or instructions stand around it; its last
             occurrence counts.
         number: of the prompt, for messages.
+        units: what is never torn apart, a key of ``UNITS``.
 
     Raises:
         ValueError: no tokens, no user message, no chat template, ``question`` not in the prompt, slow tokenizer.
@@ -94,20 +100,31 @@ def locate(tokenizer: Any, prompt: Prompt, question: str | None = None, number: 
     if not ids:
         raise ValueError(f"Prompt {number} ({short(text)}) has no tokens; AGSER needs a question to split.")
     special = set(tokenizer.all_special_ids)
-    units: list[list[int]] = []
+    found_units: list[list[int]] = []
     reach = -1  # end of the last unit's text
+    ends = word_ends(text) if units == "word" else {}
     for place, (token, (left, right)) in enumerate(zip(ids, offsets, strict=True)):
         bare = text[left:right]
         if bare.strip():  # a token often brings the space before its word
             left, right = right - len(bare.lstrip()), left + len(bare.rstrip())
         if token in special or left < start or left >= end or right > end:
             continue  # a token that also holds template stays with the template
-        if units and left < reach and units[-1][-1] == place - 1:
-            units[-1].append(place)
+        if found_units and left < reach and found_units[-1][-1] == place - 1:
+            found_units[-1].append(place)
         else:
-            units.append([place])
-        reach = max(reach, right)
-    return Query(prompt, text[start:end], tuple(ids), tuple(map(tuple, units)))
+            found_units.append([place])
+        reach = max(reach, ends.get(right - 1, right))
+    return Query(prompt, text[start:end], tuple(ids), tuple(map(tuple, found_units)))
+
+
+def word_ends(text: str) -> dict[int, int]:
+    """Place of a character -> where its word ends: at the next space; in scripts without spaces, at the next character.
+
+    >>> word_ends("a bc 鲁迅")
+    {0: 1, 2: 4, 3: 4, 5: 6, 6: 7}
+    """
+    words = re.finditer(rf"[{UNSPACED}]|[^\s{UNSPACED}]+", text)
+    return {place: word.end() for word in words for place in range(word.start(), word.end())}
 
 
 def rendered(tokenizer: Any, messages: Messages, number: int = 0) -> tuple[str, int, int]:

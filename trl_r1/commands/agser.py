@@ -7,7 +7,8 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+from trl_r1.text.records import Json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluating.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     evaluating.add_argument("--limit", type=int, help="only the first so many questions")
     evaluating.add_argument("--without-group", nargs="*", default=[], metavar="GROUP", help="leave these groups out")
+    evaluating.add_argument(
+        "--group-column", help="of rows: what they are grouped by (default: group, if there is one)"
+    )
     evaluating.add_argument("--output", default="agser_evaluation", metavar="FOLDER", help="(default: %(default)s)")
     evaluating.add_argument("--samples", type=int, default=5, help="of self-consistency; 0: without (default: 5)")
     evaluating.add_argument("--draws", type=int, default=3, help="random splits (default: 3)")
@@ -36,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hacking.add_argument("--template", default="chat", help="how they are put, as in a recipe (default: chat)")
     for command in (scoring, evaluating, hacking):
         command.add_argument("--model", required=True, help="hub id, folder, or mini:knowledge[-templated]")
+        command.add_argument("--cpu", action="store_true", help="stay on the CPU though there is a GPU")
+        command.add_argument("--units", default="token", help="what is never torn apart: token, word (default: token)")
         command.add_argument("--dtype", default="auto", help="of its weights (default: auto)")
         command.add_argument("--k", type=float, default=2 / 3, help="share of attentive tokens (default: 2/3)")
         command.add_argument("--lam", type=float, default=1.0, help="weight of the attentive agreement (default: 1)")
@@ -48,21 +54,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for command in (scoring, evaluating):
         command.add_argument("--rows", default="last", help="last (the paper), answer")
         command.add_argument(
+            "--cut",
+            choices=["none", "first_line"],
+            help="of answers, before they are judged (default: as the reader has it)",
+        )
+        command.add_argument("--end-loops", action="store_true", help="end answers that only repeat themselves")
+        command.add_argument(
             "--endpoint", help="who answers instead: an OpenAI-compatible server, such as http://.../v1"
         )
         command.add_argument("--endpoint-model", help="the model's name there (default: --model)")
-    hacking.set_defaults(rows="last", endpoint=None)  # the reward's
+    hacking.set_defaults(rows="last", endpoint=None, cut=None, end_loops=False)  # the reward's
 
 
 def run(args: argparse.Namespace) -> int:
     return {"score": score, "evaluate": evaluate, "hacks": hacks}[args.command](args)
 
 
-def build(args: argparse.Namespace, cut: Any = None):
-    """The scorer of the options."""
+def build(args: argparse.Namespace, cut: str = "none"):
+    """The scorer of the options; ``cut`` is how answers are cut where the options do not say."""
     from trl import ModelConfig
 
-    from trl_r1.agser import AGSERScorer
+    from trl_r1.agser import AGSERScorer, first_line
     from trl_r1.models.engines import SamplingServer
     from trl_r1.models.load import find_policy, load_policy
     from trl_r1.runs.folder import quiet_libraries
@@ -74,7 +86,7 @@ def build(args: argparse.Namespace, cut: Any = None):
         engine = SamplingServer(args.endpoint, name, temperature=0.0, max_new_tokens=args.max_new_tokens)
         engine.check()
     path = find_policy(args.model, args.seed)
-    model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=args.dtype))
+    model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=args.dtype), args.cpu)
     return AGSERScorer(
         model,
         tokenizer,
@@ -87,7 +99,9 @@ def build(args: argparse.Namespace, cut: Any = None):
         engine,
         args.max_new_tokens,
         args.batch_size,
-        cut,
+        first_line if (args.cut or cut) == "first_line" else None,
+        args.end_loops,
+        args.units,
     )
 
 
@@ -103,7 +117,8 @@ def score(args: argparse.Namespace) -> int:
     if args.html:
         replace_file(Path(args.html), heat_html([result]))
     if args.json:
-        print(json.dumps(result.to_dict(), ensure_ascii=False))
+        row = {name: None if value != value else value for name, value in result.to_dict().items()}  # JSON has no NaN
+        print(json.dumps(row, ensure_ascii=False, allow_nan=False))
         return 0
     if result.refused:
         print(result.refused)
@@ -118,42 +133,61 @@ def score(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Runs the evaluation, writes its folder and prints its table."""
-    from trl_r1.agser import first_line
+    """Runs the evaluation, writes its folder and prints its table; one that was killed goes on where it stopped."""
     from trl_r1.agser.datasets import read
-    from trl_r1.agser.evaluate import evaluate as run
+    from trl_r1.agser.evaluate import answer, detect, with_memory
     from trl_r1.agser.report import groups_table, table, write_report
+    from trl_r1.agser.store import AnswerStore
+    from trl_r1.storage.files import replace_file
+
+    def progress(step: str) -> None:
+        print(f"{step} ...", file=sys.stderr, flush=True)
 
     started = time.process_time()
-    source = read(args.data, args.reader, args.split, args.seed, args.config)
+    source = read(args.data, args.reader, args.split, args.seed, args.config, args.group_column)
     rows = [row for row in source.asked if row.group not in args.without_group][: args.limit]
     source = type(source)(rows, source.examples, source.right, source.cut)
-    scorer = build(args, first_line if source.cut else None)
+    scorer = build(args, "first_line" if source.cut else "none")
     prompts = source.prompts()
     questions = [row.question for row in rows]
     if not getattr(scorer.tokenizer, "chat_template", None) and not source.examples:
         prompts = list(questions)
-    detection = run(
-        scorer,
-        prompts,
-        source.made_up,
-        questions if source.examples else None,
-        [row.group for row in rows],
-        args.samples,
-        args.draws,
-        not args.no_sweep,
-        args.seed,
-        progress=lambda step: print(f"{step} ...", file=sys.stderr, flush=True),
+    folder = Path(args.output)
+    store = AnswerStore(folder, answer_settings(args))
+    scorer = with_memory(scorer, store)
+    progress("answers")
+    groups = [row.group for row in rows]
+    answered = answer(scorer, prompts, source.made_up, questions if source.examples else None, groups)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in answered.rows()]
+    progress(f"answers and what they are taken for: {replace_file(folder / 'answers.jsonl', ''.join(lines))}")
+    detection = detect(
+        scorer, answered, args.samples, args.draws, not args.no_sweep, args.seed, progress, store.sampled
     )
     detection.settings |= {"model": args.model, "data": args.data, "max_new_tokens": args.max_new_tokens}
     numbers = detection.numbers()
-    report = write_report(detection, Path(args.output), f"AGSER: {args.model} on {args.data}", numbers)
+    report = write_report(detection, folder, f"AGSER: {args.model} on {args.data}", numbers)
     print(table(numbers, detection))
     print(detection.inversion)
-    if groups := groups_table(detection):
-        print(groups)
+    if found := groups_table(detection):
+        print(found)
     print(f"{time.process_time() - started:.0f} CPU seconds; report: {report}")
     return 0
+
+
+def answer_settings(args: argparse.Namespace) -> Json:
+    """The options that decide what a model says to a prompt."""
+    from trl_r1.models.load import find_policy, model_digest
+
+    return {
+        "model": args.model,
+        "weights": model_digest(find_policy(args.model, args.seed)),
+        "dtype": args.dtype,
+        "max_new_tokens": args.max_new_tokens,
+        "end_loops": args.end_loops,
+        "endpoint": args.endpoint,
+        "endpoint_model": args.endpoint_model,
+        "seed": args.seed if args.model.startswith("mini:") else None,
+    }
 
 
 def hacks(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from trl_r1.errors import first_line
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.gguf import is_gguf, resolve_gguf
 from trl_r1.storage.files import looks_like_path
+from trl_r1.storage.shards import digest_of
 from trl_r1.text.records import Json
 
 
@@ -142,3 +144,18 @@ def parameters_of(name: str, revision: str | None = None) -> int:
     with torch.device("meta"):
         shell = AutoModelForCausalLM.from_config(config)
     return int(shell.num_parameters())
+
+
+def model_digest(name: str, revision: str | None = None) -> str:
+    """16 hex digits for a model: of its configuration and weight files in a folder, of id and revision on the hub."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return digest_of(name, revision)[:16]
+    digest = hashlib.sha256()
+    patterns = ("config.json", "adapter_config.json", "*.safetensors", "pytorch_model*.bin", "tokenizer.json")
+    for path in sorted({match for pattern in patterns for match in folder.glob(pattern)}):
+        digest.update(path.name.encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

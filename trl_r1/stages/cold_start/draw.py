@@ -9,18 +9,16 @@ Both steps cut the work into the same units. A unit depends on its problems, its
 from __future__ import annotations
 
 import gc
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
 from trl_r1.models.engines import Engine, InProcess, SamplingServer
-from trl_r1.models.load import find_policy, load_policy
+from trl_r1.models.load import find_policy, load_policy, model_digest
 from trl_r1.stages.cold_start.job import ColdStartJob, ReadySource, drawn_row, judged_row, problem_row, sample_of
 from trl_r1.stages.cold_start.screening import COARSE, Screened
 from trl_r1.stages.cold_start.sources import ChainSource, as_reply, asking, rewriting, rewritten, take_apart
@@ -113,21 +111,6 @@ def identity_of(source: ReadySource, job: ColdStartJob) -> str:
     if source.source.endpoint:
         return f"endpoint:{source.source.model}"
     return model_digest(find_policy(source.source.model, job.config.seed), job.model.model_revision)
-
-
-def model_digest(name: str, revision: str | None = None) -> str:
-    """16 hex digits for a model: of its configuration and weight files in a folder, of id and revision on the hub."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return digest_of(name, revision)[:16]
-    digest = hashlib.sha256()
-    patterns = ("config.json", "adapter_config.json", "*.safetensors", "pytorch_model*.bin", "tokenizer.json")
-    for path in sorted({match for pattern in patterns for match in folder.glob(pattern)}):
-        digest.update(path.name.encode())
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
 
 
 def release(job: ColdStartJob) -> None:

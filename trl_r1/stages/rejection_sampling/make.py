@@ -25,14 +25,13 @@ from trl_r1.data.filters import FILTERS, FilterLimits
 from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
-from trl_r1.models.load import base_of, find_policy, load_policy
+from trl_r1.models.load import base_of, find_policy, load_policy, model_digest
 from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.models.sampling import Prompt
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
 from trl_r1.runs.run import Run
-from trl_r1.stages.cold_start.draw import model_digest
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
 from trl_r1.stages.rejection_sampling.job import STAGE, Entry, Judged, PreparedRejection, Row, write_lines
 from trl_r1.stages.rejection_sampling.judging import judge_unit, samples_of
