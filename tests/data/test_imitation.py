@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset
 from fitting_tokenizers import fitting, template_text
 
-from trl_r1.data.imitation import own_option, to_imitate, tokenized
+from trl_r1.data.imitation import to_imitate, tokenized
 from trl_r1.models.rendering import Renderer
 
 
@@ -40,13 +40,6 @@ def test_a_row_s_own_switch_and_tools_reach_the_template():
     assert '"name": "add"' in made.tokenizer.decode(off["input_ids"])
     assert labels(made, on) == "<think>\n\n</think>\n\nFour.<|im_end|>"
     assert '"name": "add"' not in made.tokenizer.decode(on["input_ids"])
-
-
-def test_options_that_a_dataset_filled_in_are_left_out():
-    assert own_option({"enable_thinking": None, "budget": 3}) == {"budget": 3}
-    assert own_option('{"enable_thinking": false}') == {"enable_thinking": False}
-    assert own_option([{"name": "add", "strict": None}]) == [{"name": "add"}]
-    assert own_option(None) is None
 
 
 def test_a_row_that_cannot_be_trained_on_is_named():

@@ -248,6 +248,37 @@ def test_the_model_in_this_process_gives_the_same_texts_for_the_same_seed_whatev
     assert all(draw.truncated == (draw.token_count == 6) for row in first for draw in row if draw.truncated)
 
 
+OPENS = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: <think>\n{% endif %}"
+)
+
+
+def test_a_draw_says_whether_its_prompt_opened_the_thought(tiny):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.chat_template = OPENS
+    engine = InProcess(AutoModelForCausalLM.from_pretrained(tiny), tokenizer, max_new_tokens=2)
+    assert engine.draw([[{"role": "user", "content": "hi"}]], 1, seed=1)[0][0].opened is True
+    assert [row[0].opened for row in engine.draw(["one", "one <think>"], 1, seed=1)] == [False, True]
+
+
+def test_a_server_is_told_of_a_row_s_options_and_of_an_opening_to_go_on_from():
+    from trl_r1.models.rendering.prompts import RowPrompt
+
+    server = SamplingServer("http://h/v1", "m", extra={"chat_template_kwargs": {"a": 1, "b": 1}, "top_k": -1})
+    asked = RowPrompt(
+        [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "<think>"}],
+        {"chat_template_kwargs": {"b": 2}},
+    )
+    request = server._request(asked, 0)
+    assert request["chat_template_kwargs"] == {"a": 1, "b": 2}
+    assert (request["add_generation_prompt"], request["continue_final_message"]) == (False, True)
+    assert "continue_final_message" not in server._request([{"role": "user", "content": "hi"}], 0)
+    assert "continue_final_message" not in server._request("hi", 0)
+
+
 missing = [name for name in ("fastapi", "uvicorn", "openai", "pydantic") if importlib.util.find_spec(name) is None]
 
 

@@ -1,10 +1,12 @@
 """A question goes in unchanged, whatever is in it; a template without a place for it is refused."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.models.templates import TEMPLATES, find_template, render
+from trl_r1.models.templates import TEMPLATES, find_template, render, with_system
 
 
 def test_every_template_has_a_place_for_the_question():
@@ -62,3 +64,43 @@ def test_a_template_without_a_place_is_one_sentence(template, words):
         find_template(template)
     assert "\n" not in str(caught.value)
     assert "r1_zero, mini, plain, chat" in str(caught.value)
+
+
+OPENED = [{"role": "user", "content": "{question}"}, {"role": "assistant", "content": "<think>"}]
+
+
+def test_a_template_of_messages_may_open_the_reply_and_stand_in_json():
+    assert find_template(OPENED) is OPENED
+    assert find_template(json.dumps(OPENED)) == OPENED
+    assert render(find_template(json.dumps(OPENED)), "2+2?")[0]["content"] == "2+2?"
+    assert find_template("[INST] {question} [/INST]") == "[INST] {question} [/INST]"
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([{"role": "user", "content": "hi"}], "neither the name of a template nor"),
+        ([{"role": "robot", "content": "{question}"}], "message 0 .* a message has a role"),
+        ([{"role": "user", "content": "{question}"}, {"role": "assistant", "content": ""}], "message 1 "),
+        (["{question}"], "message 0 "),
+        (
+            [{"role": "user", "content": "{question}"}, {"role": "system", "content": "x"}],
+            "the last message is the system",
+        ),
+    ],
+)
+def test_messages_that_are_no_template_are_refused_in_a_sentence(messages, said):
+    with pytest.raises(ValueError, match=said):
+        find_template(messages)
+
+
+def test_a_system_prompt_comes_first_unless_there_is_one_and_never_before_text():
+    asked = [{"role": "user", "content": "2+2?"}]
+    own = [{"role": "system", "content": "Mine."}, *asked]
+    assert with_system(asked, "Be brief.") == [{"role": "system", "content": "Be brief."}, *asked]
+    assert with_system(own, "Be brief.") == own
+    assert with_system("2+2?", None) == "2+2?"
+    with pytest.raises(
+        ValueError, match="system_prompt='Be brief.' goes before conversations, and the prompts are text"
+    ):
+        with_system("2+2?", "Be brief.")

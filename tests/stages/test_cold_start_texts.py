@@ -1,14 +1,18 @@
 """Cold-start texts: prompts per source, replies taken apart and laid out, and what a screening lets pass."""
 
 import pytest
+from fitting_tokenizers import fitting, template_text
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import sample
 
 from trl_r1.data.filters import FILTERS, FilterLimits
+from trl_r1.models.rendering import Renderer
 from trl_r1.rewards.accuracy import SOURCES, extract
 from trl_r1.rewards.format import LAYOUTS, well_formed
 from trl_r1.rewards.language import consistency
+from trl_r1.stages.cold_start.draw import prompt_for
+from trl_r1.stages.cold_start.job import ReadySource
 from trl_r1.stages.cold_start.screening import screen
 from trl_r1.stages.cold_start.sources import (
     EXAMPLES,
@@ -24,6 +28,7 @@ from trl_r1.stages.cold_start.sources import (
     take_apart,
     worked,
 )
+from trl_r1.text.records import Problem
 
 
 EVERYTHING = list(FILTERS)
@@ -158,3 +163,27 @@ def test_taking_apart_undoes_laying_out_and_any_layout_becomes_any_other(reasoni
 def test_mistakes_in_sources(given, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_sources(given)
+
+
+def few_shot_prompt(template, turns_of):
+    renderer = Renderer(fitting(template), chat_template=template_text(template))
+    source = ReadySource(ChainSource("few_shot"), [], [Example("1 + 1?", "one and one", "It is \\boxed{2}.")])
+    prompt = prompt_for(source, Problem("p", "2 + 2?", "4", "en"), True, renderer)
+    assert [message["role"] for message in prompt] == turns_of
+    return renderer.prompt_text(prompt)
+
+
+def test_worked_examples_keep_their_thoughts_where_the_template_drops_those_of_earlier_turns():
+    told = few_shot_prompt("qwen3", ["user"])
+    assert "Problem: 1 + 1?\n<think>\none and one\n</think>" in told
+    assert told.index("one and one") < told.index("Problem: 2 + 2?")
+    assert "one and one" in few_shot_prompt("qwen2_5", ["user", "assistant", "user"])
+
+
+def test_a_thought_that_the_prompt_opened_is_put_back_whatever_the_source():
+    talk = [{"role": "user", "content": "2 + 2?"}]
+    drawn = "I add.</think>It is \\boxed{4}."
+    for name in ("zero", "reflection"):
+        assert as_reply(ChainSource(name), drawn, talk, "en", opened=True) == "<think>" + drawn
+        assert as_reply(ChainSource(name, prefilled_think=False), drawn, talk, "en", opened=True) == drawn
+    assert rewritten(drawn, chat=True, opened=True) == lay_out("I add.", "It is \\boxed{4}.", "summary")

@@ -395,3 +395,65 @@ def test_every_recipe_runs_on_a_tiny_model(name, recipe, wide, tmp_path):
     options["decontaminate"] = json.dumps([{"dataset_name": str(tmp_path / "other.jsonl")}])
     run("--config", name, *(part for key, value in options.items() for part in (f"--{key}", str(value))))
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["samples"] == 8
+
+
+@pytest.mark.parametrize(
+    ("found", "stated", "layout", "text", "kept"),
+    [
+        (True, None, "answer", "2</think><answer>4</answer>", "<think>2</think><answer>4</answer>"),
+        (True, False, "answer", "2</think><answer>4</answer>", "2</think><answer>4</answer>"),
+        (None, True, "answer", "2</think><answer>4</answer>", "<think>2</think><answer>4</answer>"),
+        (None, None, "answer", "2</think><answer>4</answer>", "2</think><answer>4</answer>"),
+        (None, True, "cold_start", "2|special_token|4", "|special_token|2|special_token|4"),
+        (True, None, "answer", "", ""),
+    ],
+)
+def test_a_text_is_kept_whole_and_what_is_stated_wins_over_what_was_found(found, stated, layout, text, kept):
+    from trl_r1.data.filters import FilterLimits
+    from trl_r1.stages.rejection_sampling.judging import whole
+
+    drawn = Completion.of_row(Completion(text, 5, opened=found).to_row())
+    done = whole(drawn, FilterLimits(layout=layout, prefilled_think=stated))
+    assert (done.text, done.opened) == (kept, found if stated is None else stated)
+
+
+def test_a_kept_row_says_that_its_prompt_opened_the_thought_and_brings_the_system_prompt(
+    recipe, tmp_path, monkeypatch
+):
+    class Opened:
+        def draw(self, prompts, samples, seed, progress=None):
+            assert prompts[0][0] == {"role": "system", "content": "Be brief."}
+            numbers = [int(prompt[1]["content"].split()[1]) for prompt in prompts]
+            texts = [f"I add one.</think> <answer>{number + 1}</answer>" for number in numbers]
+            return [[Completion(text, 9, opened=True)] * samples for text in texts]
+
+    monkeypatch.setattr("trl_r1.stages.rejection_sampling.make.make_engine", lambda *arguments: Opened())
+    run("--config", recipe(template="chat", system_prompt="Be brief.", samples_per_prompt=1))
+    kept = lines(tmp_path / "out" / "kept.jsonl")
+    assert len(kept) == 10
+    one = next(row for row in kept if row["solution"] == "4")
+    assert one["completion"] == RIGHT.format(4)
+    assert one["provenance"]["thought_opened_by_prompt"] is True
+    assert one["prompt"][0] == {"role": "system", "content": "Be brief."}
+    assert one["prompt"][1]["content"] == "Compute 3 + 1."
+
+
+def test_options_of_the_template_reach_the_engine_in_this_process_and_the_server(recipe, tiny):
+    from transformers import AutoTokenizer
+    from trl import ModelConfig
+
+    from trl_r1.data.filters import FilterLimits
+    from trl_r1.runs.options import parse
+    from trl_r1.stages.rejection_sampling.make import make_engine
+    from trl_r1.stages.rejection_sampling.options import RejectionOptions
+
+    changes = {"chat_template_kwargs": {"enable_thinking": False}, "engine": "endpoint", "endpoint": "http://h/v1"}
+    options, _, model = parse((RejectionOptions, FilterLimits, ModelConfig), ["--config", recipe(**changes)])
+    assert options.server("m").extra == {"chat_template_kwargs": {"enable_thinking": False}}
+    assert options.server("m")._request([{"role": "user", "content": "hi"}], 0)["chat_template_kwargs"] == {
+        "enable_thinking": False
+    }
+    options.engine = "transformers"
+    engine = make_engine(options, model, tiny)
+    assert engine.renderer.chat.options == {"enable_thinking": False}
+    assert AutoTokenizer.from_pretrained(tiny).eos_token_id in engine.renderer.stops

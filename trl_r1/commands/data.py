@@ -276,7 +276,7 @@ def preview(args: argparse.Namespace) -> int:
     rows = shown.first(_rows(stage, options, config), args.rows)
     path = find_policy(model.model_name_or_path, config.seed)
     tokenizer = load_tokenizer(path, model, config)
-    renderer = renderer_of(tokenizer, config, path)
+    renderer = renderer_of(tokenizer, config, path, options=options)
     if PREVIEWED[stage]:
         found = shown.preview_rows(rows, renderer, bool(config.assistant_only_loss))
     else:
@@ -345,4 +345,6 @@ def _rows(stage: str, options: Any, config: Any) -> Any:
     if PREVIEWED[stage]:
         return imitated(rows, options, options.dataset_name)
     columns = options.question_column, options.solution_column
-    return to_prompts(rows, *columns, options.template, options.language_column, options.drop_empty)
+    return to_prompts(
+        rows, *columns, options.template, options.language_column, options.drop_empty, options.system_prompt
+    )

@@ -17,6 +17,7 @@ import os
 import platform
 import tempfile
 import warnings
+from types import SimpleNamespace
 
 from trl_r1.models import four_bit
 from trl_r1.models.cpu import processor
@@ -137,7 +138,7 @@ def template(name: str, kwargs: str | None) -> int:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"The tokenizer of {name!r} cannot be loaded ({first_line(error)}).") from error
-    facts = renderer_of(tokenizer, None, path, kwargs=kwargs).facts
+    facts = renderer_of(tokenizer, SimpleNamespace(chat_template_kwargs=kwargs), path).facts
     print(f"Chat template of {name}", *table(facts.table()), sep="\n")
     return int(bool(facts.unfit))
 

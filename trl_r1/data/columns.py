@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from trl_r1.answers.extract import gold_text
 from trl_r1.data.exact_numbers import read_exactly
 from trl_r1.data.splits import no_split, reason, take_split, unsliced
-from trl_r1.models.templates import Template, find_template, render
+from trl_r1.models.templates import Template, find_template, render, with_system
 from trl_r1.storage.files import READERS, looks_like_path
 
 
@@ -297,15 +297,17 @@ def to_prompts(
     template: Template,
     language_column: str | None = None,
     drop_empty: bool = False,
+    system_prompt: str | None = None,
 ) -> "Dataset":
     """Rows ready for GRPO: ``prompt`` from the question by a template, ``solution`` as text, all else as it was.
 
     Args:
         question_column: text; or conversations (lists of messages), which become prompts as they are.
         solution_column: the gold answer, of any type; becomes text.
-        template: a name of TEMPLATES, or a text with ``{question}``.
+        template: a name of TEMPLATES, or a text or messages with ``{question}``.
         language_column: becomes ``language``.
         drop_empty: leave out rows without a question or a gold answer (and say how many) instead of refusing.
+        system_prompt: put before conversations that bring none of their own.
 
     Source columns stay, except those whose name ``prompt``, ``solution`` and ``language`` take, and those TRL passes
     to reward functions itself (``completions``, ``prompts``, ...).
@@ -346,7 +348,7 @@ def to_prompts(
 
     def prompts_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         made: dict[str, list[Any]] = {
-            f"{NEW}prompt": [to_prompt(template, question) for question in batch[question_column]],
+            f"{NEW}prompt": [to_prompt(template, question, system_prompt) for question in batch[question_column]],
             f"{NEW}solution": [gold_text(solution) for solution in batch[solution_column]],
         }
         if language_column is not None:
@@ -360,11 +362,13 @@ def to_prompts(
     return made.rename_columns({f"{NEW}{column}": column for column in final})
 
 
-def to_prompt(template: Template, question: Any) -> Template:
-    """One prompt; a question that is a conversation already is one."""
-    if isinstance(question, list):
-        return question
-    return render(template, str(question))
+def to_prompt(template: Template, question: Any, system_prompt: str | None = None) -> Template:
+    """One prompt; a question that is a conversation already is one.
+
+    Raises:
+        ValueError: a system prompt for a text.
+    """
+    return with_system(question if isinstance(question, list) else render(template, str(question)), system_prompt)
 
 
 def is_empty(value: Any) -> bool:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from trl_r1.answers.forms import answer_type
 from trl_r1.answers.types import known_type
@@ -32,7 +32,7 @@ from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
 from trl_r1.rewards.language import consistency
 from trl_r1.rewards.shaping import repetition as repeated_share
 from trl_r1.text.completions import THINK, reasoning_bounds
-from trl_r1.text.records import Sample, Verdict
+from trl_r1.text.records import Row, Sample, Verdict
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class FilterLimits:
     """What is still readable. All limits are ours: the paper names the faults, not the numbers."""
 
     layout: str = field(default="answer", metadata={"help": f"Layout that is asked for: {', '.join(LAYOUTS)}."})
-    prefilled_think: bool = field(default=False, metadata={"help": "The prompt template writes the opening tag."})
+    prefilled_think: bool | None = field(
+        default=None, metadata={"help": "The prompt template writes the opening tag; None: as it is found out."}
+    )
     language_share: float = field(
         default=0.95, metadata={"help": "Least share of the words in the asker's language, in [0, 1]."}
     )
@@ -62,6 +64,10 @@ class FilterLimits:
                 f"longest_paragraph={self.longest_paragraph} allows no text; give characters, such as 1500."
             )
 
+    def to_row(self) -> Row:
+        """As the digests of shards know them: to earlier versions what is found out now was false."""
+        return asdict(self) | {"prefilled_think": bool(self.prefilled_think)}
+
 
 def parts(text: str, limits: FilterLimits) -> tuple[str, str, bool]:
     """The thought, what the reader sees, and whether the thought was closed (True where there is none).
@@ -74,8 +80,9 @@ def parts(text: str, limits: FilterLimits) -> tuple[str, str, bool]:
         if limits.prefilled_think and len(pieces) < 3:
             pieces = ["", *pieces]
         return (pieces[1], SPECIAL_TOKEN.join(pieces[2:]), len(pieces) > 2) if len(pieces) > 1 else ("", text, True)
-    start, end, after = reasoning_bounds(text, THINK, limits.prefilled_think)
-    opened = THINK[0] in text or limits.prefilled_think
+    prefilled = bool(limits.prefilled_think)
+    start, end, after = reasoning_bounds(text, THINK, prefilled)
+    opened = THINK[0] in text or prefilled
     return text[start:end], text[after:], THINK[1] in text or not opened
 
 
@@ -103,7 +110,8 @@ def right(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
 
 def layout(sample: Sample, verdict: Verdict, limits: FilterLimits) -> str | None:
     """The tags of the layout, each once and in its place, nothing outside (`trl_r1.rewards.format`)."""
-    strict = well_formed(sample.completion.text, layout=limits.layout, prefilled_think=limits.prefilled_think)
+    prefilled = bool(limits.prefilled_think)
+    strict = well_formed(sample.completion.text, layout=limits.layout, prefilled_think=prefilled)
     return None if strict else f"not in the layout {limits.layout!r}"
 
 

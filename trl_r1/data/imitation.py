@@ -10,7 +10,6 @@ and a thought in a column of its own. `tokenized` turns such rows into ids and l
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, require_columns, to_prompt
 from trl_r1.models.rendering import Renderer, TrainingRow, UnfitTemplate
-from trl_r1.models.templates import Template, find_template
+from trl_r1.models.rendering.prompts import OF_THE_ROW, own_options
+from trl_r1.models.templates import Template, find_template, with_system
 from trl_r1.text.completions import reply
 from trl_r1.text.records import Json
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OF_THE_ROW = ("chat_template_kwargs", "tools")  # what a row may say about its own rendering
 REASONING = "reasoning"
 MESSAGES, COMPLETION = "messages", "completion"  # as they are usually called
 ANSWERS = ("answer", "response", "output", "solution")  # what rows of questions call their answers
@@ -44,6 +43,7 @@ def to_imitate(
     drop_empty: bool = False,
     name: str = "The dataset",
     reasoning_column: str | None = None,
+    system_prompt: str | None = None,
 ) -> Dataset:
     """Rows with the columns `prompt` and `completion`: both text, or both messages; `chat_template_kwargs` and `tools`
     where the rows have them.
@@ -56,6 +56,7 @@ def to_imitate(
         name: the dataset as the user called it, for the sentences.
         reasoning_column: the thought that leads to the completion, where it has a column of its own; it becomes
             `reasoning`.
+        system_prompt: put before conversations that bring none of their own.
 
     Raises:
         ValueError: a missing column, an unusable template, an empty prompt or completion, a conversation without an
@@ -94,6 +95,7 @@ def to_imitate(
                 )
             skipped += 1
             continue
+        prompt = with_system(prompt, system_prompt)
         made.append(pair_up(prompt, completion) | {ours: row[theirs] for ours, theirs in beside.items()})
     if not made:
         raise ValueError(f"{name} has no row with both a prompt and a completion; there is nothing to imitate.")
@@ -207,23 +209,9 @@ def ids_and_mask(
 
 def training_row(row: Mapping[str, Any], renderer: Renderer, all_assistant_turns: bool = False) -> TrainingRow:
     """A row of `to_imitate`, rendered with its own options."""
-    own = {column: own_option(row.get(column)) for column in OF_THE_ROW}
     return renderer.training_row(
-        row["prompt"], row["completion"], all_assistant_turns, reasoning=row.get(REASONING), **own
+        row["prompt"], row["completion"], all_assistant_turns, reasoning=row.get(REASONING), **own_options(row)
     )
-
-
-def own_option(value: Any) -> Any:
-    """A row's `chat_template_kwargs` or `tools`, data or JSON; None where it says nothing."""
-    read = json.loads(value) if isinstance(value, str) and value.strip() else value
-    return said_only(read) or None
-
-
-def said_only(value: Any) -> Any:
-    """Data without the keys that are None: a dataset gives every row the keys of all rows."""
-    if isinstance(value, Mapping):
-        return {key: said_only(part) for key, part in value.items() if part is not None}
-    return [said_only(part) for part in value] if isinstance(value, list) else value
 
 
 def fitting(rows: Dataset, max_length: int, name: str = "The dataset") -> Dataset:

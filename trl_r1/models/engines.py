@@ -26,6 +26,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trl_r1.errors import InfrastructureError
+from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.models.sampling import Prompt, sample
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable, UnusableKey
 from trl_r1.storage.shards import seed_of
@@ -64,11 +65,13 @@ class InProcess:
     top_p: float = 1.0
     max_new_tokens: int = 512
     batch_size: int = 256
+    renderer: Renderer | None = None  # None: one with the tokenizer's own template and no options
 
     def draw(
         self, prompts: Sequence[Prompt], samples: int, seed: int, progress: Callable[[int], Any] | None = None
     ) -> list[list[Completion]]:
-        """(P, K) texts; the same on every call with the same arguments on the same machine.
+        """(P, K) texts; the same on every call with the same arguments on the same machine. A thought stands in
+        ``<think>`` and ``</think>``, the opening one left out where the prompt has it (``opened``).
 
         Raises:
             ValueError: an option out of range, or a conversation for a tokenizer without a chat template.
@@ -84,13 +87,23 @@ class InProcess:
             self.batch_size,
             seed,
             progress=False,
+            renderer=self.renderer,
         )
         if progress is not None:
             progress(len(prompts) * samples)
+        columns = samples_drawn.texts, samples_drawn.lengths, samples_drawn.clipped
         return [
-            [Completion(text, tokens, truncated) for text, tokens, truncated in zip(*columns, strict=True)]
-            for columns in zip(samples_drawn.texts, samples_drawn.lengths, samples_drawn.clipped, strict=True)
+            [self._completion(prompt, *one) for one in zip(*group, strict=True)]
+            for prompt, *group in zip(prompts, *columns, strict=True)
         ]
+
+    def __post_init__(self) -> None:
+        self.renderer = self.renderer or Renderer(self.tokenizer)
+        self._format = TemplateReasoningFormat(self.renderer)
+
+    def _completion(self, prompt: Prompt, text: str, tokens: int, truncated: bool) -> Completion:
+        text, opened = self._format.portable(text, prompt)
+        return Completion(text, tokens, truncated, opened=opened)
 
 
 @dataclass(frozen=True)
@@ -199,6 +212,7 @@ class SamplingServer:
             "max_tokens": self.max_new_tokens,
             "seed": seed,
             **self.extra,
+            **of_the_prompt(prompt, self.extra),
         }
 
     def _read(self, path: str, answer: Reply) -> Completion:
@@ -235,13 +249,35 @@ class SamplingServer:
         )
 
 
+def for_server(template_options: Json) -> Json:
+    """The field of a request that hands options to the server's chat template, as vLLM and others take it."""
+    return {"chat_template_kwargs": dict(template_options)} if template_options else {}
+
+
+def of_the_prompt(prompt: Prompt, extra: Json) -> Json:
+    """The fields that a prompt asks for: its row's own options, and to go on with an assistant's opening at its end (as
+    vLLM takes it).
+
+    >>> of_the_prompt([{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "<think>"}], {})
+    {'add_generation_prompt': False, 'continue_final_message': True}
+    """
+    if isinstance(prompt, str) or not prompt:
+        return {}
+    own: Json = dict(getattr(prompt, "own", {}))
+    if own.get("chat_template_kwargs"):
+        own["chat_template_kwargs"] = {**extra.get("chat_template_kwargs", {}), **own["chat_template_kwargs"]}
+    if prompt[-1].get("role") == "assistant":
+        own |= {"add_generation_prompt": False, "continue_final_message": True}
+    return own
+
+
 def read_completion(content: bytes) -> Completion | None:
     """The text in a server's answer, of either kind; None where it is none.
 
     A thought that the server's parser cut out of a message (``reasoning_content``) is put back between its tags.
 
     >>> read_completion(b'{"choices": [{"text": "4", "finish_reason": "length"}], "usage": {"completion_tokens": 1}}')
-    Completion(text='4', token_count=1, truncated=True, refused='', logprob=None, entropy=None)
+    Completion(text='4', token_count=1, truncated=True, refused='', logprob=None, entropy=None, opened=None)
     """
     try:
         answer = json.loads(content)

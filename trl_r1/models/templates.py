@@ -2,7 +2,14 @@
 
 The reply is expected as ``<think>reasoning</think> <answer>answer</answer>``; ``r1_zero`` and ``chat_think`` say so
 in the prompt, ``mini`` and ``chat`` leave it to the model's habits and the format reward.
+
+A template of messages may end with an assistant's: that is the opening of the reply (a prefill), which the model goes on
+from, as in ``[{"role": "user", "content": "{question}"}, {"role": "assistant", "content": "<think>"}]``.
 """
+
+import json
+from collections.abc import Sequence
+from typing import Any
 
 from trl_r1.errors import did_you_mean
 from trl_r1.text.records import Messages
@@ -11,6 +18,8 @@ from trl_r1.text.records import Messages
 Template = str | Messages
 
 PLACEHOLDER = "{question}"
+ROLES = ("system", "developer", "user", "assistant")
+OPENING = ("content", "reasoning_content", "thinking")  # keys of an assistant's message that may open the reply
 
 # The structure of DeepSeek-R1's Table 1 (arXiv:2501.12948, Sec. 2.2.1), in our own words: who speaks, that thinking
 # comes before answering, the two pairs of tags, the question, and an open turn for a base model to continue.
@@ -38,13 +47,17 @@ TEMPLATES: dict[str, Template] = {
 
 
 def find_template(template: Template) -> Template:
-    """A template by its name in TEMPLATES, or the caller's own (text or messages), checked for ``{question}``.
+    """A template by its name in TEMPLATES, or the caller's own (text, messages, or messages as JSON), checked for
+    ``{question}``.
 
     Raises:
-        ValueError: it is no known name and holds no ``{question}``.
+        ValueError: it is no known name and holds no ``{question}``, or its messages are none.
     """
     if isinstance(template, str) and template in TEMPLATES:
         return TEMPLATES[template]
+    template = written_messages(template) if isinstance(template, str) else template
+    if template and not isinstance(template, str):
+        check_messages(template)
     parts = [template] if isinstance(template, str) else [message.get("content") for message in template]
     if any(isinstance(part, str) and PLACEHOLDER in part for part in parts):
         return template
@@ -53,6 +66,66 @@ def find_template(template: Template) -> Template:
         f"template={shorten(template)!r} is neither the name of a template nor a text with {PLACEHOLDER} in it.{near}"
         f" Choose one of: {', '.join(TEMPLATES)}; or write your own, such as 'Question: {PLACEHOLDER} Answer:'."
     )
+
+
+def written_messages(text: str) -> Template:
+    """Messages that stand in a text as JSON, as a command line brings them; any other text as it is.
+
+    >>> written_messages('[{"role": "user", "content": "{question}"}]'), written_messages("[INST] {question} [/INST]")
+    ([{'role': 'user', 'content': '{question}'}], '[INST] {question} [/INST]')
+    """
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        read = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return read if isinstance(read, list) else text
+
+
+def check_messages(messages: Any) -> None:
+    """Whether a template of messages can be rendered.
+
+    Raises:
+        ValueError: which message is wrong, and what is expected.
+    """
+    if not isinstance(messages, Sequence):
+        raise ValueError(f"template={messages!r} is neither text nor a list of messages with role and content.")
+    for number, message in enumerate(messages):
+        role = message.get("role") if isinstance(message, dict) else None
+        keys = OPENING if role == "assistant" else OPENING[:1]
+        texts = [message.get(key) for key in keys] if isinstance(message, dict) else []
+        if role not in ROLES or not any(isinstance(text, str) and text for text in texts):
+            raise ValueError(
+                f"template: message {number} (counted from 0) is {shorten(str(message))}; a message has a role "
+                f"({', '.join(ROLES)}) and a content, a text that is not empty."
+            )
+    if messages[-1]["role"] not in ("user", "assistant"):
+        raise ValueError(
+            f"template: the last message is the {messages[-1]['role']}'s; it is the user's, or an assistant's that opens "
+            "the reply."
+        )
+
+
+def with_system(prompt: Template, system_prompt: str | None) -> Template:
+    """The prompt with a system message in front; one that begins with its own keeps it.
+
+    >>> with_system([{"role": "user", "content": "2+2?"}], "Be brief.")[0]
+    {'role': 'system', 'content': 'Be brief.'}
+
+    Raises:
+        ValueError: the prompt is text, which has no place for it.
+    """
+    if not system_prompt:
+        return prompt
+    if isinstance(prompt, str):
+        raise ValueError(
+            f"system_prompt={shorten(system_prompt)!r} goes before conversations, and the prompts are text: write it into "
+            "the text of the template, or take a template of messages such as chat."
+        )
+    if prompt and prompt[0].get("role") in ("system", "developer"):
+        return prompt
+    return [{"role": "system", "content": system_prompt}, *prompt]
 
 
 def shorten(template: Template) -> str:

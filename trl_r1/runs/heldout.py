@@ -22,7 +22,7 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
 
     Args:
         options: an `EvaluationOptions` with the fields of `DataOptions` that say how a problem is put: question_column,
-            solution_column, language_column, template, drop_empty.
+            solution_column, language_column, template, drop_empty, system_prompt.
 
     Raises:
         ValueError: they cannot be read, or the model that is to answer them is sharded.
@@ -42,7 +42,8 @@ def evaluation_problems(options: Any, seed: int) -> Dataset | None:
     question = options.evaluation_question_column or options.question_column
     solution = options.evaluation_solution_column or options.solution_column
     language = options.language_column if options.language_column in rows.column_names else None
-    return to_prompts(rows, question, solution, options.template, language, options.drop_empty)
+    columns = question, solution, options.template, language
+    return to_prompts(rows, *columns, options.drop_empty, options.system_prompt)
 
 
 def held_out_split(name: str, split: str, training: str) -> str:
@@ -138,7 +139,7 @@ def evaluate_shared(
         seed=config.seed + 1000 * state.process_index,
         progress=state.is_main_process and not config.disable_tqdm and samples is None,
         graders=default_graders(trainer.reward_funcs if rewards is None else rewards),
-        renderer=renderer_of(trainer.processing_class, config, model=model),
+        renderer=renderer_of(trainer.processing_class, config, model=model, options=options),
     )
     if state.num_processes == 1:
         return result

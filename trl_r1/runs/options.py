@@ -16,13 +16,36 @@ from trl_r1.errors import did_you_mean
 from trl_r1.models.cluster import Cluster
 from trl_r1.rewards.catalogue import read_rewards
 from trl_r1.storage.structured import one_of
+from trl_r1.text.records import Json
 
 
 ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # environment variable
 
 
 @dataclass
-class DataOptions:
+class SystemPrompt:
+    """What stands before every conversation."""
+
+    system_prompt: str | None = field(
+        default=None,
+        metadata={
+            "help": "Put before conversations that bring no system message of their own. See docs/templates.md."
+        },
+    )
+
+
+@dataclass
+class TemplateKwargs:
+    """For stages without a trainer's configuration, which has this option itself."""
+
+    chat_template_kwargs: Json | str | None = field(
+        default=None,
+        metadata={"help": "Handed to the chat template: {enable_thinking: false}, for instance."},
+    )
+
+
+@dataclass
+class DataOptions(SystemPrompt):
     """Where problems come from and how they are put to the model."""
 
     dataset_name: str = field(
@@ -46,7 +69,8 @@ class DataOptions:
     template: str = field(
         default="r1_zero",
         metadata={
-            "help": "Prompt template: r1_zero, mini, plain, chat, chat_think, or a text with {question}. See docs/data.md."
+            "help": "Prompt template: r1_zero, mini, plain, chat, chat_think, or a text or messages with {question}; an "
+            "assistant's message at the end opens the reply. See docs/data.md."
         },
     )
     drop_empty: bool = field(

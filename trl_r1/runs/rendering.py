@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.errors import first_line
-from trl_r1.models.rendering import Renderer, end_ids
+from trl_r1.models.rendering import Renderer, end_ids, run_date
 from trl_r1.text.records import Json
 
 
@@ -19,26 +20,36 @@ SUFFIXES = (".jinja", ".j2")
 
 
 def renderer_of(
-    tokenizer: PreTrainedTokenizerBase, config: Any, path: str = "", model: Any = None, kwargs: Any = None
+    tokenizer: PreTrainedTokenizerBase, config: Any, path: str = "", model: Any = None, options: Any = None
 ) -> Renderer:
-    """The renderer of a run.
+    """The renderer of a run or of a command: the one place where their options become one.
+
+    Prompts that show today's date show that of the day the run began, where ``config`` names its folder (`run_date`).
 
     Args:
-        config: trainer options; its ``chat_template_kwargs`` count, where it has any.
+        config: its ``chat_template_kwargs`` (a mapping, or JSON) and ``output_dir`` count, where it has any.
         path: of the model: its generation_config names what generation stops at.
         model: a loaded model, in place of the path.
-        kwargs: chat_template_kwargs in place of the config's: a mapping, or JSON.
+        options: whose ``system_prompt`` counts; None takes the config's.
 
     Raises:
         ValueError: the chat_template_kwargs are no mapping.
     """
-    template_options = getattr(config, "chat_template_kwargs", None) if kwargs is None else kwargs
+    template_options = read_kwargs(getattr(config, "chat_template_kwargs", None))
+    system_prompt = getattr(config if options is None else options, "system_prompt", None)
     stops = (
         stop_tokens(path)
         if model is None
         else end_ids(getattr(getattr(model, "generation_config", None), "eos_token_id", None))
     )
-    return Renderer(tokenizer, chat_template_kwargs=read_kwargs(template_options), stop_token_ids=stops)
+    make = partial(
+        Renderer,
+        tokenizer,
+        chat_template_kwargs=template_options,
+        system_prompt=system_prompt,
+        stop_token_ids=stops,
+    )
+    return run_date.dated(make, getattr(config, "output_dir", None))
 
 
 def read_kwargs(value: Any) -> Json:

@@ -141,8 +141,8 @@ def _check_sharding(config: R1GRPOConfig) -> None:
 
 def _training_problems(options: RLOptions, seed: int) -> Dataset:
     rows = spec_of(options).read(seed)
-    columns = options.question_column, options.solution_column
-    return to_prompts(rows, *columns, options.template, options.language_column, options.drop_empty)
+    columns = options.question_column, options.solution_column, options.template, options.language_column
+    return to_prompts(rows, *columns, options.drop_empty, options.system_prompt)
 
 
 def run_rl(

@@ -96,7 +96,7 @@ def prepare(
     if not rows_come_later:
         tell_before_training(stage, options, config, model, path, evaluation_rows)
     tokenizer = load_tokenizer(path, model, config)
-    renderer = renderer_of(tokenizer, config, path)
+    renderer = renderer_of(tokenizer, config, path, options=options)
     rows = None if raw is None else rendered(raw, options, config, renderer, options.dataset_name)
     if not rows_come_later:
         folder.take()
@@ -165,6 +165,7 @@ def imitated(rows: Dataset, options: SFTOptions, name: str) -> Dataset:
         options.drop_empty,
         repr(name),
         options.reasoning_column,
+        options.system_prompt,
     )
 
 

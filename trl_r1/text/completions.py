@@ -130,6 +130,15 @@ def after_reasoning(text: str, tags: tuple[str, str] = THINK, prefilled: bool = 
     return text[after:] if reopened < 0 else text[after:reopened]
 
 
+def completed(text: str, opened: bool | None, opening: str = THINK[0]) -> str:
+    """A reply as a whole: with the opening mark that its prompt has written.
+
+    >>> completed("2 + 2</think> 4", True), completed("<think>2 + 2</think> 4", True), completed("4", False)
+    ('<think>2 + 2</think> 4', '<think>2 + 2</think> 4', '4')
+    """
+    return opening + text if opened and text.strip() and not text.lstrip().startswith(opening) else text
+
+
 def reasoning_or_all(text: str, think: tuple[str, str] = THINK, prefilled_think: bool = False) -> str:
     """The chain of a reply: its thought; of a reply without think tags, all of it.
 

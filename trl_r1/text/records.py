@@ -59,19 +59,22 @@ class Completion:
     refused: str = ""  # why a server would not answer; then the text is empty
     logprob: float | None = None  # mean over its tokens, nats
     entropy: float | None = None  # mean over its tokens, nats
+    opened: bool | None = None  # the prompt has opened its thought, so that it begins inside; None: not known
 
     def to_row(self) -> Row:
         """As a shard holds it."""
-        return {"text": self.text, "tokens": self.token_count, "clipped": self.truncated, "refused": self.refused}
+        row: Row = {"text": self.text, "tokens": self.token_count, "clipped": self.truncated, "refused": self.refused}
+        return row if self.opened is None else {**row, "opened": self.opened}
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Completion:
         """From a shard's row.
 
         >>> Completion.of_row({"text": "4", "tokens": 2, "clipped": False, "refused": "", "index": 0})
-        Completion(text='4', token_count=2, truncated=False, refused='', logprob=None, entropy=None)
+        Completion(text='4', token_count=2, truncated=False, refused='', logprob=None, entropy=None, opened=None)
         """
-        return cls(row["text"], row.get("tokens"), bool(row["clipped"]), row.get("refused", ""))
+        refused, opened = row.get("refused", ""), row.get("opened")
+        return cls(row["text"], row.get("tokens"), bool(row["clipped"]), refused, opened=opened)
 
 
 @dataclass(frozen=True)

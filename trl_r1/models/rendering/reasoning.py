@@ -7,7 +7,9 @@ from typing import Any
 from trl_r1.models.rendering.facts import UnfitTemplate
 from trl_r1.models.rendering.messages import Marks
 from trl_r1.models.rendering.renderer import Renderer
+from trl_r1.models.rendering.replies import portable
 from trl_r1.text.completions import THINK
+from trl_r1.text.records import Prompt
 
 
 class TemplateReasoningFormat:
@@ -36,3 +38,13 @@ class TemplateReasoningFormat:
             return self.renderer.prompt_text(prompt).rstrip().endswith(marks[0].rstrip())
         except UnfitTemplate:
             return False
+
+    def portable(self, text: str, prompt: Prompt) -> tuple[str, bool]:
+        """A decoded reply with its thought in ``<think>`` and ``</think>``, whatever marks the model has, and whether the
+        prompt has opened that thought; then the text has no opening mark."""
+        facts, opened = self.renderer.facts, self.opened(prompt, self.marks)
+        if not opened and self.marks != THINK and self.opened(prompt, THINK):
+            return text, True
+        own = facts.reasoning_open or THINK[0], facts.reasoning_close or THINK[1]
+        answer_open = "" if isinstance(prompt, str) else facts.answer_open
+        return portable(text, tuple(dict.fromkeys((own, THINK))), opened, answer_open), opened

@@ -41,7 +41,7 @@ class Renderer:
     """Renders prompts and training rows, and reads completions, with one tokenizer and one set of options.
 
     Every method that takes a prompt also takes what its row brings: ``chat_template_kwargs``, which come on top of the
-    renderer's, and ``tools``, which stand in their place.
+    renderer's, and ``tools``, which stand in their place. A `RowPrompt` carries them itself.
 
     Args:
         tokenizer: is not changed. A processor is asked for its tokenizer.
@@ -106,7 +106,7 @@ class Renderer:
         if isinstance(prompt, str):
             return prompt + self.prefill
         messages, prefill = self._split_prefill(prompt)
-        options = RowOptions(**row)
+        options = row_options(prompt, row)
         text = self.chat.render(messages, True, options)
         return text + self.chat.placed_prefill(prefill, messages, text, options)
 
@@ -130,7 +130,7 @@ class Renderer:
             end = (prompt + self.prefill).rstrip()
             return any(end.endswith(opening) for opening, _ in self._marks)
         messages, prefill = self._split_prefill(prompt)
-        options = RowOptions(**row)
+        options = row_options(prompt, row)
         pieces = self.chat.pieces(messages, options)
         if not prefill:
             return pieces.opens
@@ -352,6 +352,11 @@ def without_opening(text: str, opening: str) -> str:
     if not opening or not (start.startswith(opening) or opening.startswith(start)):
         return text
     return start[len(opening) :]
+
+
+def row_options(prompt: Prompt, row: Mapping[str, Any]) -> RowOptions:
+    """A row's own options: those that are stated, over those that its prompt carries."""
+    return RowOptions(**{**getattr(prompt, "own", {}), **row})
 
 
 def as_messages(completion: Any) -> list[Mapping[str, Any]]:

@@ -78,3 +78,24 @@ def split(text: str, marks: Sequence[Marks], opened: bool = False, answer_open: 
         elif close >= 0:
             return Reply(reasoning, None, False, opened)  # thought over, answer not begun
     return Reply(reasoning, rest.strip(), ended, opened)
+
+
+def portable(text: str, marks: Sequence[Marks], opened: bool = False, answer_open: str = "") -> str:
+    """A decoded completion with its thought in ``<think>`` and ``</think>``, so that filters and other models read it.
+
+    Untouched where its own marks are these, or none of its own occur.
+
+    Args:
+        marks, opened, answer_open: see ``split``. Of an opened thought the opening mark is left out, as it was.
+
+    >>> portable("[THINK]2 + 2[/THINK]4", [("[THINK]", "[/THINK]"), THINK])
+    '<think>2 + 2</think>4'
+    >>> portable("2 + 2[/THINK]4", [("[THINK]", "[/THINK]"), THINK], opened=True)
+    '2 + 2</think>4'
+    """
+    (opening, closing), *_ = marks
+    own = (opening, closing) != THINK and (opening in text or closing in text)
+    if not own and not (answer_open and answer_open in text):
+        return text
+    whole = split(text, marks, opened, answer_open).text()
+    return whole.removeprefix(THINK[0]) if opened else whole

@@ -129,7 +129,7 @@ def scheduled_rows(options: ScenarioOptions, config: R1GRPOConfig) -> Dataset:
     """
     if config.max_steps <= 0:
         raise ValueError("all_scenario_rl has to know its last step to begin the preference rewards: set max_steps.")
-    parts = [load_source(source, options.template, config.seed) for source in options._sources]
+    parts = [load_source(source, options.template, config.seed, options.system_prompt) for source in options._sources]
     offered = {entry["name"] for entry in options.reward_list}
     for route in PREFERENCES:
         is_used = any(row["reward_for"] == route for part in parts for row in part)

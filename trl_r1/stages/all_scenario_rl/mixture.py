@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trl_r1.data.columns import is_empty
+from trl_r1.data.columns import is_empty, to_prompt
 from trl_r1.data.spec import DatasetSpec
-from trl_r1.models.templates import Template, find_template, render
+from trl_r1.models.templates import Template, find_template
 from trl_r1.storage.structured import option
 from trl_r1.text.records import Row
 
@@ -50,7 +50,7 @@ class MixtureSource(DatasetSpec):
     share: float = option(1.0, "Weight among the datasets that are in use at the time.", gt=0)
 
 
-def load_source(source: MixtureSource, template: Template, seed: int) -> list[Row]:
+def load_source(source: MixtureSource, template: Template, seed: int, system_prompt: str | None = None) -> list[Row]:
     """The rows of one dataset in the common columns.
 
     Raises:
@@ -89,7 +89,7 @@ def load_source(source: MixtureSource, template: Template, seed: int) -> list[Ro
         language = row.get(source.language_column or "language") or source.language
         rows_of_source.append(
             {
-                "prompt": question if isinstance(question, list) else render(template, str(question)),
+                "prompt": to_prompt(template, question, system_prompt),
                 "question": question if isinstance(question, str) else json.dumps(question, ensure_ascii=False),
                 "solution": solution,
                 "language": language,

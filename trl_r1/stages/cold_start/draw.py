@@ -13,17 +13,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from types import SimpleNamespace
 
 import torch
 from tqdm.auto import tqdm
 
-from trl_r1.models.engines import Engine, InProcess, SamplingServer
+from trl_r1.models.engines import Engine, InProcess, SamplingServer, for_server
 from trl_r1.models.load import find_policy, load_policy, model_digest
+from trl_r1.models.rendering import Renderer, UnfitTemplate
+from trl_r1.runs.rendering import read_kwargs, renderer_of
 from trl_r1.stages.cold_start.job import ColdStartJob, ReadySource, drawn_row, judged_row, problem_row, sample_of
 from trl_r1.stages.cold_start.screening import COARSE, Screened
-from trl_r1.stages.cold_start.sources import ChainSource, as_reply, asking, rewriting, rewritten, take_apart
+from trl_r1.stages.cold_start.sources import (
+    ChainSource,
+    as_reply,
+    asking,
+    examples_of_source,
+    rewriting,
+    rewritten,
+    take_apart,
+)
 from trl_r1.storage.shards import Shards, Unit, cut, digest_of
-from trl_r1.text.records import Completion, Origin, Sample
+from trl_r1.text.records import Completion, Origin, Problem, Prompt, Row, Sample
 
 
 STAGE = "cold_start"
@@ -42,7 +53,7 @@ def draw(job: ColdStartJob) -> Shards:
         STAGE,
         [problem_row(problem) for problem in job.problems],
         existing,
-        [asdict(source.source) for source in job.sources],
+        [said_by(source.source) for source in job.sources],
         hashes,
         config.seed,
         options.source_top_p,
@@ -65,6 +76,13 @@ def draw(job: ColdStartJob) -> Shards:
     return shards
 
 
+def said_by(source: ChainSource) -> Row:
+    """A source as the digest of its shards knows it; what earlier versions did not know counts where it is set."""
+    new = {"prefilled_think": False, "system_prompt": None, "chat_template_kwargs": None}
+    row = {name: value for name, value in asdict(source).items() if value is not None or name not in new}
+    return {"prefilled_think": False} | row
+
+
 def reused(source: ReadySource, unit: Unit, origin: Origin) -> Iterator[Sample]:
     """The samples of one unit of a source whose chains exist already."""
     for place in range(unit.first, unit.last):
@@ -77,30 +95,50 @@ def reused(source: ReadySource, unit: Unit, origin: Origin) -> Iterator[Sample]:
 def draw_unit(source: ReadySource, unit: Unit, engine: Engine, chat: bool, origin: Origin) -> Iterator[Sample]:
     """The samples of one unit, each brought into the form of a reply."""
     problems = source.problems[unit.first : unit.last]
-    prompts = [
-        asking(source.source, problem.question, problem.language, chat, source.examples) for problem in problems
-    ]
+    renderer = engine.renderer if isinstance(engine, InProcess) else None
+    prompts = [prompt_for(source, problem, chat, renderer) for problem in problems]
     completions = engine.draw(prompts, int(source.source.samples or 1), unit.seed)
     for place, (problem, prompt, group) in enumerate(zip(problems, prompts, completions, strict=True), unit.first):
         prompt_hash = digest_of(prompt)[:16]
         for index, completion in enumerate(group):
-            text = as_reply(source.source, completion.text, prompt, problem.language)
+            text = as_reply(source.source, completion.text, prompt, problem.language, completion.opened)
             came_from = replace(origin, prompt_hash=prompt_hash, place=place, index=index)
             yield Sample(problem, replace(completion, text=text), came_from)
+
+
+def prompt_for(source: ReadySource, problem: Problem, chat: bool, renderer: Renderer | None) -> Prompt:
+    """What a source asks about a problem; worked examples stand in the user's message where the template would not show
+    them as earlier turns with their thoughts."""
+    question, language = problem.question, problem.language
+    prompt = asking(source.source, question, language, chat, source.examples)
+    shown = examples_of_source(source.source, language, source.examples)
+    if isinstance(prompt, str) or not shown or renderer is None:
+        return prompt
+    try:
+        text = renderer.prompt_text(prompt)
+    except UnfitTemplate:
+        text = ""
+    if all(example.reasoning in text for example in shown):
+        return prompt
+    return asking(source.source, question, language, chat, source.examples, turns=False)
 
 
 def engine_of(source: ChainSource, job: ColdStartJob) -> tuple[Engine, bool]:
     """What draws for a source, and whether it can be talked to."""
     temperature, top_p = float(source.temperature or 0.0), job.options.source_top_p
     longest, name = int(source.max_new_tokens or 1), str(source.model)
+    own = source.chat_template_kwargs
+    template_options = read_kwargs(getattr(job.config, "chat_template_kwargs", None)) if own is None else own
     if source.endpoint:
-        many = job.options.endpoint_concurrency
-        return SamplingServer(source.endpoint, name, temperature, top_p, longest, many), source.chat
+        many, extra = job.options.endpoint_concurrency, for_server(dict(template_options))
+        return SamplingServer(source.endpoint, name, temperature, top_p, longest, many, extra=extra), source.chat
     if job.loaded is None or job.loaded[0] != name:
         release(job)
         job.loaded = (name, *load_policy(find_policy(name, job.config.seed), job.model, job.config.use_cpu))
     _, policy, tokenizer = job.loaded
-    engine = InProcess(policy, tokenizer, temperature, top_p, longest, job.options.source_batch_size)
+    asked = SimpleNamespace(chat_template_kwargs=template_options, output_dir=job.config.output_dir)
+    renderer = renderer_of(tokenizer, asked, model=policy)
+    engine = InProcess(policy, tokenizer, temperature, top_p, longest, job.options.source_batch_size, renderer)
     return engine, source.chat and bool(getattr(tokenizer, "chat_template", None))
 
 
@@ -131,7 +169,7 @@ def judge_all(job: ColdStartJob, drawn_shards: Shards) -> Shards:
         drawn_shards.digest,
         options.layout,
         options._filters,
-        asdict(options.limits()),
+        options.limits().to_row(),
         job.answer_sources,
         options.rewrite_model,
         options.rewrite_endpoint,
@@ -186,7 +224,7 @@ def rewritten_and_screened(
         reasoning, summary = take_apart(samples[place].completion.text) or ("", "")
         prompts.append(rewriting(problem.question, reasoning, summary, problem.language, chat))
     changed = [
-        replace(samples[place], completion=replace(one, text=rewritten(one.text, chat) or one.text))
+        replace(samples[place], completion=replace(one, text=rewritten(one.text, chat, one.opened) or one.text))
         for place, (one,) in zip(alive, draw(prompts) if prompts else (), strict=True)
     ]
     for place, one in zip(alive, job.screen(changed), strict=True):

@@ -31,6 +31,7 @@ from trl_r1.data.spec import spec_of
 from trl_r1.errors import WaitsForPerson
 from trl_r1.models.engines import SamplingServer
 from trl_r1.models.load import find_policy
+from trl_r1.models.templates import find_template, with_system
 from trl_r1.rewards.accuracy import SOURCES as ANSWER_SOURCES
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.rewards.language import prompt_language
@@ -69,6 +70,7 @@ def check(options: ColdStartOptions, config: SFTConfig, model: ModelConfig, grad
         options.template,
         options.language_column,
         options.drop_empty,
+        options.system_prompt,
     )
     problems = [problem_of(row, options.question_column) for row in questions]
     resolved = [with_defaults(source, options, model) for source in options._sources]
@@ -126,6 +128,10 @@ def problem_of(row: Row, question_column: str) -> Problem:
 def with_defaults(source: ChainSource, options: ColdStartOptions, model: ModelConfig) -> ChainSource:
     """A source with the stage's options where it has none of its own."""
     endpoint = source.endpoint or (options.source_endpoint if source.model is None else None)
+    template = find_template(source.template or options.template)
+    inherited = options.system_prompt if source.name == "zero" and not isinstance(template, str) else None
+    if source.name == "zero":
+        with_system(template, source.system_prompt)  # or one sentence that says why not
     return replace(
         source,
         model=source.model or options.source_model or model.model_name_or_path,
@@ -134,6 +140,7 @@ def with_defaults(source: ChainSource, options: ColdStartOptions, model: ModelCo
         temperature=options.source_temperature if source.temperature is None else source.temperature,
         max_new_tokens=source.max_new_tokens or options.source_max_new_tokens,
         template=source.template or options.template,
+        system_prompt=source.system_prompt or inherited,
     )
 
 
@@ -151,6 +158,7 @@ def existing_problems(source: ChainSource, options: ColdStartOptions, seed: int)
         options.template,
         source.language_column,
         True,
+        options.system_prompt,
     )
     problems = [
         replace(problem_of(row, source.question_column), reference=row[TEXT]) for row in questions if row[TEXT]

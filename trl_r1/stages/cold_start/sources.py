@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trl_r1.models.templates import Template, find_template, render
+from trl_r1.models.templates import Template, find_template, render, with_system
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
 from trl_r1.storage.structured import option, read_entries, refuse_twins
-from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reasoning_of, visible
+from trl_r1.text.completions import ANSWER, THINK, after_reasoning, completed, reasoning_of, visible
 from trl_r1.text.records import Messages
 
 
@@ -47,7 +47,9 @@ class ChainSource:
     temperature: float | None = option(None, "Sampling temperature.")
     max_new_tokens: int | None = option(None, "Longest reply, in tokens.")
     template: Template | None = option(None, "zero: prompt template; default `template`.")
-    prefilled_think: bool = option(False, "zero: that template opens the thought.")
+    prefilled_think: bool | None = option(None, "That the prompt opens the thought; default: as it is found out.")
+    system_prompt: str | None = option(None, "Before conversations; zero: default system_prompt.")
+    chat_template_kwargs: Mapping[str, Any] | None = option(None, "For the chat template; default: the stage's.")
     chat: bool = option(True, "few_shot, reflection: ask as a conversation, if it can chat.")
     examples: str | None = option(None, "few_shot: JSONL of question, reasoning, summary.")
     dataset_name: str | None = option(None, "rows: as dataset_name of the stage.")
@@ -164,41 +166,58 @@ def worked(example: Example) -> str:
 
 
 def asking(
-    source: ChainSource, question: str, language: str | None, chat: bool, examples: Sequence[Example] = ()
+    source: ChainSource,
+    question: str,
+    language: str | None,
+    chat: bool,
+    examples: Sequence[Example] = (),
+    turns: bool = True,
 ) -> Template:
     """The prompt that a source puts to its model: a conversation, or a text that ends where the model goes on.
 
     Args:
         chat: whether the model can be talked to; else it gets a text that opens the thought (``OPEN``).
         examples: for `few_shot`; default: ours, in the problem's language.
+        turns: show them as earlier turns of the conversation; else inside of the user's message, for templates that
+            leave the thoughts of earlier turns out.
     """
     words = words_of(language)
     if source.name == "zero":
-        return render(find_template(source.template or "r1_zero"), question)
-    examples_text = (
-        list(examples or EXAMPLES.get((language or "en")[:2].lower(), EXAMPLES["en"]))
-        if source.name == "few_shot"
-        else []
-    )
-    if not chat:
+        return with_system(render(find_template(source.template or "r1_zero"), question), source.system_prompt)
+    examples_text = examples_of_source(source, language, examples)
+    if not chat or not turns:
         parts = [words["task"], *(f"{words['problem']} {one.question}\n{worked(one)}" for one in examples_text)]
-        return "\n\n".join([*parts, f"{words['problem']} {question}\n{OPEN}"])
+        text = "\n\n".join([*parts, f"{words['problem']} {question}"])
+        return with_system([{"role": "user", "content": text}], source.system_prompt) if chat else f"{text}\n{OPEN}"
     messages: Messages = []
     for one in examples_text:
         messages += [
             {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {one.question}"},
             {"role": "assistant", "content": worked(one)},
         ]
-    return [*messages, {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {question}"}]
+    messages += [{"role": "user", "content": f"{words['task']}\n\n{words['problem']} {question}"}]
+    return with_system(messages, source.system_prompt)
 
 
-def as_reply(source: ChainSource, text: str, prompt: Template, language: str | None) -> str:
+def examples_of_source(source: ChainSource, language: str | None, examples: Sequence[Example] = ()) -> list[Example]:
+    """The worked examples that a source shows: the given ones, else ours in the problem's language."""
+    if source.name != "few_shot":
+        return []
+    return list(examples or EXAMPLES.get((language or "en")[:2].lower(), EXAMPLES["en"]))
+
+
+def as_reply(
+    source: ChainSource, text: str, prompt: Template, language: str | None, opened: bool | None = None
+) -> str:
     """What a model wrote after ``asking``, as a whole reply: with the thought that the prompt opened, without the next
-    problem that a base model goes on to invent."""
-    if source.name == "zero":
-        return (THINK[0] + text) if source.prefilled_think and THINK[0] not in text else text
-    if not isinstance(prompt, str):
-        return text
+    problem that a base model goes on to invent.
+
+    Args:
+        opened: whether the prompt has opened the thought, as it was found out; what the source states wins.
+    """
+    opened = opened if source.prefilled_think is None else source.prefilled_think
+    if source.name == "zero" or not isinstance(prompt, str):
+        return completed(text, opened)
     return OPEN + text.split(f"\n\n{words_of(language)['problem']}")[0].rstrip()
 
 
@@ -295,8 +314,12 @@ def rewriting(question: str, reasoning: str, summary: str, language: str | None,
     return [{"role": "user", "content": text}] if chat else f"{text}\n\n{OPEN}"
 
 
-def rewritten(text: str, chat: bool) -> str | None:
-    """The rewritten reply in the layout `summary`; None where the model kept to no layout."""
-    whole = text if chat or THINK[0] in text else OPEN + text
+def rewritten(text: str, chat: bool, opened: bool | None = None) -> str | None:
+    """The rewritten reply in the layout `summary`; None where the model kept to no layout.
+
+    Args:
+        opened: a conversation that was asked opened the thought.
+    """
+    whole = completed(text, opened) if chat else text if THINK[0] in text else OPEN + text
     parts = take_apart(whole.strip())
     return lay_out(*parts, "summary") if parts and visible(parts[0]) and visible(parts[1]) else None

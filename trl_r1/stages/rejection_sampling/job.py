@@ -86,7 +86,7 @@ class Entry:
 
     def provenance(self, filters: Sequence[str] = ()) -> Row:
         """Where the line came from."""
-        origin = self.sample.origin
+        origin, opened = self.sample.origin, self.sample.completion.opened
         return {
             "stage": STAGE,
             "model": origin.model,
@@ -97,6 +97,7 @@ class Entry:
             "pool": origin.source,
             "place": origin.place,
             "unit": self.unit,
+            **({} if opened is None else {"thought_opened_by_prompt": opened}),
             "filters": list(filters),
         }
 
@@ -111,6 +112,7 @@ class Entry:
             "solution": problem.solution,
             "language": problem.language,
             "domain": problem.domain,
+            **getattr(problem.prompt, "own", {}),
             "score": {
                 "right": verdict.correct,
                 "by": verdict.decided_by or None,

@@ -31,6 +31,7 @@ from trl_r1.models.sampling import Prompt
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
+from trl_r1.runs.rendering import renderer_of
 from trl_r1.runs.run import Run
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
 from trl_r1.stages.rejection_sampling.job import STAGE, Entry, Judged, PreparedRejection, Row, write_lines
@@ -104,6 +105,8 @@ def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: Mo
         problems[name] = clean
     settings = manifest.settings_of(options, limits) | model_settings(model)
     decisive = {name: value for name, value in settings.items() if name not in PATIENCE}
+    if decisive["prefilled_think"] is None:  # found out, which to earlier runs was false
+        del decisive["prefilled_think"]
     folder = RunFolder.look(STAGE, options, decisive, DRAWN_TEXTS, JUDGING)  # type: ignore[arg-type]
     if server is not None:
         if not (Path(options.output_dir) / SUMMARY).is_file():
@@ -168,13 +171,13 @@ def run_rejection(
             "load_in_4bit",
             "load_in_8bit",
         )
-    }
+    } | ({"chat_template_kwargs": options._kwargs} if options._kwargs else {})
     counts = {name: pool.draws for name, pool in prepared.pools.items()}
     rows = {name: [problem.to_row() for problem in problems] for name, problems in prepared.problems.items()}
     samples = Shards(folder / "samples", units, digest_of(STAGE, rows, counts, drawing, prepared.model_hash))
     judging = {name: prepared.settings[name] for name in ("judge_model", "answer_sources")}
     filters = {name: pool.filters for name, pool in prepared.pools.items()}
-    judged = Shards(folder / "judged", units, digest_of(samples.digest, judging, filters, asdict(limits)))
+    judged = Shards(folder / "judged", units, digest_of(samples.digest, judging, filters, limits.to_row()))
     if state.is_main_process:
         samples.open()
         judged.open(derived=True)
@@ -191,7 +194,7 @@ def run_rejection(
         leave=False,
     ):
         began = time.time()
-        unit_samples = samples_of(unit, samples.read(unit), prepared)
+        unit_samples = samples_of(unit, samples.read(unit), prepared, limits)
         judged_rows = judge_unit(unit_samples, options, limits, prepared.pools[unit.pool])
         lines = [one.to_row(sample) for one, sample in zip(judged_rows, unit_samples, strict=True)]
         judged.write(unit, lines, time.time() - began)
@@ -290,18 +293,27 @@ def make_engine(options: RejectionOptions, model: ModelConfig, name: str) -> Eng
     if options.engine == "endpoint":
         return options.server(name)
     policy, tokenizer = load_policy(name, model, options.use_cpu)
+    renderer = renderer_of(tokenizer, options, model=policy)
     return InProcess(
-        policy, tokenizer, options.temperature, options.top_p, options.max_new_tokens, options.sampling_batch_size
+        policy,
+        tokenizer,
+        options.temperature,
+        options.top_p,
+        options.max_new_tokens,
+        options.sampling_batch_size,
+        renderer,
     )
 
 
 # --- selecting, over all units
 
 
-def candidates(samples: Shards, judged: Shards, prepared: PreparedRejection) -> Iterator[tuple[Unit, Sample, Judged]]:
+def candidates(
+    samples: Shards, judged: Shards, prepared: PreparedRejection, limits: FilterLimits
+) -> Iterator[tuple[Unit, Sample, Judged]]:
     """Every drawn text with its unit and its verdict, in order."""
     for (unit, unit_samples), (_, verdicts) in zip(samples.rows(), judged.rows(), strict=True):
-        for sample, row in zip(samples_of(unit, unit_samples, prepared), verdicts, strict=True):
+        for sample, row in zip(samples_of(unit, unit_samples, prepared, limits), verdicts, strict=True):
             if (sample.origin.place, sample.origin.index) != (row["place"], row["index"]):
                 raise ShardError(
                     f"{judged.path(unit)} does not belong to {samples.path(unit)}; remove it and start again."
@@ -325,7 +337,7 @@ def conclude(
     dropped: list[Entry] = []
     problems: dict[tuple[str, int], GradedProblem] = {}
     texts_of: dict[tuple[str, int], set[str]] = {}
-    for unit, sample, one in candidates(samples, judged, prepared):
+    for unit, sample, one in candidates(samples, judged, prepared, limits):
         dropped_by = one.verdict.dropped_by
         for step in [DRAWN, *used[: used.index(dropped_by) if dropped_by else len(used)]]:
             funnel.count(step, unit.pool, 1)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from accelerate import PartialState
 
 from trl_r1.data.filters import CRITERION, FILTERS
-from trl_r1.models.engines import SamplingServer
+from trl_r1.models.engines import SamplingServer, for_server
 from trl_r1.models.judge import Judge
 from trl_r1.models.sampling import check_options
 from trl_r1.rewards.accuracy import SOURCES
-from trl_r1.runs.options import DataOptions, RayOptions
+from trl_r1.runs.options import DataOptions, RayOptions, TemplateKwargs
 from trl_r1.runs.processor import Generation
+from trl_r1.runs.rendering import read_kwargs
 from trl_r1.stages.rejection_sampling.mix import quotas
 from trl_r1.stages.rejection_sampling.pools import EvaluationSet, PromptPool, read_pools
 from trl_r1.storage.structured import one_of, read_entries, read_mapping, read_names
@@ -24,7 +25,7 @@ ENGINES = ("transformers", "endpoint", "ray_vllm")
 
 
 @dataclass
-class RejectionOptions(DataOptions, RayOptions):
+class RejectionOptions(DataOptions, RayOptions, TemplateKwargs):
     """Problems, sampling, judging, selection."""
 
     max_prompts: int | None = field(default=None, metadata={"help": "Only the first this many problems."})
@@ -125,7 +126,8 @@ class RejectionOptions(DataOptions, RayOptions):
         self._evaluation_sets = read_entries(
             "decontaminate", self.decontaminate, EvaluationSet, "dataset_name", least=0
         )
-        self._pools = [self._reasoning(), *read_pools(self.general, self.template)]
+        self._pools = [self._reasoning(), *read_pools(self.general, self.template, self.system_prompt)]
+        self._kwargs = read_kwargs(self.chat_template_kwargs)
         self._targets = read_mapping("mix", self.mix)
         quotas(dict.fromkeys((pool.name for pool in self._pools), 1), self._targets, self.mix_total)
 
@@ -140,6 +142,7 @@ class RejectionOptions(DataOptions, RayOptions):
             solution_column=self.solution_column,
             language_column=self.language_column,
             template=self.template,
+            system_prompt=self.system_prompt,
             samples=self.samples_per_prompt,
             max_prompts=self.max_prompts,
             chain="keep",
@@ -174,7 +177,7 @@ class RejectionOptions(DataOptions, RayOptions):
             concurrency=self.endpoint_concurrency,
             attempts=self.endpoint_attempts,
             seconds=self.endpoint_seconds,
-            extra=read_mapping("endpoint_extra", self.endpoint_extra),
+            extra=read_mapping("endpoint_extra", self.endpoint_extra) | for_server(self._kwargs),
         )
 
     def judge_client(self) -> Judge | None:

@@ -23,7 +23,8 @@ from trl_r1.data.columns import is_empty
 from trl_r1.data.filters import FILTERS, GENERAL_FILTERS, check_names
 from trl_r1.data.near_duplicates import Contamination
 from trl_r1.data.spec import spec_of
-from trl_r1.models.templates import find_template, render
+from trl_r1.models.rendering.prompts import with_own
+from trl_r1.models.templates import Template, find_template, render, with_system
 from trl_r1.rewards.language import prompt_language
 from trl_r1.stages.rejection_sampling.mix import DOMAINS
 from trl_r1.storage.structured import option, read_entries, refuse_twins
@@ -51,7 +52,8 @@ class PromptPool:
     solution_column: str | None = None  # the gold answer; None: nobody can verify
     language_column: str | None = None  # None: told from the question's script
     answer_column: str | None = None  # reuse these answers (text, or a conversation whose last message it is)
-    template: str = "r1_zero"
+    template: Template = "r1_zero"
+    system_prompt: str | None = None  # before its conversations; None: the stage's
     samples: int = 1  # per prompt, where the checkpoint writes the answers
     max_prompts: int | None = None
     chain: str = option("auto", choices=REASONING_CHOICES)
@@ -76,11 +78,11 @@ class PromptPool:
         return 1 if self.answer_column else self.samples
 
 
-def read_pools(value: Any, template: str) -> list[PromptPool]:
+def read_pools(value: Any, template: Template, system_prompt: str | None = None) -> list[PromptPool]:
     """The `general` entry of a recipe.
 
     Args:
-        template: of pools that name none.
+        template, system_prompt: of pools that name none.
 
     Raises:
         ValueError: no list, an unknown key, a missing dataset, or two pools of one name.
@@ -88,7 +90,7 @@ def read_pools(value: Any, template: str) -> list[PromptPool]:
 
     def complete(entry: Row) -> Row:
         usual = {"name": entry.get("domain") or entry.get("dataset_name"), "domain": "writing", "template": template}
-        return {**usual, **entry}
+        return {**usual, "system_prompt": system_prompt, **entry}
 
     pools = read_entries("general", value, PromptPool, key=None, complete=complete, least=0)
     refuse_twins("general", ["reasoning", *(pool.name for pool in pools)], "name")
@@ -133,6 +135,7 @@ def load_pool(pool: PromptPool, seed: int, drop_empty: bool = False) -> list[Pro
         if empty:
             continue
         prompt, text = to_prompt(template, question)
+        prompt = with_own(with_system(prompt, pool.system_prompt), row)
         language = row[pool.language_column] if pool.language_column else prompt_language(text)
         problems.append(
             Problem(
