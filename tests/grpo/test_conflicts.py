@@ -7,7 +7,8 @@ import pytest
 from places import ROOT
 
 from trl_r1 import R1GRPOConfig
-from trl_r1.grpo.conflicts import CONFLICTS, DROPPED, as_markdown
+from trl_r1.grpo.conflict import DROPPED
+from trl_r1.grpo.conflicts import CONFLICTS, as_markdown
 
 
 def config(options):

@@ -12,6 +12,7 @@ CLASSES = {
     "ChosenKL": "kl",
     "GradedPrompts": "curriculum",
     "CriticAdvantages": "critic",
+    "CopiedRollout": "copy",
     "FastGRPOTrainer": "fast",
 }
 

@@ -6,106 +6,11 @@ runs into each of them and follows each advice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 from trl_r1.grpo.advantages import ADVANTAGES, PER_TOKEN
-
-
-DROPPED = object()  # stands for an option that is not given
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What an option is set to.
-
-    Args:
-        option: its name.
-        holds: whether a value is meant.
-        words: the values that are meant, for the docs.
-        example: one of them.
-        allowed: a value that is not meant.
-    """
-
-    option: str
-    holds: Callable[[Any], bool]
-    words: str
-    example: Any
-    allowed: Any = DROPPED
-
-    def of(self, config: Any) -> bool:
-        """Whether it is what `config` says."""
-        return self.holds(getattr(config, self.option))
-
-
-def equal(option: str, value: Any, allowed: Any = DROPPED) -> Setting:
-    return Setting(option, lambda present: present == value, repr(value), value, allowed)
-
-
-def unlike(option: str, value: Any, example: Any) -> Setting:
-    return Setting(option, lambda present: present != value, f"not {value!r}", example, value)
-
-
-def is_set(option: str, example: Any) -> Setting:
-    return Setting(option, lambda present: present is not None, "set", example)
-
-
-def is_on(option: str, example: Any = True) -> Setting:
-    return Setting(option, bool, "on", example)
-
-
-@dataclass(frozen=True)
-class Remedy:
-    """One way out: how it is said, and which options it changes."""
-
-    words: str
-    changes: Mapping[str, Any]
-
-
-def drop(option: str) -> Remedy:
-    return Remedy(f"drop {option}", {option: DROPPED})
-
-
-@dataclass(frozen=True)
-class Conflict:
-    """An option that cannot be what it is while any of several others is what it is.
-
-    Args:
-        option: the one that was chosen.
-        against: the others, each enough by itself.
-        because: the rest of the sentence; {against} stands for those that hold, with their values.
-        instead: the ways out.
-        where: what has to hold besides.
-        besides: options that an example of it needs in order to get that far.
-        early: looked at before TRL's own checks, which would say it in more general words.
-    """
-
-    option: Setting
-    against: tuple[Setting, ...]
-    because: str
-    instead: tuple[Remedy, ...]
-    where: tuple[Setting, ...] = ()
-    besides: Mapping[str, Any] = field(default_factory=dict)
-    early: bool = False
-
-    def sentence(self, config: Any) -> str | None:
-        """What is wrong with `config` and what to do; None where nothing is."""
-        against = [setting for setting in self.against if setting.of(config)]
-        if not against or not self.option.of(config) or not all(setting.of(config) for setting in self.where):
-            return None
-        because = self.because.format(against=", ".join(describe(setting, config) for setting in against))
-        return f"{describe(self.option, config)} {because}. {joined([remedy.words for remedy in self.instead])}."
-
-
-def describe(setting: Setting, config: Any) -> str:
-    return f"{setting.option}={getattr(config, setting.option)!r}"
-
-
-def joined(ways: list[str]) -> str:
-    """`Do this, or that`; `Do this, that, or the other`."""
-    sentence = ", ".join([*ways[:-1], f"or {ways[-1]}"] if len(ways) > 1 else ways)
-    return sentence[0].upper() + sentence[1:]
+from trl_r1.grpo.conflict import DROPPED, Conflict, Remedy, Setting, drop, equal, is_on, is_set, joined, unlike
 
 
 NO_REFERENCE = (equal("beta", 0.0, allowed=0.001),)
@@ -119,6 +24,7 @@ PER_COMPLETION = Remedy(
 TRLS_ADVANTAGE = Remedy("use advantage='trl'", {"advantage": "trl", "advantage_options": DROPPED})
 CRITIC = Setting("advantage", lambda name: name in PER_TOKEN, " or ".join(map(repr, PER_TOKEN)), PER_TOKEN[-1])
 NAMED = Setting("advantage", lambda name: name not in ("trl", *PER_TOKEN), "named", "leave_one_out")
+COPIED = unlike("rollout_copy", "none", "bfloat16")
 REFILLED = is_on("dynamic_sampling_rounds", 1)
 REPLAYED = is_on("verified_paths", 8)
 
@@ -152,6 +58,49 @@ CONFLICTS = (
         (unlike("rollout", "fast", "trl"),),
         "takes what rollout='fast' sampled, and {against}",
         (FAST_ROLLOUT, drop("old_logps")),
+    ),
+    Conflict(
+        COPIED,
+        (unlike("rollout", "fast", "trl"), is_on("use_vllm")),
+        "is a copy that rollout='fast' samples from, and {against}",
+        (
+            Remedy("set rollout='fast' without use_vllm", {"rollout": "fast", "use_vllm": DROPPED}),
+            drop("rollout_copy"),
+        ),
+    ),
+    *(
+        Conflict(
+            COPIED,
+            (setting,),
+            "draws tokens with other probabilities than the policy's, which {against} takes for the policy's",
+            (Remedy(words, changes), drop("rollout_copy")),
+            besides={"rollout": "fast", "old_logps": "sampled"},
+        )
+        for setting, words, changes in (
+            (REPLAYED, "drop verified_paths and old_logps", {"verified_paths": DROPPED, "old_logps": DROPPED}),
+            (equal("old_logps", "sampled"), "drop old_logps", {"old_logps": DROPPED}),
+        )
+    ),
+    Conflict(
+        COPIED,
+        (equal("loss_type", "vespo"),),
+        "enters {against} as ratios of tokens, as in TRL",
+        (
+            Remedy(
+                "set vllm_importance_sampling_mode to token_truncate or token_mask",
+                {"vllm_importance_sampling_mode": "token_truncate"},
+            ),
+            drop("rollout_copy"),
+        ),
+        (
+            Setting(
+                "vllm_importance_sampling_mode",
+                lambda mode: not mode.startswith("token_"),
+                "'sequence_truncate' or 'sequence_mask'",
+                "sequence_mask",
+            ),
+        ),
+        {"rollout": "fast"},
     ),
     Conflict(
         is_on("rewards_overlap"),

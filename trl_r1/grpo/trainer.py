@@ -13,17 +13,17 @@ In which order the overrides of a method of TRL's run (the first calls the next;
 | _get_train_sampler | r1, curriculum | r1 keeps the sampler; curriculum orders the prompts and then asks nobody else |
 | _prepare_inputs | fast | deals the rows of an optimizer step out to micro-batches anew |
 | training_step | critic | averages the towers' gradients over processes |
-| _generate_and_score_completions | r1, fast | r1 credits and refills groups after; fast says meanwhile what is asked for |
+| _generate_and_score_completions | r1, copy, fast | r1 credits and refills groups after; copy says how tokens were drawn |
 | _generate_single_turn | fast | completions come from grpo/rollout |
 | _calculate_rewards | r1, curriculum, critic, fast | r1: marks; fast: early scores; critic, r1 keep; curriculum counts |
-| _compute_loss | kl, critic, fast | fast skips rows; critic adds the value loss; kl checks its term and moves beta |
-| _get_per_token_logps_and_entropies | kl, critic, fast | fast packs; critic reads along; kl takes them down |
-| _save_checkpoint | r1, curriculum, critic | each its own file, before TRL's |
-| _load_optimizer_and_scheduler | r1, curriculum, critic | critic its towers before TRL's, curriculum and r1 theirs after |
+| _compute_loss | kl, critic, copy, fast | fast skips rows; copy weighs; critic adds its loss; kl checks its term |
+| _get_per_token_logps_and_entropies | kl, critic, copy, fast | fast packs; copy, critic read along; kl takes them down |
+| _save_checkpoint | r1, curriculum, critic, copy | each its own file, before TRL's |
+| _load_optimizer_and_scheduler | r1, curriculum, critic, copy | critic its towers before TRL's, the others theirs after |
 | save_model | r1 | leaves the reference adapter out of an export |
 
-r1 is R1GRPOTrainer, kl ChosenKL (loss.py), curriculum GradedPrompts, critic CriticAdvantages (critic/connect.py), fast
-FastGRPOTrainer.
+r1 is R1GRPOTrainer, kl ChosenKL (loss.py), curriculum GradedPrompts, critic CriticAdvantages (critic/connect.py), copy
+CopiedRollout (copies/connect.py), fast FastGRPOTrainer.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ from trl_r1.grpo.advantages import (
 )
 from trl_r1.grpo.checks import check_policy, check_scores, check_weights
 from trl_r1.grpo.config import R1GRPOConfig
+from trl_r1.grpo.copies.connect import CopiedRollout
 from trl_r1.grpo.critic.connect import CriticAdvantages
 from trl_r1.grpo.dynamic_sampling import DynamicSampling
 from trl_r1.grpo.fast_trainer import FastGRPOTrainer
@@ -76,7 +77,7 @@ STATE_FILE = "trl_r1_state.json"
 SCALED = {"group": group_normalized, "batch": batch_normalized, "none": group_centered}  # TRL's scale_rewards
 
 
-class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
+class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, FastGRPOTrainer):
     """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
@@ -144,6 +145,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, FastGRPOTrainer):
             self._own_advantages = True  # TRL's are of the groups without the replayed paths
         self._start_curriculum()
         self._start_critic()
+        self._start_copy()
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))

@@ -13,7 +13,8 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -28,6 +29,14 @@ logger = logging.getLogger(__name__)
 Finished = Callable[[list[int], list[list[int]]], None]
 
 
+class Sampler(Protocol):
+    """Says which model a rollout samples from."""
+
+    def model(self, trainer: Any, policy: Any, prompts: Sequence[Sequence[int]]) -> Any: ...
+
+    def done(self) -> None: ...
+
+
 class FastRollout:
     """Completions for a GRPO trainer, and what the last of them cost.
 
@@ -37,9 +46,10 @@ class FastRollout:
 
     def __init__(self, change_logits: ChangeLogits | None = None):
         self.change_logits = change_logits
+        self.sampler: Sampler | None = None  # of another model than the policy, in training
         self.last: Rollout | None = None
         self._refusal: str | None = None
-        self._judged: Any = None  # the model that was looked at
+        self._judged: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()  # models that were looked at
 
     def __call__(self, prompts: list[Any], trainer: Any) -> dict[str, list[Any]]:
         """As TRL's `rollout_func`: prompts (one per completion) in, token ids and log-probabilities out.
@@ -71,8 +81,8 @@ class FastRollout:
         if isinstance(options, str):
             reason = reason or options
         if reason is None:
-            with model_for_generation(trainer) as model:
-                reason = self._why_not(model, prompt_ids, computing_type(model, trainer.accelerator))
+            with model_for_generation(trainer) as policy, self._sampling_from(trainer, policy, prompt_ids) as model:
+                reason = self._why_not(model, prompt_ids, computing_type(policy, trainer.accelerator))
                 if reason is None:
                     assert isinstance(options, SamplingOptions)
                     config = trainer.generation_config
@@ -100,14 +110,27 @@ class FastRollout:
             trainer.generation_config, trainer.accelerator.unwrap_model(trainer.model).generation_config
         )
 
-    def _why_not(self, model: Any, prompt_ids: Sequence[Sequence[int]], dtype: torch.dtype) -> str | None:
-        if self._judged is not model:
-            self._judged = model
-            unique = list(dict.fromkeys(tuple(prompt) for prompt in prompt_ids if len(prompt)))
-            self._model_refusal = why_not_model(model) or disagreement(model, unique, dtype)
-        return self._model_refusal
+    @contextlib.contextmanager
+    def _sampling_from(self, trainer: Any, policy: Any, prompt_ids: Sequence[Sequence[int]]) -> Iterator[Any]:
+        """The model that generates: the policy, or in training, where it is served at all, the sampler's."""
+        if (
+            self.sampler is None
+            or not trainer.model.training
+            or why_not_model(policy)
+            or not all(map(len, prompt_ids))
+        ):
+            yield policy
+            return
+        try:
+            yield self.sampler.model(trainer, policy, prompt_ids)
+        finally:
+            self.sampler.done()
 
-    _model_refusal: str | None = None
+    def _why_not(self, model: Any, prompt_ids: Sequence[Sequence[int]], dtype: torch.dtype) -> str | None:
+        if model not in self._judged:
+            unique = list(dict.fromkeys(tuple(prompt) for prompt in prompt_ids if len(prompt)))
+            self._judged[model] = why_not_model(model) or disagreement(model, unique, dtype)
+        return self._judged[model]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from trl_r1.grpo.batching import ATTENTION
 from trl_r1.grpo.rollout.cache import BlockCache
-from trl_r1.grpo.rollout.sampling import SamplingOptions, next_tokens
+from trl_r1.grpo.rollout.sampling import SamplingOptions, drawn_tokens
 from trl_r1.grpo.rollout.threads import fewer_threads
 
 
@@ -32,9 +32,13 @@ class Rollout:
     steps: int = 0  # forward passes after the prefill
     row_steps: int = 0  # rows computed in them; the tokens of all completions at least
     tokens: int = field(init=False)  # of all completions
+    drawn: list[list[float]] = field(
+        init=False
+    )  # as logps, of the distribution drawn from: after penalty and truncation
 
     def __post_init__(self) -> None:
         self.tokens = sum(map(len, self.completions))
+        self.drawn = self.logps
 
 
 @torch.no_grad()
@@ -83,7 +87,7 @@ def generate(
     batch = _Batch(cache, read.lengths[source], _Mask(model, read, source, max_new_tokens))
     if options.repetition_penalty != 1.0:
         batch.seen = _occurring_tokens(read, source, logits.size(-1))
-    written = _Written(len(prompts), max_new_tokens, pad_token, device)
+    written = _Written(len(prompts), max_new_tokens, pad_token, device, options.filters)
     ends = torch.tensor(sorted(set(end_tokens)), device=device)
     running, steps, row_steps = len(prompts), 0, 0
     bar = tqdm(total=running, desc="Generating", unit="row", delay=5, leave=False, disable=not progress)
@@ -93,8 +97,8 @@ def generate(
         for step in range(max_new_tokens):
             if change_logits is not None:
                 logits = change_logits(logits, batch.rows, step)
-            tokens, logps = next_tokens(logits, options, batch.seen)  # (n,)
-            written.add(batch.rows, step, tokens, logps)
+            tokens, logps, drawn = drawn_tokens(logits, options, batch.seen)  # (n,)
+            written.add(batch.rows, step, tokens, logps, drawn)
             ended = batch.running & torch.isin(tokens, ends)
             if step + 1 == max_new_tokens:
                 ended = batch.running
@@ -117,7 +121,10 @@ def generate(
             steps, row_steps = steps + 1, row_steps + len(batch.rows)
 
     bar.close()
-    return Rollout(*written.lists(), len(unique), steps, row_steps)
+    rollout = Rollout(*written.lists(), len(unique), steps, row_steps)
+    if options.filters:
+        rollout.drawn = written.drawn_list()
+    return rollout
 
 
 def _check(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
@@ -167,14 +174,22 @@ class _Batch:
 class _Written:
     """What N rows have written so far, at most M tokens each."""
 
-    def __init__(self, total: int, most: int, pad_token: int, device: Any):
+    def __init__(self, total: int, most: int, pad_token: int, device: Any, filtered: bool):
+        self.drawn = torch.zeros(total, most, device=device) if filtered else None
         self.tokens = torch.full((total, most), pad_token, dtype=torch.long, device=device)
         self.logps = torch.zeros(total, most, device=device)
         self.lengths = torch.full((total,), most, dtype=torch.long, device=device)
 
-    def add(self, rows: Tensor, step: int, tokens: Tensor, logps: Tensor) -> None:
+    def add(self, rows: Tensor, step: int, tokens: Tensor, logps: Tensor, drawn: Tensor) -> None:
         """One more token of each of ``rows``; finished ones write past their length."""
         self.tokens[rows, step], self.logps[rows, step] = tokens, logps
+        if self.drawn is not None:
+            self.drawn[rows, step] = drawn
+
+    def drawn_list(self) -> list[list[float]]:
+        """The log-probabilities drawn with, where they are others than `lists` has."""
+        rows = [] if self.drawn is None else self.drawn.tolist()
+        return [row[:length] for row, length in zip(rows, self.lengths.tolist())]
 
     def lists(self) -> tuple[list[list[int]], list[list[float]]]:
         """The completions and their log-probabilities, each row as long as it is."""

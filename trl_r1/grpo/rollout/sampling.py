@@ -53,8 +53,21 @@ class SamplingOptions:
         """Whether some tokens are never drawn."""
         return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
 
+    @property
+    def filters(self) -> bool:
+        """Whether tokens are drawn from another distribution than ``softmax(logits / temperature)``."""
+        return not self.greedy and (self.truncates or self.repetition_penalty != 1.0)
+
 
 def next_tokens(logits: Tensor, options: SamplingOptions, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The tokens and log-probabilities of `drawn_tokens`."""
+    tokens, logps, _ = drawn_tokens(logits, options, seen)
+    return tokens, logps
+
+
+def drawn_tokens(
+    logits: Tensor, options: SamplingOptions, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draws one token per row.
 
     Args:
@@ -63,25 +76,29 @@ def next_tokens(logits: Tensor, options: SamplingOptions, seen: Tensor | None = 
         seen: (n, V) bool, tokens of the row so far; needed where repetition_penalty is not 1.
 
     Returns:
-        tokens (n,), and their log-probabilities (n,) in float32 under ``softmax(logits / temperature)``: before the
-        penalty and before truncation, as TRL's loss computes them.
+        tokens (n,); their log-probabilities (n,) in float32 under ``softmax(logits / temperature)``: before the penalty
+        and before truncation, as TRL's loss computes them; and those (n,) with which they were drawn, after both. Where
+        nothing is drawn (greedy), these are the same.
     """
     scores = logits.float()  # (n, V)
     if options.greedy:
         temperature = options.temperature if options.temperature > 0.0 else 1.0
         tokens = penalised(scores, seen, options.repetition_penalty).argmax(dim=-1)
         scaled = scores / temperature
-        return tokens, scaled.gather(1, tokens[:, None]).squeeze(1) - scaled.logsumexp(dim=-1)
+        logps = scaled.gather(1, tokens[:, None]).squeeze(1) - scaled.logsumexp(dim=-1)
+        return tokens, logps, logps
     if options.temperature != 1.0:
         scores = scores / options.temperature
-    if options.repetition_penalty == 1.0 and not options.truncates:
+    if not options.filters:
         tokens, mass, total = draw(weights := (scores - scores.amax(dim=-1, keepdim=True)).exp_())
         del weights
-        return tokens, (mass.double() / total).log().float()
+        logps = (mass.double() / total).log().float()
+        return tokens, logps, logps
     # the penalty multiplies or divides by the sign of the score, which the temperature does not change
     nucleus = truncated(penalised(scores, seen, options.repetition_penalty), options)
-    tokens, _, _ = draw((nucleus - nucleus.amax(dim=-1, keepdim=True)).exp_())
-    return tokens, scores.gather(1, tokens[:, None]).squeeze(1) - scores.logsumexp(dim=-1)
+    tokens, mass, total = draw((nucleus - nucleus.amax(dim=-1, keepdim=True)).exp_())
+    logps = scores.gather(1, tokens[:, None]).squeeze(1) - scores.logsumexp(dim=-1)
+    return tokens, logps, (mass.double() / total).log().float()
 
 
 def draw(weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,7 +28,7 @@ def fewer_threads(model: Any) -> Iterator[Callable[[int], None]]:
     if model.device.type != "cpu" or before == 1 or os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         yield lambda rows: None
         return
-    per_row = 2.0 * sum(parameter.numel() for parameter in model.parameters())
+    per_row = 2.0 * weights_of(model)
 
     def tell(rows: int) -> None:
         torch.set_num_threads(1 if per_row * rows <= SMALL else before)
@@ -37,3 +37,9 @@ def fewer_threads(model: Any) -> Iterator[Callable[[int], None]]:
         yield tell
     finally:
         torch.set_num_threads(before)
+
+
+def weights_of(model: Any) -> int:
+    """How many weights a step reads: the parameters, and those of a copy's layers (`light_weights`), which are none."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return int(parameters + sum(getattr(module, "light_weights", 0) for module in model.modules()))
