@@ -20,8 +20,8 @@ from trl_r1.storage.structured import one_of
 
 
 NO_INT8 = (
-    "rollout_copy='int8' is not offered: on a CPU its tokens were .2 to .5 nats from the policy's (bfloat16: .03) for at most a "
-    "fifth more speed. Set it to bfloat16."
+    "rollout_copy='int8' is not offered: on a CPU its tokens were .2 to .5 nats from the policy's (bfloat16: .03) for at "
+    "most a fifth more speed. Set it to bfloat16."
 )
 RATIO_LEVELS = ("token", "sequence", "sequence_product")
 
