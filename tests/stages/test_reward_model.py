@@ -10,7 +10,8 @@ import yaml
 from places import ROOT
 from stage_starts import recipe_writer, stage_error
 
-from trl_r1.evaluation.metrics import auroc, auroc_interval
+from trl_r1.evaluation import detection
+from trl_r1.evaluation.metrics import auroc
 from trl_r1.models.judge import Failure
 from trl_r1.stages import reward_model
 from trl_r1.stages.reward_model import pair_judge
@@ -105,7 +106,7 @@ def test_the_area_under_the_curve_by_hand():
     assert auroc([1, 2, 2, 3], [False, False, True, True]) == 3.5 / 4
     assert auroc([3, 2, 1], [True, False, False]) == 1.0
     assert math.isnan(auroc([1, 2], [True, True]))
-    interval = auroc_interval([1, 2, 2, 3] * 5, [False, False, True, True] * 5)
+    interval = detection.interval(auroc, [1, 2, 2, 3] * 5, [False, False, True, True] * 5)
     assert interval.low < 3.5 / 4 < interval.high
     labelled = [type("Row", (), {"safe": safe})() for safe in (True, False, True)]
     found = Safety.of([2.0, -1.0, -3.0], labelled)

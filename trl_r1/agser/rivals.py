@@ -17,7 +17,7 @@ import torch
 
 from trl_r1.agser.scorer import AGSERScorer
 from trl_r1.agser.split import Prompt, Query, split_by_share
-from trl_r1.models.sampling import end_tokens, evaluation_mode, padding, sample
+from trl_r1.models.sampling import end_tokens, evaluation_mode, left_padded, padding, sample
 from trl_r1.storage.shards import digest_of
 
 
@@ -45,9 +45,8 @@ def likelihoods(
     with evaluation_mode(model), torch.no_grad():
         for batch in greedy._batches(range(len(queries)), lambda i: len(queries[i].ids) + len(tails[i])):
             rows = [[*queries[i].ids, *tails[i]] for i in batch]
-            width, most = max(map(len, rows)), max(len(tails[i]) for i in batch)
-            ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
-            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+            most = max(len(tails[i]) for i in batch)
+            ids, mask = left_padded(rows, pad, device)
             places = (mask.cumsum(1) - 1).clamp(min=0)
             logits = model(
                 input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=most + 1, use_cache=False

@@ -18,6 +18,7 @@ from typing import Any
 from mpmath import mp, mpc, mpf
 
 from trl_r1.answers.evaluate import Evaluation, TooLarge, Undefined, floating, real_part
+from trl_r1.answers.quantities import never_ends
 from trl_r1.answers.tree import Tree, Unread, contains, symbols
 
 
@@ -238,17 +239,9 @@ def _decimal_of(a: Tree, b: Tree) -> bool:
         return False
     with mp.workdps(literal[2] + 60):
         value = Evaluation({}).of(b)
-        if isinstance(value, Fraction) and not _endless(value):
+        if isinstance(value, Fraction) and not never_ends(value.denominator):
             return False
         if isinstance(value, mpc) or literal[2] > 400:
             return False
         gap = abs(floating(value) - floating(sign * literal[1]))
         return bool(gap <= floating(Fraction(1, 2 * 10 ** literal[2])))
-
-
-def _endless(value: Fraction) -> bool:
-    below = value.denominator
-    for prime in (2, 5):
-        while below % prime == 0:
-            below //= prime
-    return below != 1

@@ -33,6 +33,18 @@ _NO_ANSWER_YET = re.compile(
 )
 
 
+def checked_sources(sources: str | Sequence[str]) -> tuple[str, ...]:
+    """The option ``sources`` of a reward, one name or several, as a tuple.
+
+    Raises:
+        ValueError: none, or an unknown one.
+    """
+    names = (sources,) if isinstance(sources, str) else tuple(sources)
+    if not names or set(names) - set(SOURCES):
+        raise ValueError(f"sources={sources!r}: choose from {', '.join(SOURCES)}.")
+    return names
+
+
 def extract(
     text: str,
     sources: Sequence[str] = tuple(SOURCES),

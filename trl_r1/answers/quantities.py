@@ -290,17 +290,23 @@ def _same_number(a: Quantity, b: Quantity) -> bool:
     for decimal, fraction in ((a, b), (b, a)):  # 0.333333 for 1/3: a fraction that no decimal can write exactly
         places = decimal.decimals
         if places is not None and 6 <= places <= 400 and fraction.decimals is None:
-            if _non_terminating(fraction.value) and abs(decimal.value - fraction.value) <= Fraction(1, 2 * 10**places):
+            if never_ends(fraction.value.denominator) and abs(decimal.value - fraction.value) <= Fraction(
+                1, 2 * 10**places
+            ):
                 return True
     return False
 
 
-def _non_terminating(value: Fraction) -> bool:
-    bottom = value.denominator
-    for prime in (2, 5):
-        while bottom % prime == 0:
-            bottom //= prime
-    return bottom != 1
+def never_ends(denominator: int) -> bool:
+    """Whether a reduced fraction with this denominator is an endless decimal: it has another prime than 2 and 5.
+
+    >>> never_ends(8), never_ends(12)
+    (False, True)
+    """
+    denominator >>= (denominator & -denominator).bit_length() - 1
+    while denominator % 5 == 0:
+        denominator //= 5
+    return denominator != 1
 
 
 # What a unit word multiplies a number with, so that ``1 hour + 30 minutes = 90 minutes`` can be judged.

@@ -21,7 +21,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from trl_r1.answers.quantities import CONVERSIONS, FACTORS
+from trl_r1.answers.quantities import CONVERSIONS, FACTORS, never_ends
 from trl_r1.claims.surds import MOST_BITS, Exact, Surd, TooLarge, bounds, root, sign, size_checked
 from trl_r1.claims.trees import Tree, Unreadable
 
@@ -214,21 +214,12 @@ def rounded(value: Exact, tree: Tree, reading: Reading = PLAIN) -> bool:
         return False
     width, _ = tolerance(tree, reading) or (Fraction(0), True)
     off = abs_exact(value - evaluate(tree, reading))
-    endless = isinstance(value, Surd) or _endless(value.denominator)
+    endless = isinstance(value, Surd) or never_ends(value.denominator)
     if number[2] > 12:  # a float was printed: 2000/75 = 26.666666666666668
         return sign(off - Fraction(1, 10**12)) < 0
     if endless or number[2] >= 2:
         return sign(off * 2 - width) <= 0 or (endless and sign(off - width) < 0)
     return False
-
-
-def _endless(denominator: int) -> bool:
-    while denominator % 10 == 0:
-        denominator //= 10
-    denominator >>= (denominator & -denominator).bit_length() - 1
-    while denominator % 5 == 0:
-        denominator //= 5
-    return denominator > 1
 
 
 def abs_exact(value: Exact) -> Exact:
@@ -264,7 +255,13 @@ def verdict(relation: str, left: Tree, right: Tree) -> tuple[bool | None, str]:
         plain_values = isinstance(first, Fraction) and isinstance(second, Fraction)
         if measured and plain_values and first and second and max(first / second, second / first) in CONVERSIONS:
             unclear = True
-        if whole and whole[2] is None and plain_values and isinstance(first, Fraction) and _endless(first.denominator):
+        if (
+            whole
+            and whole[2] is None
+            and plain_values
+            and isinstance(first, Fraction)
+            and never_ends(first.denominator)
+        ):
             unclear = unclear or abs(first - second) < 1  # 100/6 = 16
     if unclear:
         return None, "units or rounding"

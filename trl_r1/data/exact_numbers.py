@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 GOLDS = frozenset(("solution", "answer", "final_answer", "expected_answer", "ground_truth", "gold"))
-DOUBLE = 2**53  # up to here every whole number is a double
 _LOSES = "holds numbers with more digits than a double keeps"
 _MIXES = "mixes whole numbers and decimals"
 

@@ -59,7 +59,6 @@ class Curve:
     file: str
     title: str
     draw: Callable[["Axes", Rows], bool]  # false when the log has nothing for it
-    caption: str = ""
     axis: str = field(default="training step", kw_only=True)
 
 

@@ -60,9 +60,13 @@ METRICS: dict[str, Metric] = {"auroc": auroc, "auprc": auprc, "prr": prr}
 
 
 def interval(
-    metric: Metric, scores: Sequence[float], positive: Sequence[bool], level: float = 0.95, resamples: int = 1000
+    metric: Metric,
+    scores: Sequence[float] | np.ndarray,
+    positive: Sequence[bool] | np.ndarray,
+    level: float = 0.95,
+    resamples: int = 1000,
 ) -> Interval:
-    """A metric with its percentile bootstrap interval; good and bad answers are redrawn each for themselves.
+    """A metric with its percentile bootstrap interval; positives and negatives are redrawn each for themselves.
 
     Speaks of the questions drawn, not of another training seed of the model.
     """

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trl_r1.evaluation.benchmark import Evaluation
+from trl_r1.evaluation.markdown import with_section
 from trl_r1.storage.files import read_json_lines, replace_file
 from trl_r1.text.records import Row
 
@@ -89,11 +90,4 @@ def put_into(report: str, table: str) -> str:
     >>> put_into("# R\\n\\n## Sample answers\\n\\nx\\n", "## Checkpoints, evaluated while it trained\\n\\nt")
     '# R\\n\\n## Checkpoints, evaluated while it trained\\n\\nt\\n\\n## Sample answers\\n\\nx\\n'
     """
-    old = report.find(HEADING)
-    if old >= 0:
-        end = report.find("\n## ", old + len(HEADING))
-        return report[:old] + table + ("\n" if end < 0 else "\n" + report[end:])
-    before = next((at for mark in ("\n## Sample answers", "\n## Settings") if (at := report.find(mark)) >= 0), None)
-    if before is None:
-        return f"{report.rstrip()}\n\n{table}\n"
-    return f"{report[: before + 1]}{table}\n\n{report[before + 1 :]}"
+    return with_section(report, HEADING, table, ("\n## Sample answers", "\n## Settings"))

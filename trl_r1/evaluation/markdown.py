@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -66,6 +66,23 @@ def inline(text: str, longest: int = 300) -> str:
         text = text[:longest] + "..."
     text = html.escape(text, quote=False)
     return re.sub(r"([\\`*_\[\]|~#!$])", r"\\\1", text)
+
+
+def with_section(report: str, heading: str, section: str, later: Sequence[str]) -> str:
+    """A report with one section renewed; where it has none yet, the section stands before the first of ``later`` headings
+    that the report has, else at its end.
+
+    >>> with_section("# R\\n\\n## B\\n", "## A", "## A\\n\\nx", ("\\n## ",))
+    '# R\\n\\n## A\\n\\nx\\n\\n## B\\n'
+    """
+    old = report.find(heading)
+    if old >= 0:
+        end = report.find("\n## ", old + len(heading))
+        return report[:old] + section + ("\n" if end < 0 else "\n" + report[end:])
+    place = next((at for mark in later if (at := report.find(mark)) >= 0), None)
+    if place is None:
+        return f"{report.rstrip()}\n\n{section}\n"
+    return f"{report[: place + 1]}{section}\n\n{report[place + 1 :]}"
 
 
 def plainly(value: Any) -> str:

@@ -239,25 +239,3 @@ def auroc(scores: Sequence[float] | np.ndarray, positive: Sequence[bool] | np.nd
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]  # (N,) from 1, tied ones share their mean
     return float((ranks[labels].sum() - up * (up + 1) / 2.0) / (up * down))
-
-
-def auroc_interval(
-    scores: Sequence[float] | np.ndarray,
-    positive: Sequence[bool] | np.ndarray,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """The AUROC with its percentile bootstrap interval; positives and negatives are redrawn each for themselves."""
-    values, labels = np.asarray(scores, dtype=np.float64), np.asarray(positive, dtype=bool)
-    mean = auroc(values, labels)
-    if np.isnan(mean):
-        return Interval(mean, mean, mean)
-    up, down, draw = values[labels], values[~labels], np.random.default_rng(seed)
-    truth = np.repeat([True, False], [len(up), len(down)])
-    redrawn = [
-        auroc(np.concatenate([draw.choice(up, len(up)), draw.choice(down, len(down))]), truth)
-        for _ in range(resamples)
-    ]
-    low, high = np.quantile(redrawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Interval(mean, float(low), float(high))

@@ -65,6 +65,7 @@ from trl_r1.grpo.loss import ChosenKL
 from trl_r1.grpo.reasoning import TrainerReasoning
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.grpo.replay import VerifiedPaths
+from trl_r1.models.adapters import restore_types, types_of
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.rendering import end_ids
 from trl_r1.storage.checkpoints import SaveAtBoundary, checkpoint_folder, resolve_resume
@@ -147,7 +148,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, Fa
         self._start_critic()
         self._start_copy()
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
-            self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
+            self._types = types_of(self.model)
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
         self._reasoning = TrainerReasoning(self)
         self._reasoning.tell_rewards()
@@ -318,8 +319,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, Fa
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         if checkpoint is not None:  # before the optimizer's state, which takes over its parameters' types
-            for name, parameter in self.model.named_parameters():
-                parameter.data = parameter.data.to(self._types.get(name, parameter.dtype))
+            restore_types(self.model, self._types)
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -22,6 +22,9 @@ from trl_r1.errors import first_line
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.storage.files import replace_file
 
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +50,23 @@ class SameTypes:
 
     def remember_types(self) -> None:
         """Again after a stage has changed a parameter's precision."""
-        self._types = {name: parameter.dtype for name, parameter in self.model.named_parameters()}
+        self._types = types_of(self.model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:  # before the optimizer's state, which takes over its parameters' types
-            for name, parameter in self.model.named_parameters():
-                parameter.data = parameter.data.to(self._types.get(name, parameter.dtype))
+            restore_types(self.model, self._types)
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+
+
+def types_of(model: Any) -> dict[str, torch.dtype]:
+    """The precision of each parameter, by name."""
+    return {name: parameter.dtype for name, parameter in model.named_parameters()}
+
+
+def restore_types(model: Any, types: dict[str, torch.dtype]) -> None:
+    """Gives the named parameters their precision back, in place."""
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(types.get(name, parameter.dtype))
 
 
 def is_adapter(folder: str | os.PathLike[str]) -> bool:

@@ -188,12 +188,9 @@ def continue_rows(
 
     ``further`` goes to ``generate``: ``stopping_criteria``, for instance.
     """
-    import torch
     from transformers import GenerationConfig
 
-    width = max(map(len, rows))
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)  # (B, width)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    ids, mask = left_padded(rows, pad, device)
     theirs = getattr(model, "generation_config", None)
     options = {name: off for name, off in NEUTRAL.items() if getattr(theirs, name, None) not in (None, off)}
     options |= {"top_k": 0, "temperature": temperature, "top_p": top_p} if temperature > 0 else {}
@@ -206,7 +203,19 @@ def continue_rows(
         return_dict_in_generate=False,
         **options,
     )
-    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **further)[:, width:].tolist()
+    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **further)[
+        :, ids.size(1) :
+    ].tolist()
+
+
+def left_padded(rows: Sequence[list[int]], pad: int, device: "torch.device") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Ids and attention mask of rows of tokens, both (B, length of the longest)."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
 
 
 def tokenize(

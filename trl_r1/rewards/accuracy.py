@@ -18,7 +18,7 @@ from typing import Any
 
 from trl_r1.answers.declared import decide_as
 from trl_r1.answers.equality import Pending, decide
-from trl_r1.answers.extract import SOURCES, extract, gold_answer
+from trl_r1.answers.extract import SOURCES, checked_sources, extract, gold_answer
 from trl_r1.answers.forms import TYPES
 from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.types import type_name
@@ -230,10 +230,6 @@ class Accuracy(ReadsReasoning):
     name: str = field(default="accuracy", metadata={"help": "The metric is logged as rewards/<name>/mean."})
 
     def __post_init__(self) -> None:
-        sources = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
-        unknown = [source for source in sources if source not in SOURCES]
-        if unknown or not sources:
-            raise ValueError(f"sources={self.sources!r}: choose from {', '.join(SOURCES)}.")
         if self.seconds <= 0 or self.megabytes < 256:
             raise ValueError(
                 f"seconds={self.seconds}, megabytes={self.megabytes}: an answer needs a positive time and 256 MiB or more."
@@ -241,12 +237,8 @@ class Accuracy(ReadsReasoning):
         if self.on_timeout is not None and not math.isfinite(self.on_timeout):
             raise ValueError(f"on_timeout={self.on_timeout} is not a score. Give a finite number or None.")
         object.__setattr__(self, "answer_type", type_name(self.answer_type) or None)
-        object.__setattr__(self, "sources", sources)
+        object.__setattr__(self, "sources", checked_sources(self.sources))
         object.__setattr__(self, "think", checked_tags(self.think))
-
-    @property
-    def __name__(self) -> str:
-        return self.name
 
     def __call__(
         self,

@@ -227,10 +227,6 @@ class Code(ReadsReasoning):
         object.__setattr__(self, "packages", packages)
         object.__setattr__(self, "think", checked_tags(self.think))
 
-    @property
-    def __name__(self) -> str:
-        return self.name
-
     def describe(self) -> str:
         """Where programs run: the sandbox in use, and why nothing better. Raises ``NoSandbox`` if there is none."""
         return self._sandbox().describe()

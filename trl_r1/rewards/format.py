@@ -132,10 +132,6 @@ class Format(ReadsReasoning):
         if not self.special_token:
             raise ValueError("special_token is empty. Give the token that opens the reasoning and the summary.")
 
-    @property
-    def __name__(self) -> str:
-        return self.name
-
     def spans(self, completion: Any, prompt: Any = None) -> list[tuple[int, int, float]]:
         """``(start, end, score)`` per demanded tag, as characters of ``reply(completion)``; sums to the score."""
         tags = self._marks(completion, prompt)

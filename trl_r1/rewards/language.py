@@ -192,10 +192,6 @@ class LanguageConsistency(ReadsReasoning):
         object.__setattr__(self, "allowed", tuple(self.allowed))
         object.__setattr__(self, "think", checked_tags(self.think))
 
-    @property
-    def __name__(self) -> str:
-        return self.name
-
     def score(self, completion: Any, language: str | None = None, prompt: Any = None) -> float | None:
         """The score of one completion. ``language`` overrides the option.
 

@@ -162,10 +162,6 @@ class Preference(ReadsReasoning):
         object.__setattr__(self, "think", checked_tags(self.think))
         object.__setattr__(self, "_moments", Moments(self.freeze_after))
 
-    @property
-    def __name__(self) -> str:
-        return self.name
-
     def bind(self, model: str, **options: Any) -> Preference:
         """The same reward with a model, and other options if you like."""
         return replace(self, model=model, **options)

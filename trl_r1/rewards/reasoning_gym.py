@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl_r1.answers.extract import SOURCES, extract
+from trl_r1.answers.extract import SOURCES, checked_sources, extract
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, without_hidden
 
 
@@ -72,14 +72,11 @@ class ReasoningGym:
     name: str = field(default="reasoning_gym", metadata={"help": "The metric is logged as rewards/<name>/mean."})
 
     def __post_init__(self) -> None:
-        sources = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
-        if not sources or any(source not in SOURCES for source in sources):
-            raise ValueError(f"sources={self.sources!r}: choose from {', '.join(SOURCES)}.")
         if not self.seconds > 0 or not math.isfinite(self.seconds) or self.megabytes < 512:
             raise ValueError(
                 f"seconds={self.seconds}, megabytes={self.megabytes}: give a positive time and at least 512 MiB."
             )
-        object.__setattr__(self, "sources", sources)
+        object.__setattr__(self, "sources", checked_sources(self.sources))
         object.__setattr__(self, "think", tuple(self.think))
 
     @property

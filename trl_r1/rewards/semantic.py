@@ -93,10 +93,6 @@ class Semantic(ReadsReasoning):
             )
         object.__setattr__(self, "think", checked_tags(self.think))
 
-    @property
-    def __name__(self) -> str:
-        return self.name
-
     def bind(self, model: str, label: str | int | None = None) -> Semantic:
         """The same reward with a model: ``semantic_reward.bind("mini:semantic")``."""
         return replace(self, model=model, label=self.label if label is None else label)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from trl_r1.answers.declared import in_order, interval
 from trl_r1.answers.equality import BASED, COLON, decide, parts
-from trl_r1.answers.extract import SOURCES, extract
+from trl_r1.answers.extract import SOURCES, checked_sources, extract
 from trl_r1.answers.forms import TYPES
 from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.quantities import quantity, unit_name
@@ -270,15 +270,8 @@ class Symbolic(ReadsReasoning):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answer_type", type_name(self.answer_type) or None)
-        sources = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
-        if not sources or set(sources) - set(SOURCES):
-            raise ValueError(f"sources={self.sources!r}: choose from {', '.join(SOURCES)}.")
-        object.__setattr__(self, "sources", sources)
+        object.__setattr__(self, "sources", checked_sources(self.sources))
         object.__setattr__(self, "think", checked_tags(self.think))
-
-    @property
-    def __name__(self) -> str:
-        return self.name
 
     def score(self, completion: Any, ask: Asked, prompt: Any = None) -> float | None:
         """The score of one completion, in [0, 1]; None for an ``Asked`` that asks for nothing."""

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trl_r1.models.engines import SamplingServer, read_completion
 from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import (
-    NEUTRAL,
     Prompt,
     check_options,
+    continue_rows,
     end_tokens,
     evaluation_mode,
     own_randomness,
@@ -219,37 +219,24 @@ def generate(
 ) -> list[list[int]]:
     """New token ids for each row of prompt ids, left-padded, as transformers' ``generate`` makes them."""
     import torch
-    from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+    from transformers import StoppingCriteria, StoppingCriteriaList
 
     class Steering(StoppingCriteria):
         def __call__(self, input_ids: torch.Tensor, scores: Any, **options: Any) -> torch.Tensor:
             return torch.tensor(watch(input_ids, ends), device=input_ids.device)
 
-    device = model.get_input_embeddings().weight.device
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
-    theirs = getattr(model, "generation_config", None)
-    options = {name: off for name, off in NEUTRAL.items() if getattr(theirs, name, None) not in (None, off)}
-    if settings.temperature > 0:
-        options |= {"top_k": 0, "temperature": settings.temperature, "top_p": settings.top_p}
-    config = GenerationConfig(
-        do_sample=settings.temperature > 0,
-        max_new_tokens=max(watch.limits),
-        pad_token_id=pad,
-        eos_token_id=sorted(ends) or None,
-        use_cache=True,
-        return_dict_in_generate=False,
-        **options,
-    )
     with torch.no_grad():
-        output = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=config,
+        return continue_rows(
+            model,
+            list(prompts),
+            max(watch.limits),
+            settings.temperature,
+            settings.top_p,
+            ends,
+            pad,
+            model.get_input_embeddings().weight.device,
             stopping_criteria=StoppingCriteriaList([Steering()]),
         )
-    return output[:, width:].tolist()
 
 
 def until_end(ids: Sequence[int], ends: set[int], limit: int) -> list[int]:

@@ -39,9 +39,14 @@ class ReasoningFormat(Protocol):
 class ReadsReasoning:
     """A reward whose options say where the reasoning is; None: as its `ReasoningFormat` says, where it has one."""
 
+    name: str
     think: Tags | None
     prefilled_think: bool | None
     _reasoning_format: ReasoningFormat | None = None
+
+    @property
+    def __name__(self) -> str:
+        return self.name
 
     def with_format(self, reasoning_format: ReasoningFormat) -> Self:
         """The same reward, knowing how the template writes reasoning."""

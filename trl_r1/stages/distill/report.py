@@ -11,7 +11,7 @@ from typing import Any
 from trl import ModelConfig
 
 from trl_r1.evaluation.benchmark import Evaluation, compare, evaluate, pair
-from trl_r1.evaluation.markdown import inline, percent, signed
+from trl_r1.evaluation.markdown import inline, percent, signed, with_section
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.models.load import load_policy, parameters_of
 from trl_r1.runs.folder import SUMMARY
@@ -168,14 +168,7 @@ def section(comparison: Json, summary: Json, notes: Sequence[str] = ()) -> str:
 
 def put_into(report: str, text: str) -> str:
     """A report with its section on distillation renewed, or put before the evaluation where it has none."""
-    old = report.find(HEADING)
-    if old >= 0:
-        end = report.find("\n## ", old + len(HEADING))
-        return report[:old] + text + ("\n" if end < 0 else "\n" + report[end:])
-    before = report.find("\n## ")
-    return (
-        f"{report.rstrip()}\n\n{text}\n" if before < 0 else f"{report[: before + 1]}{text}\n\n{report[before + 1 :]}"
-    )
+    return with_section(report, HEADING, text, ("\n## ",))
 
 
 def finish(folder: Path, comparison: Json, notes: Sequence[str]) -> Json:

@@ -1,7 +1,7 @@
 """Mix: pools of kept samples in, one training set in the wanted proportions out; and no chain where none is needed.
 
     mix          numbers or shares per pool, drawn by a seed, whatever the order of the pools' rows
-    no_chain     the reply without its thought
+    without_reasoning  the reply without its thought
     is_simple    whether a message is a greeting and the like, which deserves no chain
 
 Source  DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.3: about 600k reasoning samples and 200k for writing, factual QA,
@@ -157,7 +157,7 @@ def is_simple(question: str) -> bool:
 def without_reasoning(text: str, layout: str = "answer") -> str:
     """The reply without its thought and without tags around the answer; a reply without a thought stays as it is.
 
-    >>> no_chain("<think>A greeting.</think> <answer>Hello!</answer>")
+    >>> without_reasoning("<think>A greeting.</think> <answer>Hello!</answer>")
     'Hello!'
     """
     if layout == "cold_start":

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from trl_r1.evaluation import detection
 from trl_r1.evaluation.markdown import environment_section, inline, percent, settings_section
-from trl_r1.evaluation.metrics import Interval, auroc_interval, bootstrap_interval
+from trl_r1.evaluation.metrics import Interval, auroc, bootstrap_interval
 from trl_r1.evaluation.pictures import BLUE, ORANGE, canvas, save
 from trl_r1.storage.files import replace_file
 from trl_r1.text.records import Json
@@ -43,12 +44,11 @@ class Helpful:
         margins = values[:, 0] - values[:, 1]
         right = bootstrap_interval(half_ties(margins))
         longer = half_ties(np.array([pair.log_ratio for pair in pairs]))
-        area = auroc_interval(values.T.ravel(), np.repeat([True, False], len(values)), resamples=1)
         return cls(
             len(pairs),
             right.mean,
             (right.low, right.high),
-            area.mean,
+            auroc(values.T.ravel(), np.repeat([True, False], len(values))),
             float(longer.mean()),
             float(values.mean()),
             float(values.std(ddof=1)),
@@ -78,7 +78,7 @@ class Safety:
     def of(cls, scores: Sequence[float], rows: Sequence[Any]) -> Safety:
         """Args: ``scores`` (N,) logits; ``rows`` (N,) with ``safe``."""
         values, safe = np.asarray(scores, dtype=np.float64), np.array([row.safe for row in rows])
-        area = auroc_interval(values, safe)
+        area = detection.interval(auroc, values, safe)
         loss = np.logaddexp(0.0, np.where(safe, -values, values)).mean()
         return cls(
             len(safe),
