@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 from datasets import Dataset
 from samples import graded
@@ -69,6 +70,36 @@ def test_the_numbers_by_hand(hand_made):
     assert all(hand_made[name] == interval.mean for name, interval in hand_made.intervals.items())
     with pytest.raises(ValueError, match=r"No metric is called 'pass@3'.*cons@4"):
         hand_made.per_problem("pass@3")
+
+
+def unequal():
+    return Evaluation(
+        [
+            problem("1", answers(1, 2, 2, 1, 1), prompt="A"),  # 3 of 5; of the first two: a tie
+            problem("5", answers(6, 5), prompt="B"),  # 1 of 2; a tie
+            problem("7", [], prompt="C"),  # nobody was asked
+            problem("?", answers(1, 2), prompt="D"),  # the gold cannot be read
+        ]
+    )
+
+
+def test_with_unequal_samples_all_numbers_speak_of_the_same_problems(monkeypatch):
+    monkeypatch.setattr("trl_r1.rewards.accuracy.same_answer", GRADERS.same_answer)
+    numbers = unequal().to_dict()
+    assert numbers["pass@1"] == pytest.approx((3 / 5 + 1 / 2) / 2, abs=1e-9)
+    # K is 2, the smallest: 1 - C(2, 2) / C(5, 2) and 1; the majority is that of the first two samples
+    assert numbers["pass@2"] == pytest.approx((9 / 10 + 1) / 2, abs=1e-9)
+    assert numbers["cons@2"] == pytest.approx((1 / 2 + 1 / 2) / 2, abs=1e-9)
+    assert unequal().pass_at(2) == numbers["pass@2"]
+    assert [int((~np.isnan(unequal().per_problem(name))).sum()) for name in ("pass@1", "pass@2", "cons@2")] == [2] * 3
+    assert (numbers["samples"], numbers["most_samples"], numbers["unsampled"]) == (2, 5, 1)
+
+
+def test_regrading_counts_votes_of_unequal_samples_alike():
+    fresh = unequal().regrade(GRADERS)
+    assert [len(one.samples) for one in fresh.problems] == [5, 2, 0, 2]
+    assert math.isnan(fresh.problems[2].consensus)
+    assert fresh["pass@2"] == unequal()["pass@2"]
 
 
 def test_language_is_judged_only_where_there_is_a_language_and_a_verdict():
@@ -172,7 +203,7 @@ def test_the_packages_own_rewards_are_the_default_graders():
     assert [one.well_formed for one in right.samples] == [1.0, 0.0, 0.0]
     assert right.samples[0].consistency == 1.0
     assert right.consensus == pytest.approx(1 / 3)  # 7, "many" and 8 tie
-    assert benchmark.METRICS["pass@1"](right) == pytest.approx(1 / 3)
+    assert benchmark.METRICS["pass@1"](right, 3) == pytest.approx(1 / 3)
 
 
 def test_an_evaluation_asks_for_the_answer_where_the_reward_does():

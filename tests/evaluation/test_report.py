@@ -136,6 +136,13 @@ def test_only_one_evaluation(tmp_path):
     assert "**Before**" not in text
 
 
+def test_one_sample_has_one_row(tmp_path):
+    report = write_report(tmp_path, "x", before=evaluation(["7"]), after=evaluation(["8"])).read_text()
+    assert "| **pass@1** | a sample is right | 100.0 [100.0, 100.0] | 0.0 [0.0, 0.0] |" in report
+    assert "the majority is right" not in report
+    assert "at least one sample is right" not in report
+
+
 def test_evaluations_on_different_problems_are_not_subtracted(tmp_path):
     before, after = evaluation(["is 7"], "AB"), evaluation(["is 8", "is 7"], "XY")
     text = write_report(tmp_path, "x", before=before, after=after).read_text(encoding="utf-8")

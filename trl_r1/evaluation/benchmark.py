@@ -112,16 +112,29 @@ def mean_of(values: Iterable[float | None]) -> float:
     return sum(present) / len(present) if present else math.nan
 
 
-METRICS: dict[str, Callable[[GradedProblem], float]] = {
-    "pass@1": lambda problem: mean_of(problem.right) if problem.judged else math.nan,
-    "cons@K": lambda problem: problem.consensus,
-    "pass@K": lambda problem: float(any(problem.right)) if problem.judged else math.nan,
-    "format": lambda problem: mean_of(one.well_formed for one in problem.samples),
-    "language": lambda problem: mean_of(one.consistency for one in problem.samples),
-    "length": lambda problem: mean_of(one.completion.token_count for one in problem.samples),
-    "clipped": lambda problem: mean_of(one.completion.truncated for one in problem.samples),
+def of_votes(problem: GradedProblem, k: int) -> float:
+    """The majority of the first k samples; of all, as it was counted when they were graded."""
+    if len(problem.samples) == k:
+        return problem.consensus
+    from trl_r1.rewards.accuracy import same_answer
+
+    return problem.vote(same_answer, k)
+
+
+METRICS: dict[str, Callable[[GradedProblem, int], float]] = {
+    "pass@1": lambda problem, k: mean_of(problem.right) if problem.judged else math.nan,
+    "cons@K": lambda problem, k: of_votes(problem, k) if problem.judged and problem.samples else math.nan,
+    "pass@K": lambda problem, k: (
+        pass_at_k(len(problem.right), sum(problem.right), k) if problem.judged and problem.right else math.nan
+    ),
+    "format": lambda problem, k: mean_of(one.well_formed for one in problem.samples),
+    "language": lambda problem, k: mean_of(one.consistency for one in problem.samples),
+    "length": lambda problem, k: mean_of(one.completion.token_count for one in problem.samples),
+    "clipped": lambda problem, k: mean_of(one.completion.truncated for one in problem.samples),
 }
-"""Number per problem by name; all are shares in [0, 1] except length, which is in tokens. K is the sample count."""
+"""Number per problem by name, NaN for one without samples; all are shares in [0, 1] except length, which is in tokens. K is
+the sample count; where problems have several, the smallest, so that every metric speaks of the same problems."""
+OF_K = ("cons@K", "pass@K")
 
 
 @dataclass
@@ -134,8 +147,23 @@ class Evaluation:
 
     @property
     def samples(self) -> int:
-        """K; the smallest one, should problems differ."""
-        return min((len(problem.samples) for problem in self.problems), default=0)
+        """K; the smallest one, should problems differ. Problems without samples do not count."""
+        return min((len(problem.samples) for problem in self.problems if problem.samples), default=0)
+
+    @property
+    def most_samples(self) -> int:
+        """The largest number of samples of a problem."""
+        return max((len(problem.samples) for problem in self.problems), default=0)
+
+    @property
+    def unsampled(self) -> int:
+        """Problems without samples; they take no part in any number."""
+        return sum(not problem.samples for problem in self.problems)
+
+    @property
+    def counts(self) -> str:
+        """The number of samples, or the smallest and the largest: ``4``, ``2-5``."""
+        return f"{self.samples}-{self.most_samples}" if self.samples < self.most_samples else str(self.samples)
 
     def key(self, name: str) -> str:
         """A name of METRICS as users write it: 'cons@K' with 16 samples is 'cons@16'."""
@@ -145,12 +173,12 @@ class Evaluation:
         """(P,) one number per problem for a name of METRICS ('cons@K' or 'cons@16'); NaN where there is none."""
         for metric, value in METRICS.items():
             if name in (metric, self.key(metric)):
-                return np.array([value(problem) for problem in self.problems], dtype=np.float64)
+                return np.array([value(problem, self.samples) for problem in self.problems], dtype=np.float64)
         raise ValueError(f"No metric is called {name!r}. Choose one of: {', '.join(map(self.key, METRICS))}.")
 
     def pass_at(self, k: int) -> float:
         """Unbiased pass@k for any k up to K, averaged over the problems that can be judged."""
-        return mean_of(pass_at_k(len(p.right), sum(p.right), k) for p in self.problems if p.judged)
+        return mean_of(pass_at_k(len(p.right), sum(p.right), k) for p in self.problems if p.judged and p.right)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -176,7 +204,9 @@ class Evaluation:
             "level": self.level,
             "problems": len(self.problems),
             "unjudged": sum(not problem.judged for problem in self.problems),
+            **({"unsampled": self.unsampled} if self.unsampled else {}),
             "samples": self.samples,
+            **({"most_samples": self.most_samples} if self.samples < self.most_samples else {}),
             "settings": self.settings,
         }
 

@@ -45,9 +45,12 @@ class GradedProblem:
         """(K,) which samples are right; empty where nobody has graded them."""
         return [one.correct for one in self.samples if one.correct is not None]
 
-    def vote(self, same: Same) -> float:
-        """Is the majority right, from 0 to 1; NaN where the gold answer cannot be read."""
-        return consensus([one.answer for one in self.samples], self.right, same) if self.judged else math.nan
+    def vote(self, same: Same, k: int | None = None) -> float:
+        """Is the majority of the first ``k`` samples (of all) right, from 0 to 1; NaN where there are none, and where the
+        gold answer cannot be read."""
+        if not self.judged or not self.samples:
+            return math.nan
+        return consensus([one.answer for one in self.samples[:k]], self.right[:k], same)
 
     def to_row(self) -> Row:
         """As an evaluation file holds it; NaN stays NaN."""

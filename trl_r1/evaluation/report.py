@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from trl_r1.evaluation import followed
-from trl_r1.evaluation.benchmark import METRICS, Evaluation, compare, pair
+from trl_r1.evaluation.benchmark import METRICS, OF_K, Evaluation, compare, pair
 from trl_r1.evaluation.curves import Curve, Rows, draw_curves, read_metrics, series
 from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.evaluation.markdown import (
@@ -105,6 +105,8 @@ def evaluation_section(before: Evaluation | None, after: Evaluation | None) -> s
     columns = [name for name, _ in known] + (["difference"] if len(known) == 2 else [])
     lines += ["| | | " + " | ".join(columns) + " |", "|---|---|" + "---:|" * len(columns)]
     for metric in METRICS:
+        if metric in OF_K and all(run.samples == 1 for _, run in known):
+            continue  # one sample is its own majority
         numbers = [run.intervals[run.key(metric)] for _, run in known]
         if all(math.isnan(number.mean) for number in numbers):
             continue
@@ -132,9 +134,10 @@ def evaluation_section(before: Evaluation | None, after: Evaluation | None) -> s
             if key in run.settings
         )
         unjudged = sum(not problem.judged for problem in run.problems)
-        lines[-1] += f" {name.capitalize()}: {len(run.problems)} problems x {run.samples} samples" + (
+        lines[-1] += f" {name.capitalize()}: {len(run.problems)} problems x {run.counts} samples" + (
             f" ({inline(drawn)})" if drawn else ""
         )
+        lines[-1] += f", {run.unsampled} without any" if run.unsampled else ""
         lines[-1] += f", {unjudged} with a gold answer that cannot be read and does not count." if unjudged else "."
     return "\n".join(lines)
 
@@ -183,7 +186,9 @@ def training_section(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def samples_section(before: Evaluation | None, after: Evaluation | None, count: int = 5) -> str:
+def samples_section(
+    before: Evaluation | None, after: Evaluation | None, count: int = 5, names: tuple[str, str] = ("Before", "After")
+) -> str:
     """The first sample of ``count`` problems spread evenly over the set (not chosen by result), before and after."""
     shown: list[tuple[GradedProblem | None, GradedProblem | None]]
     if before is not None and after is not None:
@@ -206,7 +211,7 @@ def samples_section(before: Evaluation | None, after: Evaluation | None, count: 
         graded = next(run for run in runs if run is not None)
         lines += ["", f"### Problem {number}", "", fenced(as_text(graded.problem.prompt)), "", "Gold answer:", ""]
         lines += [fenced(graded.gold)]
-        for name, run in zip(("Before", "After"), runs, strict=True):
+        for name, run in zip(names, runs, strict=True):
             if run is not None and run.samples:
                 first = run.samples[0]
                 verdict = ("right" if first.correct else "wrong") if run.judged else "not judged"

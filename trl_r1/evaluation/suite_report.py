@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trl_r1.evaluation.benchmark import Evaluation, compare, pair
+from trl_r1.evaluation.benchmark import OF_K, Evaluation, compare, pair
 from trl_r1.evaluation.markdown import (
     environment_section,
     inline,
@@ -98,32 +98,58 @@ def write_suite_report(
         *[comparison_section(part, earlier[part], parts[part]) for part in parts if part in earlier],
     ]
     first = next(iter(parts))
-    sections += [samples_section(earlier.get(first), parts[first]), settings_section(settings), environment_section()]
+    names = ("Before", "After") if first in earlier else ("", "Samples")
+    answers = samples_section(earlier.get(first), parts[first], names=names)
+    sections += [answers, settings_section(settings), environment_section()]
     return replace_file(folder / "report.md", "\n\n".join(part for part in sections if part) + "\n")
 
 
+COLUMNS = {
+    "pass@1": "pass@1",
+    "cons@K": "majority (cons@K)",
+    "pass@K": "at least one (pass@K)",
+    "format": "format",
+    "language": "language",
+    "length": "tokens",
+}
+
+
 def table_section(parts: Mapping[str, Evaluation]) -> str:
-    """Every part with its numbers and intervals."""
-    lines = [
-        "## Results",
-        "",
-        "| dataset | problems x samples | pass@1 | majority (cons@K) | at least one (pass@K) | format | language | tokens "
-        "| cut off |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Every part with its numbers and intervals; what depends on K only where K is one number above 1."""
+    shown = [metric for metric in COLUMNS if metric not in OF_K or any(map(has_k, parts.values()))]
+    head = ["dataset", "problems x samples", *(COLUMNS[metric] for metric in shown), "cut off"]
+    lines = ["## Results", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for part, evaluation in parts.items():
         found = evaluation.intervals
-        cells = [f"{len(evaluation.problems)} x {evaluation.samples}"]
-        for metric in ("pass@1", "cons@K", "pass@K", "format", "language", "length"):
-            cells.append(with_interval(found[evaluation.key(metric)], metric))
+        cells = [f"{len(evaluation.problems)} x {evaluation.counts}"]
+        for metric in shown:
+            there = metric not in OF_K or has_k(evaluation)
+            cells.append(with_interval(found[evaluation.key(metric)], metric) if there else "–")
         cells.append(percent(found["clipped"].mean))
         lines.append(f"| {inline(part)} | " + " | ".join(cells) + " |")
+    notes = ["Shares in percent, with 95 % bootstrap intervals over problems in brackets."]
     unread = {part: sum(not p.judged for p in run.problems) for part, run in parts.items()}
     told = ", ".join(f"{count} of {inline(part)}" for part, count in unread.items() if count)
-    lines += ["", "Shares in percent, with 95 % bootstrap intervals over problems in brackets.", "", TIE_RULE]
     if told:
-        lines[-3] += f" Gold answers that cannot be read, and do not count: {told}."
-    return "\n".join(lines)
+        notes.append(f"Gold answers that cannot be read, and do not count: {told}.")
+    several = ", ".join(
+        f"{inline(part)} ({run.key('pass@K')} {with_interval(run.intervals[run.key('pass@K')], 'pass@K')}, "
+        f"{run.key('cons@K')} {with_interval(run.intervals[run.key('cons@K')], 'cons@K')})"
+        for part, run in parts.items()
+        if run.samples < run.most_samples
+    )
+    if several:
+        notes.append(f"Where problems have different numbers of samples, K is the smallest: {several}.")
+    missing = ", ".join(f"{run.unsampled} of {inline(part)}" for part, run in parts.items() if run.unsampled)
+    if missing:
+        notes.append(f"Problems without samples, in no number: {missing}.")
+    rule = [TIE_RULE] if any(run.most_samples > 1 for run in parts.values()) else []
+    return "\n\n".join(["\n".join(lines), " ".join(notes), *rule])
+
+
+def has_k(evaluation: Evaluation) -> bool:
+    """Whether all problems have the same number of samples, more than one."""
+    return 1 < evaluation.samples == evaluation.most_samples
 
 
 def pass_at_k_section(folder: Path, parts: Mapping[str, Evaluation], ks: Sequence[int]) -> str:

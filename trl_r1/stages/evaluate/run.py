@@ -335,8 +335,8 @@ def regrade_notes(before: dict[str, Evaluation], after: dict[str, Evaluation], s
     notes = [f"The stored answers of `{source}` judged again; nothing was generated."]
     for part, old in before.items():
         pairs = list(zip(old.problems, after[part].problems, strict=True))
-        changed = sum(a != b for one, two in pairs for a, b in zip(one.right, two.right, strict=True))
-        total = sum(len(one.right) for one, _ in pairs)
+        samples = [both for one, two in pairs for both in zip(one.samples, two.samples, strict=True)]
+        changed, total = sum(a.correct != b.correct for a, b in samples), len(samples)
         notes.append(f"- {part}: {changed} of {total} verdicts changed.")
     return notes
 

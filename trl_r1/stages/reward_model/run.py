@@ -206,9 +206,18 @@ def chosen_pairs(raw: Any, options: RewardModelOptions, config: RewardConfig) ->
     note = (
         f"{len(judged) or len(pairs)} given, {len(selected)} above a difference of {options.margin:g}, "
         f"{len(clean)} with different summaries, {len(matched)} of similar length (chosen replies are "
-        f"{math.exp(drift_of(matched)) - 1:+.0%} longer)"
+        f"{compared_length(math.exp(drift_of(matched)))})"
     )
     return matched, note
+
+
+def compared_length(ratio: float) -> str:
+    """
+    >>> compared_length(0.78), compared_length(1.05), compared_length(1.004)
+    ('22% shorter', '5% longer', 'as long as the others')
+    """
+    change = round(100 * (ratio - 1))
+    return f"{abs(change)}% {'longer' if change > 0 else 'shorter'}" if change else "as long as the others"
 
 
 def judge_of(options: RewardModelOptions) -> PairJudge:
