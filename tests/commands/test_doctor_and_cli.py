@@ -22,6 +22,22 @@ def test_doctor_trusts_this_machine_and_says_on_what_grounds():
         assert word in done.stdout
 
 
+def test_doctor_hands_the_options_behind_gpu_to_the_benchmark_and_passes_its_exit_code_on(capfd):
+    assert cli.main(["doctor", "--gpu", "--only", "memory"]) == 2
+    assert "gpu.py: There is no section 'memory'. Sections: machine" in capfd.readouterr().err
+
+
+def test_doctor_says_that_an_installed_package_has_no_gpu_benchmark(tmp_path, monkeypatch, capsys):
+    from trl_r1.commands import call as command
+    from trl_r1.commands import doctor
+
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "site-packages" / "trl_r1" / "commands" / "doctor.py"))
+    assert command("doctor", ["--gpu"]) == 2
+    told = capsys.readouterr().err
+    assert "part of a checkout and not of the installed package" in told
+    assert told.count("\n") == 1
+
+
 REMOVED = (
     "import sys, trl; from trl import GRPOTrainer; {change}; "
     "from trl_r1.commands import call; sys.exit(call('doctor', []))"

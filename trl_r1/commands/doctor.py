@@ -6,6 +6,9 @@ bit-identical), and asks whether a 4-bit model on the CPU has the same gradients
 
 `--model ID` looks at a model's chat template instead: what it does with thoughts, how a turn ends, whether generation
 stops there. Exit code 1 says that no conversation can be trained on with it, and why.
+
+`--gpu` measures every recipe on this machine's GPU instead (benchmarks/gpu.py of the checkout; docs/gpu.md); what follows
+is handed to it: `trl-r1 doctor --gpu --minutes 8`.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 from trl_r1.models import four_bit
@@ -118,6 +124,25 @@ def four_bit_problems() -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="look at this model's chat template instead (hub id, folder or mini:base)")
     parser.add_argument("--chat_template_kwargs", "--chat-template-kwargs", metavar="JSON", help="for the template")
+    parser.add_argument(
+        "--gpu", nargs=argparse.REMAINDER, metavar="...", help="measure the recipes on a GPU; options: --gpu --help"
+    )
+
+
+def benchmark(arguments: list[str]) -> int:
+    """Runs the checkout's benchmarks/gpu.py in a process of its own; returns its exit code.
+
+    Raises:
+        ValueError: this package does not lie in a checkout.
+    """
+    root = Path(__file__).resolve().parents[2]
+    program = root / "benchmarks" / "gpu.py"
+    if not program.is_file():
+        raise ValueError(
+            f"--gpu runs benchmarks/gpu.py, which is part of a checkout and not of the installed package ({root} has none). "
+            "Clone the project, install it from there (pip install -e .), and start the command again."
+        )
+    return subprocess.run([sys.executable, str(program), *arguments]).returncode
 
 
 def template(name: str, kwargs: str | None) -> int:
@@ -144,6 +169,8 @@ def template(name: str, kwargs: str | None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.gpu is not None:
+        return benchmark(args.gpu)
     if args.model:
         return template(args.model, args.chat_template_kwargs)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
