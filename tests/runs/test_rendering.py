@@ -92,5 +92,5 @@ def test_training_evaluation_probe_and_drift_read_the_same_ids_with_thinking_off
     logits = SimpleNamespace(logits=torch.zeros(1, 512, len(tokenizer)))
     model = torch.nn.Linear(1, 1)
     model.forward = lambda input_ids, attention_mask: SimpleNamespace(logits=logits.logits[:, : input_ids.shape[1]])
-    anchor = drift.make_anchor(model, tokenizer, [asked], ["Four."], chat_template_kwargs=off)
+    anchor = drift.make_anchor(model, tokenizer, [asked], ["Four."], renderer=renderer_of(tokenizer, config))
     assert anchor.prompts == [trained]

@@ -24,6 +24,7 @@ from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.graded import GradedProblem, GradedSample
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference, pass_at_k
 from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
+from trl_r1.models.rendering.prompts import prompt_of
 from trl_r1.models.sampling import sample
 from trl_r1.storage.files import replace_file
 from trl_r1.text.reasoning_format import ReadsReasoning, ReasoningFormat, tell
@@ -331,7 +332,7 @@ def evaluate(
     drawn = sample(
         model,
         tokenizer,
-        [row[prompt_column] for row in rows],
+        [prompt_of(row, prompt_column) for row in rows],
         samples=samples,
         temperature=temperature,
         top_p=top_p,
@@ -345,7 +346,7 @@ def evaluate(
     for row, *columns in zip(rows, drawn.texts, drawn.lengths, drawn.clipped, strict=True):
         language = row.get(language_column) if language_column else None
         kind = declared_type(row, graders.type_column)
-        problem = Problem(row[prompt_column], "", str(row[solution_column]), language, answer_type=kind)
+        problem = Problem(prompt_of(row, prompt_column), "", str(row[solution_column]), language, answer_type=kind)
         graded.append(grade(problem, [Completion(*one) for one in zip(*columns, strict=True)], graders))
     settings = {
         "model": str(getattr(model, "name_or_path", "") or getattr(model.config, "_name_or_path", "")),

@@ -7,10 +7,11 @@ there, and only there, completions are decoded anew before they are rewarded and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
+from trl_r1.models.rendering import Renderer, TemplateReasoningFormat, run_date
+from trl_r1.models.rendering.messages import is_text
 from trl_r1.text.reasoning_format import tell
 
 
@@ -23,18 +24,51 @@ class TrainerReasoning:
 
     def __init__(self, trainer: Any) -> None:
         self.trainer = trainer
+        self.keeps_day = False  # prompts show the day the run began
 
     @cached_property
     def renderer(self) -> Renderer:
         """Made at the first use: by then the trainer's template is the one it prompts with."""
         trainer = self.trainer
-        return Renderer(
+        make = partial(
+            Renderer,
             trainer.processing_class,
             chat_template=getattr(trainer, "chat_template", None),
             chat_template_kwargs=getattr(trainer, "chat_template_kwargs", None),
             tools=getattr(trainer, "tools", None) or None,
             stop_token_ids=getattr(trainer, "eos_token_ids", None),
         )
+        return run_date.dated(make, self.folder)
+
+    @property
+    def folder(self) -> str | None:
+        """Of the run."""
+        return getattr(getattr(self.trainer, "args", None), "output_dir", None)
+
+    def keep_day(self) -> None:
+        """Where prompts show today's date: stores the day the run began, says so, and renders prompts with it."""
+        if self.folder is None or not run_date.shows_today(self.renderer):
+            return
+        main = self.trainer.accelerator.is_main_process
+        line = run_date.keep_day(self.folder, self.renderer, main)
+        if main and line is not None:
+            print(line, flush=True)
+        self.keeps_day = True
+
+    def prompt_ids(self, prompts: Sequence[Any]) -> list[list[int]] | None:
+        """The ids of conversations that TRL would render otherwise than they are meant: with an opening of the reply at
+        the end, with options of their own, or with the day the run began. None: TRL's are right.
+
+        Raises:
+            UnfitTemplate: the template does not take one of them.
+        """
+        if not prompts or any(isinstance(prompt, str) for prompt in prompts):
+            return None
+        if getattr(self.trainer, "environment_factories", None) is not None or any(map(shows_images, prompts)):
+            return None
+        if not self.keeps_day and not any(map(is_special, prompts)):
+            return None
+        return [self.renderer.prompt_ids(prompt) for prompt in prompts]
 
     def tell_rewards(self) -> None:
         """Tells the trainer's rewards, those around others too, where a thought is opened and in which marks."""
@@ -65,3 +99,14 @@ class TrainerReasoning:
         """Whether TRL reads conversational completions with a response schema."""
         tokenizer = self.renderer.tokenizer
         return any(getattr(tokenizer, name, None) is not None for name in ("response_template", "response_schema"))
+
+
+def is_special(prompt: Sequence[Any]) -> bool:
+    """Whether a conversation brings options of its own, or ends with an opening of the reply."""
+    return bool(getattr(prompt, "own", None)) or bool(prompt and prompt[-1].get("role") == "assistant")
+
+
+def shows_images(prompt: Sequence[Any]) -> bool:
+    """Whether a conversation holds anything but text."""
+    contents = (message.get("content") for message in prompt)
+    return any(isinstance(content, list) and not all(map(is_text, content)) for content in contents)

@@ -13,7 +13,8 @@ In which order the overrides of a method of TRL's run (the first calls the next;
 | _get_train_sampler | r1, curriculum | r1 keeps the sampler; curriculum orders the prompts and then asks nobody else |
 | _prepare_inputs | fast | deals the rows of an optimizer step out to micro-batches anew |
 | training_step | critic | averages the towers' gradients over processes |
-| _generate_and_score_completions | r1, copy, fast | r1 credits and refills groups after; copy says how tokens were drawn |
+| _generate_and_score_completions | r1, prompts, copy, fast | r1 refills after; prompts: rows' options; copy: how tokens were drawn |
+| _tokenize_prompts | prompts | conversations that TRL would render otherwise than they are meant |
 | _generate_single_turn | fast | completions come from grpo/rollout |
 | _calculate_rewards | r1, curriculum, critic, fast | r1: marks; fast: early scores; critic, r1 keep; curriculum counts |
 | _compute_loss | kl, critic, copy, fast | fast skips rows; copy weighs; critic adds its loss; kl checks its term |
@@ -22,8 +23,8 @@ In which order the overrides of a method of TRL's run (the first calls the next;
 | _load_optimizer_and_scheduler | r1, curriculum, critic, copy | critic its towers before TRL's, the others theirs after |
 | save_model | r1 | leaves the reference adapter out of an export |
 
-r1 is R1GRPOTrainer, kl ChosenKL (loss.py), curriculum GradedPrompts, critic CriticAdvantages (critic/connect.py), copy
-CopiedRollout (copies/connect.py), fast FastGRPOTrainer.
+r1 is R1GRPOTrainer, prompts RenderedPrompts (prompts.py), kl ChosenKL (loss.py), curriculum GradedPrompts, critic
+CriticAdvantages (critic/connect.py), copy CopiedRollout (copies/connect.py), fast FastGRPOTrainer.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ from trl_r1.grpo.dynamic_sampling import DynamicSampling
 from trl_r1.grpo.fast_trainer import FastGRPOTrainer
 from trl_r1.grpo.graded_prompts import GradedPrompts
 from trl_r1.grpo.loss import ChosenKL
+from trl_r1.grpo.prompts import RenderedPrompts
 from trl_r1.grpo.reasoning import TrainerReasoning
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.grpo.replay import VerifiedPaths
@@ -78,7 +80,7 @@ STATE_FILE = "trl_r1_state.json"
 SCALED = {"group": group_normalized, "batch": batch_normalized, "none": group_centered}  # TRL's scale_rewards
 
 
-class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, FastGRPOTrainer):
+class R1GRPOTrainer(RenderedPrompts, ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, FastGRPOTrainer):
     """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
@@ -152,6 +154,7 @@ class R1GRPOTrainer(ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, Fa
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))
         self._reasoning = TrainerReasoning(self)
         self._reasoning.tell_rewards()
+        self._reasoning.keep_day()
         for reward in self.reward_funcs:  # one that needs the policy (agser) takes it here
             if getattr(reward, "bound", True) is False:
                 reward.begin(self.model, self.processing_class, self.args)

@@ -16,6 +16,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from trl_r1.evaluation.metrics_log import MetricsLog
+from trl_r1.models.rendering import Renderer
 from trl_r1.monitor.alarms import AlarmThresholds, Finding, look
 from trl_r1.monitor.drift import Anchor, make_anchor
 from trl_r1.monitor.page import write_page
@@ -100,7 +101,7 @@ class Monitor(TrainerCallback):
             self._tokenizer(),
             [prompts[i] for i in chosen],
             [completions[i] for i in chosen],
-            chat_template_kwargs=getattr(args, "chat_template_kwargs", None),
+            renderer=self._renderer(args),
         )
         if self.anchor is not None and state.is_world_process_zero:
             self.anchor.save(self._folder())
@@ -146,6 +147,13 @@ class Monitor(TrainerCallback):
     def _tokenizer(self) -> Any:
         processing = getattr(self.trainer, "processing_class", None)
         return getattr(processing, "tokenizer", processing)
+
+    def _renderer(self, args: Any) -> Renderer:
+        """What the trainer renders its prompts with; of a trainer that is not ours, one with its template options."""
+        ours = getattr(self.trainer, "_reasoning", None)
+        if ours is not None:
+            return ours.renderer
+        return Renderer(self._tokenizer(), chat_template_kwargs=getattr(args, "chat_template_kwargs", None))
 
     def _measure_texts(self) -> dict[str, float]:
         """Metrics of the texts sampled since the last look; {} if there are none."""

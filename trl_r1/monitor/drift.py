@@ -10,7 +10,7 @@ Source  ours; the estimator is k1 of Schulman, "Approximating KL Divergence" (20
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +59,16 @@ def make_anchor(
     prompts: Sequence[Any],
     completions: Sequence[Any],
     most_tokens: int = 256,
-    chat_template_kwargs: Mapping[str, Any] | None = None,
+    renderer: Renderer | None = None,
 ) -> Anchor | None:
     """An anchor from texts that ``model`` has just sampled; None where there is nothing to keep.
 
     Args:
         prompts, completions: as TRL logs them, texts or messages.
         most_tokens: of a prompt (its end is kept) and of a completion (its start is kept).
-        chat_template_kwargs: as the run's prompts are rendered with.
+        renderer: of the run's prompts; None is one with the tokenizer's own template and no options.
     """
-    renderer = Renderer(tokenizer, chat_template_kwargs=chat_template_kwargs)
+    renderer = renderer or Renderer(tokenizer)
     pairs = []
     for prompt, completion in zip(prompts, completions, strict=True):
         asked = renderer.prompt_ids(prompt)

@@ -48,7 +48,7 @@ class Chat:
     system_prompt: str | None = None
     tools: Tools | None = None
     day: datetime.date | None = None  # handed in as date_string too
-    today: datetime.date = field(default_factory=datetime.date.today)
+    today: datetime.date = field(default_factory=lambda: datetime.date.today())
     stops: frozenset[int] = frozenset()
     stated_marks: Marks | None = None  # the marks of a thought, as the user states them
 

@@ -3,9 +3,9 @@ after a resume."""
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 from trl_r1.models.rendering import dates
@@ -34,7 +34,7 @@ def shows_today(renderer: Renderer) -> bool:
     return dates.asks_for_today(renderer.chat.source or "") and renderer.facts.has_todays_date
 
 
-def stored_day(folder: str | Path) -> date | None:
+def stored_day(folder: str | Path) -> datetime.date | None:
     """The day that a run keeps; None where it keeps none.
 
     Raises:
@@ -42,7 +42,7 @@ def stored_day(folder: str | Path) -> date | None:
     """
     path = Path(folder) / FILE_NAME
     try:
-        return date.fromisoformat(json.loads(path.read_text(encoding="utf-8"))["date"])
+        return datetime.date.fromisoformat(json.loads(path.read_text(encoding="utf-8"))["date"])
     except FileNotFoundError:
         return None
     except (ValueError, LookupError, TypeError) as error:
@@ -63,5 +63,9 @@ def keep_day(folder: str | Path, renderer: Renderer, main: bool = True) -> str |
     before, day = stored_day(folder), renderer.date
     if before is None and main:
         replace_file(Path(folder) / FILE_NAME, json.dumps({"date": day.isoformat()}) + "\n")
-    since = "the day this run began" if before is None or before == date.today() else "as on the day this run began"
+    since = (
+        "the day this run began"
+        if before is None or before == datetime.date.today()
+        else "as on the day this run began"
+    )
     return f"The chat template shows the date in every prompt: {day.isoformat()}, {since}, is kept to its end."

@@ -29,9 +29,12 @@ from trl import (
 
 from trl_r1.data.spec import spec_of
 from trl_r1.evaluation.report import write_report
+from trl_r1.grpo.prompts import RenderedPrompts
+from trl_r1.grpo.reasoning import TrainerReasoning
 from trl_r1.models.adapters import SameTypes
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import check_gates
+from trl_r1.models.rendering.prompts import OF_THE_ROW, own_options
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options
 from trl_r1.runs.heldout import check_evaluation, evaluation_problems
@@ -124,8 +127,21 @@ def as_sft(config: DistillationConfig, max_length: int) -> R1SFTConfig:
     return R1SFTConfig(**{**chosen, "max_length": max_length})
 
 
-class R1DistillationTrainer(SameTypes, DistillationTrainer):
-    """TRL's `DistillationTrainer` that resumes onto the same trajectory with QLoRA too."""
+class R1DistillationTrainer(RenderedPrompts, SameTypes, DistillationTrainer):
+    """TRL's `DistillationTrainer` that resumes onto the same trajectory with QLoRA too, and asks what the rows say: an
+    opening of the reply at the end of a prompt, and their own `chat_template_kwargs` and `tools`, are honoured."""
+
+    _signature_columns: list[str] | None
+
+    def __init__(self, *positional: Any, **options: Any) -> None:
+        super().__init__(*positional, **options)  # type: ignore[safe-super]  # mypy sees our host, not TRL's class
+        self._reasoning = TrainerReasoning(self)
+        self._reasoning.keep_day()
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns: list[str] = self._signature_columns or []
+        self._signature_columns = [*dict.fromkeys([*columns, *OF_THE_ROW])]
 
 
 @dataclass
@@ -172,9 +188,11 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
 def prompts_of(rows: Dataset) -> Dataset:
     """The different prompts of rows to imitate, in the order of their first appearance."""
     first_places: dict[str, int] = {}
-    for number, prompt in enumerate(rows["prompt"]):
-        first_places.setdefault(json.dumps(prompt, sort_keys=True, default=str), number)
-    return rows.select(list(first_places.values())).select_columns(["prompt"])
+    for number, row in enumerate(rows):
+        asked = [row["prompt"], own_options(row)]
+        first_places.setdefault(json.dumps(asked, sort_keys=True, default=str), number)
+    kept = ["prompt", *(column for column in OF_THE_ROW if column in rows.column_names)]
+    return rows.select(list(first_places.values())).select_columns(kept)
 
 
 def run_on_policy(
