@@ -13,7 +13,7 @@ In which order the overrides of a method of TRL's run (the first calls the next;
 | _get_train_sampler | r1, curriculum | r1 keeps the sampler; curriculum orders the prompts and then asks nobody else |
 | _prepare_inputs | fast | deals the rows of an optimizer step out to micro-batches anew |
 | training_step | critic | averages the towers' gradients over processes |
-| _generate_and_score_completions | r1, prompts, copy, fast | r1 refills after; prompts: rows' options; copy: how tokens were drawn |
+| _generate_and_score_completions | r1, prompts, copy, fast | r1 refills after; prompts: rows' options; copy: how it drew |
 | _tokenize_prompts | prompts | conversations that TRL would render otherwise than they are meant |
 | _generate_single_turn | fast | completions come from grpo/rollout |
 | _calculate_rewards | r1, curriculum, critic, fast | r1: marks; fast: early scores; critic, r1 keep; curriculum counts |
