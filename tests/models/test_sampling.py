@@ -27,13 +27,23 @@ def prefer_end(model, tokenizer, chance: float) -> None:
     model.lm_head.forward = biased
 
 
+def lengths_of(drawn):
+    """(P, K) generated tokens."""
+    return np.array([[completion.token_count for completion in row] for row in drawn.completions])
+
+
+def truncated_of(drawn):
+    """(P, K) whether the limit ended a text."""
+    return np.array([[completion.truncated for completion in row] for row in drawn.completions])
+
+
 def test_shapes_and_order(model, tokenizer):
     drawn = sample(model, tokenizer, PROMPTS, **QUICK)
     assert [len(texts) for texts in drawn.texts] == [4, 4, 4]
-    assert drawn.tokens == sum(map(sum, drawn.lengths))
-    assert all(1 <= length <= 12 for lengths in drawn.lengths for length in lengths)
-    for lengths, clipped in zip(drawn.lengths, drawn.clipped, strict=True):
-        assert all(length == 12 for length, cut in zip(lengths, clipped, strict=True) if cut)
+    lengths = lengths_of(drawn)
+    assert drawn.tokens == lengths.sum()
+    assert ((lengths >= 1) & (lengths <= 12)).all()
+    assert (lengths[truncated_of(drawn)] == 12).all()
     assert sample(model, tokenizer, [], **QUICK).texts == []
 
 
@@ -43,7 +53,7 @@ def test_greedy_texts_do_not_depend_on_batches_passes_or_order(model, tokenizer,
     """Padding, the sort and the pooling of unfinished rows change nothing: each prompt gets what it gets alone."""
     options = {**QUICK, "temperature": 0.0, "samples": 2, "max_new_tokens": 10}
     together = sample(model, tokenizer, PROMPTS, **options, batch_size=batch_size, first_pass=first_pass)
-    for prompt, texts, lengths in zip(PROMPTS, together.texts, together.lengths, strict=True):
+    for prompt, texts, lengths in zip(PROMPTS, together.texts, lengths_of(together).tolist(), strict=True):
         ids = torch.tensor([tokenizer(prompt)["input_ids"]])
         alone = model.generate(input_ids=ids, max_new_tokens=10, do_sample=False)[0, ids.shape[1] :]
         assert texts == [tokenizer.decode(alone, skip_special_tokens=True)] * 2
@@ -55,22 +65,22 @@ def test_texts_end_at_the_end_token_and_lengths_count_it(model, tokenizer):
     drawn = sample(
         model, tokenizer, ["abc"] * 3, samples=200, temperature=1.0, top_p=1.0, max_new_tokens=12, progress=False
     )
-    lengths = np.array(drawn.lengths).ravel()
+    lengths = lengths_of(drawn).ravel()
     # geometric with chance 1/2: mean 2, P(1) = 1/2, P(clipped at 12 without an end) = 2^-12
     assert lengths.mean() == pytest.approx(2.0, abs=0.25)
     assert (lengths == 1).mean() == pytest.approx(0.5, abs=0.08)
-    assert np.mean(drawn.clipped) < 0.01
-    for texts, counts in zip(drawn.texts, drawn.lengths, strict=True):
-        for text, count in zip(texts, counts, strict=True):
-            assert "<end>" not in text
-            assert (text == "") == (count == 1)
+    assert truncated_of(drawn).mean() < 0.01
+    for completions in drawn.completions:
+        for completion in completions:
+            assert "<end>" not in completion.text
+            assert (completion.text == "") == (completion.token_count == 1)
 
 
 def test_pooling_unfinished_rows_draws_from_the_same_distribution(model, tokenizer):
     prefer_end(model, tokenizer, 0.2)
     options = {"samples": 600, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 16, "progress": False}
-    in_passes = np.array(sample(model, tokenizer, ["abc"], **options, first_pass=2).lengths)
-    at_once = np.array(sample(model, tokenizer, ["abc"], **options, first_pass=None).lengths)
+    in_passes = lengths_of(sample(model, tokenizer, ["abc"], **options, first_pass=2))
+    at_once = lengths_of(sample(model, tokenizer, ["abc"], **options, first_pass=None))
     # truncated geometric: mean (1 - 0.8^16) / 0.2 = 4.86, standard error about 0.17 each
     assert in_passes.mean() == pytest.approx(4.86, abs=0.6)
     assert at_once.mean() == pytest.approx(4.86, abs=0.6)

@@ -343,11 +343,11 @@ def evaluate(
         renderer=renderer,
     )
     graded = []
-    for row, *columns in zip(rows, drawn.texts, drawn.lengths, drawn.clipped, strict=True):
+    for row, completions in zip(rows, drawn.completions, strict=True):
         language = row.get(language_column) if language_column else None
         kind = declared_type(row, graders.type_column)
         problem = Problem(prompt_of(row, prompt_column), "", str(row[solution_column]), language, answer_type=kind)
-        graded.append(grade(problem, [Completion(*one) for one in zip(*columns, strict=True)], graders))
+        graded.append(grade(problem, completions, graders))
     settings = {
         "model": str(getattr(model, "name_or_path", "") or getattr(model.config, "_name_or_path", "")),
         "samples": samples,

@@ -21,17 +21,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trl_r1.errors import InfrastructureError
 from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
-from trl_r1.models.sampling import Prompt, sample
+from trl_r1.models.sampling import sample
 from trl_r1.network.endpoint import Endpoint, Reply, Unavailable, UnusableKey
 from trl_r1.storage.shards import seed_of
 from trl_r1.text.completions import reply
-from trl_r1.text.records import Completion, Json
+from trl_r1.text.records import Completion, Json, Prompt
 
 
 if TYPE_CHECKING:
@@ -91,19 +91,18 @@ class InProcess:
         )
         if progress is not None:
             progress(len(prompts) * samples)
-        columns = samples_drawn.texts, samples_drawn.lengths, samples_drawn.clipped
         return [
-            [self._completion(prompt, *one) for one in zip(*group, strict=True)]
-            for prompt, *group in zip(prompts, *columns, strict=True)
+            [self._portable(prompt, completion) for completion in completions]
+            for prompt, completions in zip(prompts, samples_drawn.completions, strict=True)
         ]
 
     def __post_init__(self) -> None:
         self.renderer = self.renderer or Renderer(self.tokenizer)
         self._format = TemplateReasoningFormat(self.renderer)
 
-    def _completion(self, prompt: Prompt, text: str, tokens: int, truncated: bool) -> Completion:
-        text, opened = self._format.portable(text, prompt)
-        return Completion(text, tokens, truncated, opened=opened)
+    def _portable(self, prompt: Prompt, completion: Completion) -> Completion:
+        text, opened = self._format.portable(completion.text, prompt)
+        return replace(completion, text=text, opened=opened)
 
 
 @dataclass(frozen=True)

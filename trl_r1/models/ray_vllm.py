@@ -22,9 +22,9 @@ from typing import Any
 
 from trl_r1.models.cluster import Cluster, connected, name_worker_deaths
 from trl_r1.models.engines import EngineError
-from trl_r1.models.sampling import Prompt, end_tokens
+from trl_r1.models.sampling import end_tokens
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Completion, Json, Row
+from trl_r1.text.records import Completion, Json, Prompt, Row
 
 
 Request = tuple[Sequence[Prompt], int, int]  # prompts, samples of each, seed

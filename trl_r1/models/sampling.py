@@ -9,12 +9,12 @@ once per pass). When all rows end together this costs instead (8 % for 30 tokens
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.models.rendering import Renderer, end_ids
-from trl_r1.text.records import Json, Prompt
+from trl_r1.text.records import Completion, Json, Prompt
 
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-FIRST_PASS = 16  # tokens; with 100 problems x 16 samples of 23 tokens (clipped at 96) 2.6 times as fast as one pass
+FIRST_PASS = 16  # tokens; with 100 problems x 16 samples of 23 tokens (cut at 96) 2.6 times as fast as one pass
 
 # What a model's own generation_config may set and a benchmark must not inherit (Qwen2.5: repetition_penalty 1.05).
 NEUTRAL: Json = {
@@ -43,16 +43,24 @@ NEUTRAL: Json = {
 
 @dataclass
 class Samples:
-    """K texts for each of P prompts, in the order of the prompts."""
+    """K completions of each of P prompts, in the order of the prompts.
 
-    texts: list[list[str]]  # (P, K) decoded without special tokens, those of a thought's marks excepted
-    lengths: list[list[int]]  # (P, K) generated tokens, the end token included, as TRL counts completions/mean_length
-    clipped: list[list[bool]]  # (P, K) true where max_new_tokens ended the text, not the model
+    Texts are decoded without special tokens, those of a thought's marks excepted; tokens are counted as TRL counts
+    ``completions/mean_length``, the end token included.
+    """
+
+    completions: list[list[Completion]]  # (P, K)
     seconds: float = 0.0  # wall clock of the sampling
-    tokens: int = field(init=False)  # generated tokens altogether
 
-    def __post_init__(self) -> None:
-        self.tokens = sum(map(sum, self.lengths))
+    @property
+    def texts(self) -> list[list[str]]:
+        """(P, K)."""
+        return [[completion.text for completion in row] for row in self.completions]
+
+    @property
+    def tokens(self) -> int:
+        """Generated tokens altogether."""
+        return sum(completion.token_count or 0 for row in self.completions for completion in row)
 
 
 def sample(
@@ -80,7 +88,7 @@ def sample(
         temperature: 0 is greedy.
         top_p: nucleus mass; 1 switches it off. No other restriction applies: top-k, penalties and the like in the
             model's own generation_config are overruled.
-        max_new_tokens: a text that reaches it without an end token is marked as clipped.
+        max_new_tokens: a text that reaches it without an end token is truncated.
         batch_size: rows generated at a time (prompts times samples).
         seed: the same seed, batch_size and first_pass on the same machine give the same texts. The random states of
             Python, numpy and torch (CPU and every accelerator the model is on) stay where they were.
@@ -99,7 +107,7 @@ def sample(
 
     check_options(samples, temperature, top_p, max_new_tokens, batch_size, first_pass)
     if not len(prompts):
-        return Samples([], [], [])
+        return Samples([])
     started = time.perf_counter()
     draws = samples if temperature > 0 else 1
     renderer = renderer or Renderer(tokenizer)
@@ -124,14 +132,12 @@ def sample(
     ):
         new, ended = finish_rows(rows, draw, ends, max_new_tokens, batch_size, first_pass, bar.update)
 
-    completions = [rows[row][len(rows[row]) - new[row] :] for row in range(len(rows))]
-    texts = [renderer.decode(ids) for ids in completions]
-
-    def by_prompt(flat: list[Any]) -> list[list[Any]]:
-        return [flat[p * draws : (p + 1) * draws] * (samples // draws) for p in range(len(prompts))]
-
-    clipped = [not end for end in ended]
-    return Samples(by_prompt(texts), by_prompt(new), by_prompt(clipped), time.perf_counter() - started)
+    completions = [
+        Completion(renderer.decode(row[len(row) - count :]), count, truncated=not end)
+        for row, count, end in zip(rows, new, ended, strict=True)
+    ]
+    by_prompt = [completions[p * draws : (p + 1) * draws] * (samples // draws) for p in range(len(prompts))]
+    return Samples(by_prompt, time.perf_counter() - started)
 
 
 def finish_rows(

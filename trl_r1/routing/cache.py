@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 
-from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Candidate, Settings
+from trl_r1.text.records import Prompt
 
 
 def cache_key(model: str, prompt: Prompt, settings: Settings, seed: int | None = None) -> str:

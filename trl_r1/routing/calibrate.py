@@ -19,13 +19,12 @@ import numpy as np
 
 from trl_r1.answers.extract import read_with
 from trl_r1.evaluation.metrics import answer_classes
-from trl_r1.models.sampling import Prompt
 from trl_r1.routing.complexity import Complexity, draft_features, fit, prompt_features
 from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.router import Routed, Router, RoutingLimits
 from trl_r1.routing.settling import learn_settled, weight_of
 from trl_r1.storage.files import replace_file
-from trl_r1.text.records import Json, Problem
+from trl_r1.text.records import Json, Problem, Prompt
 
 
 KIND = "trl_r1.router"

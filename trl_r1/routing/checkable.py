@@ -16,8 +16,8 @@ import re
 
 from trl_r1.answers.extract import extract
 from trl_r1.answers.prose import after_cue, is_prose
-from trl_r1.models.sampling import Prompt
 from trl_r1.routing.complexity import LONGEST, text_of
+from trl_r1.text.records import Prompt
 
 
 SHORT = 60  # characters of an answer that can be compared with others

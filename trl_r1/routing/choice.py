@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Candidate
 from trl_r1.routing.votes import Tally
+from trl_r1.text.records import Prompt
 
 
 Score = Callable[[Prompt, list[str]], Sequence[float | None]]

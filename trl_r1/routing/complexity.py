@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Candidate
+from trl_r1.text.records import Prompt
 
 
 Difficulty = Callable[[str], float]

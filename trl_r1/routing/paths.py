@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trl_r1.models.engines import SamplingServer, read_completion
 from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import (
-    Prompt,
     check_options,
     continue_rows,
     end_tokens,
@@ -28,7 +27,7 @@ from trl_r1.models.sampling import (
     tokenize,
 )
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Completion
+from trl_r1.text.records import Completion, Prompt
 
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trl_r1.answers.extract import read_with
-from trl_r1.models.sampling import Prompt
 from trl_r1.routing.cache import PathCache, cache_key
 from trl_r1.routing.checkable import asks_for_answer, declares_answer
 from trl_r1.routing.choice import CHOICES, Chosen, Score
@@ -29,7 +28,7 @@ from trl_r1.routing.paths import Ask, Candidate, Sampler, Settings
 from trl_r1.routing.settling import vote_features, weight_of
 from trl_r1.routing.votes import Tally, confidence, is_decided
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Json
+from trl_r1.text.records import Json, Prompt
 
 
 ROUTES = ("auto", "simple", "complex")

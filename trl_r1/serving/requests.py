@@ -17,10 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
-from trl_r1.models.sampling import Prompt
 from trl_r1.routing.paths import Settings
 from trl_r1.routing.router import ROUTES
-from trl_r1.text.records import Json, Messages
+from trl_r1.text.records import Json, Messages, Prompt
 
 
 ROLES = ("system", "developer", "user", "assistant", "tool")

@@ -27,7 +27,6 @@ from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
 from trl_r1.models.load import base_of, find_policy, load_policy, model_digest
 from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
-from trl_r1.models.sampling import Prompt
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
@@ -48,7 +47,7 @@ from trl_r1.stages.rejection_sampling.select import (
 )
 from trl_r1.storage import manifest
 from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of
-from trl_r1.text.records import Completion, Json, Sample
+from trl_r1.text.records import Completion, Json, Prompt, Sample
 
 
 logger = logging.getLogger(__name__)
