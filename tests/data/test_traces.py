@@ -1,11 +1,24 @@
 """Traces: what is kept, which levels are aimed at, and what lies on the disk afterwards."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from trl_r1 import cli
-from trl_r1.data.traces import FILE, LevelledProblem, Made, card, kind_of, load, make, replayed, save, spoken, thinnest
+from trl_r1.data.traces import (
+    FILE,
+    LevelledProblem,
+    Made,
+    card,
+    kind_of,
+    load,
+    make,
+    replayed,
+    save,
+    thinnest,
+    why_nothing,
+)
 from trl_r1.mini.world import draw_problems, gold_chain, wrap
 from trl_r1.text.records import Completion
 
@@ -174,6 +187,20 @@ def test_mistakes_are_told(arguments, sentence, tmp_path, monkeypatch, capsys):
     assert sentence in capsys.readouterr().err
 
 
-def test_calculator_marks_are_not_spoken():
-    assert spoken("48/2 = <<48/2=24>>24 clips") == "48/2 = 24 clips"
-    assert Made().levels() == {}
+def test_a_target_of_which_nothing_is_kept_says_why(tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"question": "q", "solution": "4", "trl_r1_level": 1, "text": "It is four."}) + "\n")
+    command = ["traces", "annotate", str(rows), str(tmp_path / "out"), "--text-column", "text", "--target", "3"]
+    assert cli.main(command) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        f"No trace was kept, so {tmp_path / 'out'} holds none. What became of the texts: no formal step 1. To get some, "
+        "show the model how to write its steps as equations, or choose problems that are solved by them."
+    ]
+
+
+def test_the_commonest_reason_is_advised_on():
+    made = Made([], Counter({"drawn": 9, "cut off": 5, "gold unreadable": 3}))
+    assert why_nothing(made) == (
+        "What became of the texts: cut off 5, gold unreadable 3. To get some, give longer texts (--max-tokens)."
+    )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from samples import item
 
 from trl_r1.commands import call
+from trl_r1.review.bias_report import headline
 from trl_r1.review.counterfactual import Pair, ask, gaps, pairs_of, sign_test, swap
 from trl_r1.review.slices import alarms, difference, mentions, read_groups, slices
 from trl_r1.routing.paths import Candidate, Settings
@@ -144,6 +145,10 @@ def test_few_pairs_all_one_way_are_no_finding():
     assert accuracy.interval.high < 0  # the bootstrap is sure
     assert accuracy.chance == 2 / 64  # six of six coins: not below 0.05 / 3
     assert not accuracy.found
+    assert headline([accuracy]) == (
+        "1 gap whose interval excludes 0 while the sign test does not agree, so it is no finding: women and men (asker): "
+        "accuracy, 6 pairs differ, sign test 0.031."
+    )
 
 
 def test_groups_files(tmp_path):

@@ -26,8 +26,21 @@ def test_an_evaluation_s_samples_with_their_agreement(tmp_path):
     assert [item.right for item in items] == [True, False, True, False]
     assert items[0].problem.question == "Compute 2 + 2."  # without the run's template
     assert all(item.held_out for item in items)
+    assert [item.answer for item in items] == ["4", "5", "4.0", None]
     assert items[1].sample.origin.source == "run/evaluation_after/0/1"
     assert len(read_items(tmp_path)) == 4  # a pipeline's folder
+
+
+def test_a_folder_of_the_stage_evaluate_holds_its_parts(tmp_path):
+    run = evaluation(tmp_path, ["<answer>4</answer>"])
+    run.rename(tmp_path / "gsm8k.json")
+    (tmp_path / "summary.json").write_text("{}")
+    evaluation(tmp_path, ["4", "5"]).rename(tmp_path / "mine-4shot.json")
+    assert [item.sample.origin.source.split("/", 1)[1] for item in read_items(tmp_path)] == [
+        "gsm8k/0/0",
+        "mine-4shot/0/0",
+        "mine-4shot/0/1",
+    ]
 
 
 def test_an_answers_file(tmp_path):

@@ -24,7 +24,9 @@ def item(number=0, text="<think>so</think> <answer>4</answer>", **changes):
         ({"agreement": 0.4}, ["low agreement"]),
         ({"agreement": 0.4, "leading": False}, []),
         ({"agreement": 0.9, "right": False, "scores": {}}, ["sure and wrong"]),
-        ({"scores": {"accuracy": 1.0, "format": 0.0}}, ["rewards disagree"]),
+        ({"scores": {"accuracy": 1.0, "semantic": 0.1, "format": 0.0}}, ["rewards disagree"]),
+        ({"scores": {"accuracy": 1.0, "symbolic": 0.5}}, []),
+        ({"right": False, "agreement": 0.6, "scores": {"accuracy": 0.0, "format": 1.0, "language": 1.0}}, []),
         ({"text": "I'm sorry, I can't help."}, ["refused"]),
         ({"text": "<think>"}, ["empty"]),
         ({"truncated": True}, ["cut off"]),
@@ -32,6 +34,20 @@ def item(number=0, text="<think>so</think> <answer>4</answer>", **changes):
 )
 def test_each_reason_has_its_cause(changes, expected):
     assert [name for name, _ in reasons(item(**changes), Rules())] == expected
+
+
+def test_rewards_that_disagree_are_about_one_thing():
+    found = reasons(item(scores={"language": 1.0, "accuracy": 0.0, "layered": 0.8}), Rules())
+    assert found == (("rewards disagree", "on the solution layered gives 0.80, accuracy gives 0.00"),)
+
+
+def test_a_card_shows_the_verdict_and_the_answer(tmp_path):
+    looks = choose([item(right=False, answer="5", agreement=0.4), item(1, right=None, agreement=0.4)], Rules())
+    Desk.make(tmp_path, looks)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    rows = json.loads(re.search(r'id="rows">(.*?)</script>', text, re.S)[1])["rows"]
+    assert [(row["verdict"], row["answer"]) for row in rows] == [("wrong", "5"), ("", "")]
+    assert '[row.verdict, row.answer && "answer: " + row.answer, ' in text
 
 
 def test_the_heaviest_come_first_one_per_problem_and_no_text_twice():

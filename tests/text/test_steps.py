@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trl_r1.mini.world import Problem, draw_problems, gold_reply
-from trl_r1.text.steps import REFLECTION_WORDS, reasoning, reasoning_steps, reflection_words
+from trl_r1.text.steps import REFLECTION_WORDS, reasoning, reasoning_steps, reflection_words, without_marks
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,8 @@ def test_counts_add_up_over_lines(a, b):
     assert reasoning_steps(a + "\n" + b) <= reasoning_steps(a) + reasoning_steps(b)
     together = reflection_words(a + "\n" + b)
     assert together == {w: reflection_words(a)[w] + reflection_words(b)[w] for w in REFLECTION_WORDS}
+
+
+def test_calculator_marks_are_no_steps():
+    assert without_marks("48/2 = <<48/2=24>>24 clips") == "48/2 = 24 clips"
+    assert reasoning_steps("48/2 = <<48/2=24>>24, 48+24 = <<48+24=72>>72") == 2

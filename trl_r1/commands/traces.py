@@ -111,12 +111,13 @@ def annotate(args: argparse.Namespace) -> int:
     """Takes texts that exist; returns the exit code."""
     from trl_r1.data import traces
     from trl_r1.models.templates import PLACEHOLDER
+    from trl_r1.text.steps import without_marks
 
     folder, (problems, given) = Path(args.folder), problems_of(args, PLACEHOLDER, "text")
     result = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
     questions = {row["question"] for row in result.rows}
     fresh = [(one, text) for one, text in zip(problems, given[args.text_column]) if one.question not in questions]
-    problems, texts = [one for one, _ in fresh], [traces.spoken(str(text)) for _, text in fresh]
+    problems, texts = [one for one, _ in fresh], [without_marks(str(text)) for _, text in fresh]
     rows, counted = traces.judged(problems, texts, args.source or Path(args.rows).name)
     result.funnel["taken"] += len(rows)
     result.funnel.update({why: count for why, count in counted.items() if " " in why})
@@ -131,7 +132,12 @@ def annotate(args: argparse.Namespace) -> int:
 
 def report_counts(result: Any, folder: Path, args: argparse.Namespace) -> int:
     """Says what there is now; exit code 1 when the target was not reached."""
+    from trl_r1.data import traces
+
     counts = result.levels()
+    if not result.rows:
+        print(f"No trace was kept, so {folder} holds none. {traces.why_nothing(result)}")
+        return 1
     print(f"{len(result.rows)} traces in {folder}: " + ", ".join(f"level {n} {counts[n]}" for n in sorted(counts)))
     print("; ".join(f"{name}: {count}" for name, count in result.funnel.most_common()))
     if len(result.rows) < args.target:

@@ -78,7 +78,6 @@ class Trace(TypedDict):
 
 
 FILE = Path("data") / "traces.parquet"
-_CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations; the text says the same beside them
 
 
 def annotate(pairs: Sequence[tuple[str, str]], seconds: float = 5.0, megabytes: int = 1024) -> list[list[TraceStep]]:
@@ -269,9 +268,25 @@ def take(made: Made, rows: Sequence[Trace], target: int, wrong_share: float) -> 
             made.funnel[f"kept {row['kind']}"] += 1
 
 
-def spoken(text: str) -> str:
-    """A text without GSM8K's calculator marks: ``48/2 = <<48/2=24>>24`` as ``48/2 = 24``."""
-    return _CALCULATOR.sub("", text)
+ADVICE = {
+    "no formal step": "show the model how to write its steps as equations, or choose problems that are solved by them",
+    "gold unreadable": "look at the gold answers with `trl-r1 data check`",
+    "cut off": "give longer texts (--max-tokens)",
+    "refused": "ask another model",
+    "wrong answer, no wrong step": "choose easier problems, or a better model",
+    "right answer, wrong step": "choose a better model",
+    "no counterexample": "choose other problems",
+    "too many wrong ones": "raise --wrong-share, or choose easier problems",
+}
+
+
+def why_nothing(made: Made) -> str:
+    """Why no trace was kept, the commonest reason first, and what to do about that one."""
+    reasons = [(why, count) for why, count in made.funnel.most_common() if why in ADVICE and count]
+    if not reasons:
+        return "There was no text to judge: no problem of the rows has a level from 1 to 6, or all were asked before."
+    told = ", ".join(f"{why} {count}" for why, count in reasons)
+    return f"What became of the texts: {told}. To get some, {ADVICE[reasons[0][0]]}."
 
 
 # --- on disk
@@ -279,7 +294,7 @@ def spoken(text: str) -> str:
 
 def as_dataset(rows: Sequence[Trace]) -> Dataset:
     """Traces with the schema's types."""
-    return Dataset.from_list([{name: row.get(name) for name in FEATURES} for row in rows], features=FEATURES)
+    return Dataset.from_dict({name: [row.get(name) for row in rows] for name in FEATURES}, features=FEATURES)
 
 
 def save(folder: Path, made: Made, title: str = "Reasoning traces") -> Path:

@@ -257,6 +257,12 @@ class Evaluation:
         return Evaluation(fresh, dict(self.settings), self.level)
 
 
+def is_evaluation(file: Path) -> bool:
+    """Whether a JSON file says it is one; a model's own files (config.json) do not."""
+    with open(file, encoding="utf-8", errors="replace") as content:
+        return f'"kind": "{KIND}"' in content.read(200)
+
+
 def plain(number: float) -> float | None:
     """A float for JSON, which knows no NaN."""
     return float(number) if math.isfinite(number) else None

@@ -56,27 +56,43 @@ def gaps_table(gaps: Sequence[Gap]) -> str:
 
 
 def headline(entries: Sequence[Slice] | Sequence[Gap]) -> str:
-    """The findings in a sentence."""
-    sentences = []
+    """The findings in a sentence; of pairs also what the interval alone would have found."""
+    found, unsure = [], []
     for entry in entries:
         if isinstance(entry, Slice):
-            sentences += [f"{entry.kind} {entry.name}: {name}" for name in entry.findings()]
-        elif entry.found:
-            sentences.append(f"{entry.groups[0]} and {entry.groups[1]} ({entry.axis}): {entry.measure}")
-    if sentences:
-        count, text = len(sentences), inline("; ".join(sentences), 2000)
-        return f"{count} gap{'s' * (count != 1)} whose interval excludes 0: {text}."
-    return "No gap's interval excludes 0."
+            found += [f"{entry.kind} {entry.name}: {name}" for name in entry.findings()]
+            continue
+        name = f"{entry.groups[0]} and {entry.groups[1]} ({entry.axis}): {entry.measure}"
+        if entry.found:
+            found.append(name)
+        elif excludes_zero(entry.interval):
+            unsure.append(f"{name}, {entry.differing} pairs differ, sign test {entry.chance:.2g}")
+    of_pairs = any(isinstance(entry, Gap) for entry in entries)
+    sure = "excludes 0 and with which the sign test agrees" if of_pairs else "excludes 0"
+    sentences = []
+    if found:
+        sentences.append(
+            f"{len(found)} gap{'s' * (len(found) != 1)} whose interval {sure}: {inline('; '.join(found), 2000)}."
+        )
+    elif not unsure:
+        sentences.append("No gap's interval excludes 0.")
+    if unsure:
+        sentences.append(
+            f"{len(unsure)} gap{'s' * (len(unsure) != 1)} whose interval excludes 0 while the sign test does not agree, so "
+            f"{'it is no finding' if len(unsure) == 1 else 'they are no findings'}: {inline('; '.join(unsure), 2000)}."
+        )
+    return " ".join(sentences)
 
 
 def markdown(title: str, entries: Sequence[Slice] | Sequence[Gap], level: float, notes: Sequence[str] = ()) -> str:
     """The whole report."""
-    table = slices_table([s for s in entries if isinstance(s, Slice)])
+    table, bold = slices_table([s for s in entries if isinstance(s, Slice)]), "what excludes 0"
     if entries and isinstance(entries[0], Gap):
         table = gaps_table([g for g in entries if isinstance(g, Gap)])
+        bold = "what excludes 0 and agrees with the sign test"
     how = (
-        f"Shares in per cent, lengths in tokens. The intervals hold together at {level:.0%} (Bonferroni); what excludes 0 "
-        "is in bold. An interval that holds 0 is no proof of equal treatment: look at its ends."
+        f"Shares in per cent, lengths in tokens. The intervals hold together at {level:.0%} (Bonferroni); {bold} is in "
+        "bold. An interval that holds 0 is no proof of equal treatment: look at its ends."
     )
     return "\n\n".join([f"# {inline(title)}", headline(entries), how, *notes, table]) + "\n"
 

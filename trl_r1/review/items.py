@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trl_r1.answers.extract import extract
 from trl_r1.data.review import sample_id
-from trl_r1.evaluation.benchmark import Evaluation
+from trl_r1.evaluation.benchmark import Evaluation, is_evaluation
 from trl_r1.evaluation.metrics import answer_classes
 from trl_r1.models.templates import PLACEHOLDER, Template, find_template
 from trl_r1.review.lineage import RUN
@@ -51,6 +52,7 @@ class Item:
     leading: bool = True  # of the samples with the most frequent answer, the first
     scores: Mapping[str, float] = field(default_factory=dict)  # rewards, in [0, 1]
     held_out: bool = False  # of an evaluation: not to be trained on
+    answer: str | None = None  # the final answer, as it was read out of the text
 
     @property
     def problem(self) -> Problem:
@@ -84,7 +86,8 @@ def topic_of(question: str) -> str:
 
 
 def read_items(source: str | Path, topics: Mapping[str, str] | None = None) -> list[Item]:
-    """The answers of an evaluation file, of a run's or pipeline's `evaluation_after.json`, or of an answers file.
+    """The answers of an evaluation file, of a run's or pipeline's `evaluation_after.json`, of all parts in the folder of
+    `trl-r1 evaluate`, or of an answers file.
 
     Args:
         topics: question -> topic, where a data set says it.
@@ -95,8 +98,11 @@ def read_items(source: str | Path, topics: Mapping[str, str] | None = None) -> l
     path = Path(source)
     if path.is_dir():
         files = [path / EVALUATION] if (path / EVALUATION).is_file() else sorted(path.glob(f"*/{EVALUATION}"))
+        files = files or sorted(file for file in path.glob("*.json") if is_evaluation(file))
         if not files:
-            raise ValueError(f"{path} holds no {EVALUATION}; name a run, a pipeline's folder, or a file with answers.")
+            raise ValueError(
+                f"{path} holds no evaluation; name a run, a pipeline's or an evaluation's folder, or a file with answers."
+            )
         return [item for file in files for item in of_evaluation(file, topics or {})]
     if not path.is_file():
         raise ValueError(f"There is neither a run nor a file {str(path)!r}; name one with a model's answers.")
@@ -115,15 +121,17 @@ def of_row(row: Mapping[str, Any], source: str, topics: Mapping[str, str]) -> It
     question = str(row.get("question") or as_text(row["prompt"]))
     topic = str(row.get("topic") or row.get("domain") or topics.get(question) or topic_of(question))
     scores = row.get("score") if isinstance(row.get("score"), Mapping) else {}
+    text = as_text(row["completion"])
     return Item(
         Sample(
             Problem(row["prompt"], question, row.get("solution"), row.get("language"), topic),
-            Completion(as_text(row["completion"]), row.get("tokens")),
+            Completion(text, row.get("tokens")),
             Origin(source, str(row.get("model") or "")),
         ),
         row.get("right"),
         row.get("agreement") if (row.get("paths") or 0) > 1 else None,
         scores={str(k): float(v) for k, v in dict(scores or {}).items() if isinstance(v, int | float)},
+        answer=extract(text),
     )
 
 
@@ -148,6 +156,7 @@ def of_evaluation(path: Path, topics: Mapping[str, str]) -> list[Item]:
                     index == lead,
                     {key: float(score) for key, score in known if score is not None},
                     held_out=True,
+                    answer=one.answer,
                 )
             )
     return items

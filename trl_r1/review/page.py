@@ -16,6 +16,7 @@ from trl_r1.data.review import SHOWN
 from trl_r1.review.records import as_text
 
 
+VERDICTS: dict[bool | None, str] = {True: "right", False: "wrong"}
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#1a1a1a;background:#fff}
 header{position:sticky;top:0;background:#fff;padding:.5rem 0;border-bottom:1px solid #ccc;z-index:1}
@@ -55,7 +56,8 @@ for (const row of data.rows) {
   box.id = "row-" + row.id;
   box.append(make("p", row.why.join("; "), "why"));
   box.append(make("pre", row.question));
-  const facts = [row.solution && "gold: " + row.solution, row.language, row.id];
+  const facts = [row.verdict, row.answer && "answer: " + row.answer, row.solution && "gold: " + row.solution,
+    row.language, row.id];
   box.append(make("p", facts.filter(Boolean).join(" · "), "small"));
   const text = make("textarea");
   text.value = mark.completion;
@@ -119,6 +121,8 @@ def page(rows: Sequence[Mapping[str, Any]], of: int) -> str:
             "id": row["id"],
             "why": [": ".join(reason) for reason in row.get("reasons", [])],
             "question": held(as_text(row.get("question") or row["prompt"])),
+            "verdict": VERDICTS.get(row.get("right"), ""),
+            "answer": held(row.get("answer")),
             "solution": held(row.get("solution")),
             "language": held(row.get("language")),
             "completion": held(row["completion"]),

@@ -9,7 +9,7 @@
 
 Reasons  low agreement      the problem's samples disagree (share of the most frequent answer below a limit)
          sure and wrong     they agree, and on a wrong answer: a wrong gold answer, or a lesson
-         rewards disagree   one reward is nearly full, another nearly nothing
+         rewards disagree   of two rewards about the same thing one is nearly full, the other nearly nothing
          alarm slice        it is wrong and belongs to a slice that does worse than the rest (trl_r1.review.slices)
          refused            it declines a question that has an answer
          cut off, empty     the token limit ended it; a reader would see nothing
@@ -41,6 +41,15 @@ WEIGHT = {
     "alarm slice": 1.5,
     "empty": 1.0,
     "cut off": 0.5,
+}
+
+
+ABOUT = {  # what a reward judges; one that is not named here judges something of its own
+    **dict.fromkeys(
+        ("accuracy", "symbolic", "logic", "geometry", "semantic", "layered", "code", "reasoning_gym"), "the solution"
+    ),
+    **dict.fromkeys(("helpfulness", "preference"), "how helpful it is"),
+    **dict.fromkeys(("overlong", "cosine_length"), "its length"),
 }
 
 
@@ -82,13 +91,11 @@ def reasons(item: Item, rules: Rules, alarms: Sequence[Slice] = ()) -> tuple[tup
         causes.append(
             ("sure and wrong", f"{item.agreement:.0%} of the samples give this answer, which is not the gold one")
         )
-    if len(item.scores) > 1:
-        best = max(item.scores, key=lambda name: item.scores[name])
-        worst = min(item.scores, key=lambda name: item.scores[name])
-        if item.scores[best] - item.scores[worst] >= rules.disagreement:
-            causes.append(
-                ("rewards disagree", f"{best} gives {item.scores[best]:.2f}, {worst} gives {item.scores[worst]:.2f}")
-            )
+    for what, scores in about_the_same(item.scores).items():
+        best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
+        if scores[best] - scores[worst] >= rules.disagreement:
+            told = f"on {what} {best} gives {scores[best]:.2f}, {worst} gives {scores[worst]:.2f}"
+            causes.append(("rewards disagree", told))
     if item.right is False:
         for slice_ in alarms:
             if slice_.holds(item):
@@ -101,6 +108,18 @@ def reasons(item: Item, rules: Rules, alarms: Sequence[Slice] = ()) -> tuple[tup
     elif item.sample.completion.truncated:
         causes.append(("cut off", "the token limit ended it"))
     return tuple(causes)
+
+
+def about_the_same(scores: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """What is judged by two rewards or more -> their scores.
+
+    >>> about_the_same({"accuracy": 0.0, "language": 1.0, "semantic": 0.9})
+    {'the solution': {'accuracy': 0.0, 'semantic': 0.9}}
+    """
+    groups: dict[str, dict[str, float]] = {}
+    for name, score in scores.items():
+        groups.setdefault(ABOUT.get(name, name), {})[name] = score
+    return {what: group for what, group in groups.items() if len(group) > 1}
 
 
 def choose(items: Iterable[Item], rules: Rules, alarms: Sequence[Slice] = ()) -> list[Look]:
@@ -133,6 +152,7 @@ def row_of(look: Look) -> Row:
         "domain": item.problem.domain,
         "reasons": [list(reason) for reason in look.reasons],
         "right": item.right,
+        "answer": item.answer,
         "agreement": item.agreement,
         "held_out": item.held_out,
         "provenance": {"stage": "review", "model": item.sample.origin.model, "answer": item.sample.origin.source},

@@ -13,6 +13,7 @@ REFLECTION_WORDS = ("wait", "mistake", "however", "but", "retry", "error", "veri
 _REFLECTION = re.compile(rf"\b(?:{'|'.join(REFLECTION_WORDS)})\b", re.IGNORECASE)
 _END = re.compile(r"[.!?]+(?=\s|$)|[。！？\n]+")
 _SAYS = re.compile(r"\w")
+_CALCULATOR = re.compile(r"<<[^<>]*>>")  # GSM8K's annotations; the text says the same beside them
 _EQUALS = re.compile(r"(?<![<>=!:≤≥≠])[=＝](?![=>])")
 
 
@@ -25,14 +26,23 @@ def reasoning(completion: object) -> str:
     return reasoning_or_all(reply(completion))
 
 
+def without_marks(text: str) -> str:
+    """A text without GSM8K's calculator marks: ``48/2 = <<48/2=24>>24`` as ``48/2 = 24``."""
+    return _CALCULATOR.sub("", text)
+
+
 def reasoning_steps(text: str) -> int:
     """How many steps a thought has: its sentences or lines, or its equalities, whichever there are more of.
 
     A sentence or line counts when it has a letter or digit. An equality is a lone equals sign: ``2+3=5=10/2`` has two.
+    Calculator marks are no part of a thought.
 
     >>> reasoning_steps(" ①2 add ②9=11 add ③4=15"), reasoning_steps("Half of 48 is 24. Both are 72, 2.5 a day.")
     (2, 2)
+    >>> reasoning_steps("1+1=<<1+1=2>>2")
+    1
     """
+    text = without_marks(text)
     sentences = sum(1 for part in _END.split(text) if _SAYS.search(part))
     return max(sentences, len(_EQUALS.findall(text)))
 

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from trl import ModelConfig
 
 from trl_r1.evaluation import follow as following
-from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, pair, plain
+from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, is_evaluation, pair, plain
 from trl_r1.evaluation.chunks import Sampling, cut, evaluate_in_chunks
 from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
@@ -192,12 +192,6 @@ def load_parts(place: str) -> dict[str, Evaluation]:
     if not files:
         raise ValueError(f"The folder {place!r} holds no evaluation that `evaluate` or a training stage has written.")
     return {file.stem: Evaluation.load(file) for file in files}
-
-
-def is_evaluation(file: Path) -> bool:
-    """Whether a JSON file says it is one; a model's own files (config.json) do not."""
-    with open(file, encoding="utf-8", errors="replace") as content:
-        return '"kind": "trl_r1.evaluation"' in content.read(200)
 
 
 def samples_of(entry: Entry, options: EvaluateOptions) -> int:
