@@ -4,6 +4,7 @@
     movies      Kaggle rounakbanik/the-movies-dataset, movies_metadata.csv, with credits.csv beside it     the cast
     countries   Kaggle nelgiriyewithana/countries-of-the-world-2023, world-data-2023.csv                   the capital
     questions   any rows with a question and a gold answer (``trl_r1.data.columns.load_rows``)
+    facts       265 questions of our own, `read_facts`
     mini:knowledge, mini:knowledge-templated        the world trained here, see ``trl_r1.mini.books``
 
 The three files cannot be passed on by us; download them. Questions and label rules are those that AGSER's paper takes from
@@ -16,6 +17,7 @@ from __future__ import annotations
 import ast
 import csv
 import html
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,7 @@ from trl_r1.answers.facts import found_in
 from trl_r1.answers.types import declared_type
 
 
+FACTS = "facts"  # the name of our own questions
 CAST_SHARE = 0.8  # of the names in an answer that must be in the cast, and more
 BOOK_FACTS = 2  # of author, year and publisher that an answer must name
 INSTRUCTION = "Answer the last question in the form of the examples, and write nothing after its answer."
@@ -249,6 +252,15 @@ def read_questions(
     return Judged(asked, (), right_any, cut=False)
 
 
+def read_facts() -> QuestionSource:
+    """The real facts of ``facts.jsonl`` beside this file, written for this project: capitals, elements, authors, years and
+    common knowledge; a right answer names an accepted form."""
+    lines = (Path(__file__).parent / "facts.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    asked = [Asked(row["question"], tuple(row["solution"]), row["group"]) for row in rows]
+    return QuestionSource(asked, (), right_any, cut=False)
+
+
 def read_miniature(seed: int) -> QuestionSource:
     """The books of the world trained here."""
     from trl_r1.mini import books as miniature
@@ -283,6 +295,8 @@ def read(
 
     if is_miniature(data):
         return read_miniature(seed)
+    if data == FACTS:
+        return read_facts()
     if reader is None or reader == "questions":
         return read_questions(data, split, config, group_column)
     if reader not in READERS:
