@@ -24,9 +24,9 @@ def options(folder, *more):
 def test_a_question_is_answered_and_told(folder, capsys):
     assert call("answer", options(folder, "Compute ①2 ②9 ③4.", "--json", "--route", "complex")) == 0
     out = capsys.readouterr()
-    told = json.loads(out.out)
-    assert (told["route"], len(told["texts"])) == ("complex", told["paths"])
-    assert told["text"] == told["texts"][told["chosen"]]
+    printed = json.loads(out.out)
+    assert (printed["route"], len(printed["texts"])) == ("complex", printed["paths"])
+    assert printed["text"] == printed["texts"][printed["chosen"]]
     assert out.err.startswith("complex: as asked; ")
 
 
@@ -43,7 +43,7 @@ def test_calibrating_and_answering_many(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "printed"),
     [
         ([], "Give a question, or --questions DATA, or --calibrate DATA"),
         (["--questions", "mini:test-tiny"], "--questions needs --output FILE"),
@@ -54,6 +54,6 @@ def test_calibrating_and_answering_many(folder, capsys):
         (["q", "--temperature", "-1"], "temperature=-1.0 is negative"),
     ],
 )
-def test_a_mistake_is_one_sentence(folder, capsys, more, told):
+def test_a_mistake_is_one_sentence(folder, capsys, more, printed):
     assert call("answer", options(folder, *more)) == 2
-    assert told in capsys.readouterr().err
+    assert printed in capsys.readouterr().err

@@ -40,10 +40,10 @@ def test_a_recipe_to_imitate_is_shown_with_its_labels(recipe, capsys):
 def test_a_recipe_of_reinforcement_is_shown_with_its_prompts(recipe, capsys):
     path = recipe([{"question": "2+2?", "solution": "4"}] * 3, num_generations=2, template="mini")
     assert call("data", ["preview", "--config", path, "--set", "template=plain"]) == 0
-    told = capsys.readouterr().out
-    assert told.count("row ") == 2
-    assert "'User: 2+2?\\n\\nAssistant:\\n'" in told
-    assert "\x1b" not in told
+    output = capsys.readouterr().out
+    assert output.count("row ") == 2
+    assert "'User: 2+2?\\n\\nAssistant:\\n'" in output
+    assert "\x1b" not in output
 
 
 def test_a_stage_that_makes_its_rows_has_none_to_show(capsys):
@@ -54,16 +54,16 @@ def test_a_stage_that_makes_its_rows_has_none_to_show(capsys):
 def test_a_distillation_is_shown_as_sft_and_says_what_was_not_looked_at(recipe, capsys):
     path = recipe([{"prompt": "2+2?", "completion": "4"}], max_length=64, method="sft")
     assert call("data", ["preview", "--config", path, "--stage", "sft"]) == 0
-    told = capsys.readouterr()
-    assert "answer" in told.out
-    assert "Not looked at, as sft does not know them: method." in told.err
+    output = capsys.readouterr()
+    assert "answer" in output.out
+    assert "Not looked at, as sft does not know them: method." in output.err
 
 
 def test_doctor_prints_the_table_of_one_template(tiny, capsys):
     assert call("doctor", ["--model", tiny]) == 1
-    told = capsys.readouterr().out
-    assert "refused: the tokenizer has no chat template" in told
-    assert "marks of a thought" in told
+    output = capsys.readouterr().out
+    assert "refused: the tokenizer has no chat template" in output
+    assert "marks of a thought" in output
 
 
 def test_check_takes_the_name_that_stages_use_for_the_gold(tmp_path, capsys):

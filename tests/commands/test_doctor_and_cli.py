@@ -33,9 +33,9 @@ def test_doctor_says_that_an_installed_package_has_no_gpu_benchmark(tmp_path, mo
 
     monkeypatch.setattr(doctor, "__file__", str(tmp_path / "site-packages" / "trl_r1" / "commands" / "doctor.py"))
     assert command("doctor", ["--gpu"]) == 2
-    told = capsys.readouterr().err
-    assert "part of a checkout and not of the installed package" in told
-    assert told.count("\n") == 1
+    errors = capsys.readouterr().err
+    assert "part of a checkout and not of the installed package" in errors
+    assert errors.count("\n") == 1
 
 
 REMOVED = (

@@ -27,8 +27,8 @@ def test_the_table_says_what_the_classes_do():
             if callable(member) and hasattr(GRPOTrainer, name):
                 order.setdefault(name, []).append(CLASSES[cls.__name__])
     table = re.findall(r"^\| (\w+) \| ([\w, ]+) \| .+ \|$", trainer.__doc__, flags=re.MULTILINE)
-    told = {method: classes.split(", ") for method, classes in table if method != "method"}
-    assert told == order
+    documented = {method: classes.split(", ") for method, classes in table if method != "method"}
+    assert documented == order
 
 
 def test_what_we_add_ourselves_is_no_name_of_trls():

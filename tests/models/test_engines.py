@@ -357,9 +357,9 @@ def test_trl_r1_serve_stands_in_front_of_a_real_transformers_serve(served):
         client = openai.OpenAI(base_url=line.split(" at ")[1].split(";")[0], api_key="none", max_retries=0)
         asked = [{"role": "user", "content": "Compute ①2 ②9 ③4."}]
         found = client.chat.completions.create(model="mini", messages=asked, extra_body={"route": "complex"})
-        told = found.model_extra["trl_r1"]
-        assert (told["route"], told["paths"] in (2, 3)) == ("complex", True)  # two that agree decide among three
-        assert 0 < found.usage.completion_tokens == told["tokens"] <= 24
+        details = found.model_extra["trl_r1"]
+        assert (details["route"], details["paths"] in (2, 3)) == ("complex", True)  # two that agree decide among three
+        assert 0 < found.usage.completion_tokens == details["tokens"] <= 24
         pieces = client.chat.completions.create(model="mini", messages=asked, stream=True)
         assert "".join(chunk.choices[0].delta.content or "" for chunk in pieces if chunk.choices)
     finally:

@@ -138,9 +138,9 @@ def test_a_model_of_other_widths_is_told_before_it_is_loaded(stage, recipe, tiny
     with pytest.raises(SystemExit) as caught:
         STAGES[stage].main(["--config", recipe(stage, model_name_or_path=tiny, **QLORA)])
     assert caught.value.code == 2
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"trl-r1 {stage}: ")]
-    assert len(told) == 1
-    assert "load_in_4bit: the layer model.layers.0.self_attn.q_proj reads 16 values" in told[0]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"trl-r1 {stage}: ")]
+    assert len(warnings) == 1
+    assert "load_in_4bit: the layer model.layers.0.self_attn.q_proj reads 16 values" in warnings[0]
     assert not (tmp_path / "out").exists()
 
 

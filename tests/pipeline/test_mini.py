@@ -40,15 +40,15 @@ def test_the_tiny_pipeline_runs_through_and_an_answer_is_followed_back(tmp_path,
     assert len({row["id"] for row in kept}) == len(kept) > 20
     monkeypatch.chdir(tmp_path)
     assert cli.main(["why", "run", "sft/evaluation_after/0/0", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [step["run"] for step in told["chain"]] == [
+    output = json.loads(capsys.readouterr().out)
+    assert [step["run"] for step in output["chain"]] == [
         "sft",
         "rejection_sampling",
         "reasoning_rl",
         "cold_start",
         "zero",
     ]
-    nearest = told["chain"][1]["data"][0]["nearest"][0]
+    nearest = output["chain"][1]["data"][0]["nearest"][0]
     assert nearest["id"] in {row["id"] for row in kept}
-    assert told["chain"][1]["products"]
-    assert told["chain"][2]["rewards"]
+    assert output["chain"][1]["products"]
+    assert output["chain"][2]["rewards"]

@@ -61,11 +61,11 @@ def pipeline(tmp_path, monkeypatch):
 
 def test_an_answer_is_followed_to_its_rows_checkpoint_and_rewards(pipeline):
     runs = open_run(pipeline)
-    told = trace(runs, find(runs, "sft/evaluation_after/1/1"))
-    assert told["answer"]["id"] == sample_id(PROMPT, RIGHT)
-    assert told["answer"]["verdict"]["right"] is True
-    assert [step["run"] for step in told["chain"]] == ["sft", "rejection_sampling", "zero"]
-    sft, sampling, zero = told["chain"]
+    answer_trace = trace(runs, find(runs, "sft/evaluation_after/1/1"))
+    assert answer_trace["answer"]["id"] == sample_id(PROMPT, RIGHT)
+    assert answer_trace["answer"]["verdict"]["right"] is True
+    assert [step["run"] for step in answer_trace["chain"]] == ["sft", "rejection_sampling", "zero"]
+    sft, sampling, zero = answer_trace["chain"]
     assert {"option": "dataset_name", "value": "p/rejection_sampling/kept.jsonl", "run": "rejection_sampling"} in sft[
         "made_from"
     ]
@@ -89,16 +89,16 @@ def test_a_row_is_found_by_a_shortened_id_and_starts_at_the_stage_that_kept_it(p
     name = sample_id("User: Compute c1 d1 e1. Assistant:", "<think> 3 </think> <answer>3</answer>")
     answer = find(runs, name[:8])
     assert answer.place == "rejection_sampling/kept.jsonl/0"
-    told = trace(runs, answer)
-    assert [step["run"] for step in told["chain"]] == ["rejection_sampling", "zero"]
-    assert told["answer"]["provenance"]["model_hash"] == "77aabbccddeeff00"
+    answer_trace = trace(runs, answer)
+    assert [step["run"] for step in answer_trace["chain"]] == ["rejection_sampling", "zero"]
+    assert answer_trace["answer"]["provenance"]["model_hash"] == "77aabbccddeeff00"
 
 
 def test_an_answer_before_training_is_the_incoming_models(pipeline):
     runs = open_run(pipeline)
-    told = trace(runs, find(runs, "sft/evaluation_before/1/1"))
-    assert told["chain"] == []
-    assert told["origin"] == "model_name_or_path=hub/base: a model no run here has made"
+    answer_trace = trace(runs, find(runs, "sft/evaluation_before/1/1"))
+    assert answer_trace["chain"] == []
+    assert answer_trace["origin"] == "model_name_or_path=hub/base: a model no run here has made"
 
 
 def test_one_run_stands_alone_and_a_moved_pipeline_is_still_followed(pipeline, monkeypatch, tmp_path):
@@ -106,8 +106,8 @@ def test_one_run_stands_alone_and_a_moved_pipeline_is_still_followed(pipeline, m
     monkeypatch.chdir("/")
     runs = open_run(tmp_path / "moved" / "sft")
     assert [run.name for run in runs] == ["sft"]
-    told = trace(runs, find(runs, "evaluation_after/1/1"))
-    assert [step["run"] for step in told["chain"]] == ["sft", "rejection_sampling", "zero"]
+    answer_trace = trace(runs, find(runs, "evaluation_after/1/1"))
+    assert [step["run"] for step in answer_trace["chain"]] == ["sft", "rejection_sampling", "zero"]
 
 
 def test_the_command_for_a_person_and_for_a_program(pipeline, capsys):

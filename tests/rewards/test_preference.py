@@ -152,8 +152,8 @@ def test_the_scale(checkpoints, model, options, expected):
 
 def test_running_scores_are_standardised_until_they_are_frozen(monkeypatch):
     reward = Preference("x", normalize="zscore", freeze_after=3, clip=2.0)
-    told = iter([[1.0, 2.0, None], [3.0, 100.0], [2.0, -100.0]])
-    monkeypatch.setattr(Preference, "_raw", lambda self, pairs: next(told))
+    score_lists = iter([[1.0, 2.0, None], [3.0, 100.0], [2.0, -100.0]])
+    monkeypatch.setattr(Preference, "_raw", lambda self, pairs: next(score_lists))
     root = math.sqrt(0.5)
     # mean 1.5, standard deviation sqrt(0.5)
     assert reward(["a"] * 3) == [pytest.approx(-0.5 / root), pytest.approx(0.5 / root), None]

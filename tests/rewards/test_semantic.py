@@ -276,8 +276,8 @@ def test_the_command_trains_any_checkpoint_and_reports_per_damage(tmp_path, caps
     report = json.loads((tmp_path / "out" / "semantic.json").read_text())
     assert set(report["auroc"]) == {*DAMAGES, "all"}
     assert report["chains"] + report["held_out"] == 144
-    told = capsys.readouterr().out
-    assert all(f"{kind} " in told for kind in DAMAGES)
+    printed = capsys.readouterr().out
+    assert all(f"{kind} " in printed for kind in DAMAGES)
     assert 0.0 < Semantic(str(tmp_path / "out"))(replies("Take 1.\nAdd 2.\nThat is 3."), prompts=["1 + 2?"])[0] < 1.0
     assert call("rewards", options) == 2
     assert "holds a checkpoint already" in capsys.readouterr().err

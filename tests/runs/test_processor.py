@@ -44,7 +44,7 @@ def old_processor(monkeypatch):
     monkeypatch.setattr(processor, "computes_bfloat16", lambda: False)
 
 
-def told(capsys, stage):
+def warnings_of(capsys, stage):
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"trl-r1 {stage}: without a GPU")]
 
 
@@ -66,7 +66,7 @@ def prepare_sft(model, rows, folder, *more):
 
 def test_a_gpu_recipe_says_what_takes_for_ever_and_goes_on(large, rows, tmp_path, capsys):
     prepare_sft(large, rows, tmp_path / "first")
-    lines = told(capsys, "sft")
+    lines = warnings_of(capsys, "sft")
     assert len(lines) == 1
     # 100 problems, 4 samples, before and after
     assert "800 answers of up to 2,048 tokens, 1.5 billion weights for each token" in lines[0]
@@ -76,7 +76,7 @@ def test_a_gpu_recipe_says_what_takes_for_ever_and_goes_on(large, rows, tmp_path
         "--evaluation_problems 8 --evaluation_samples 1 --evaluation_max_tokens 256 --bf16 false --dtype float32".split()
     )
     prepare_sft(large, rows, tmp_path / "second", *wanted)  # what it advises is enough
-    assert told(capsys, "sft") == []
+    assert warnings_of(capsys, "sft") == []
 
 
 def test_evaluate_names_its_own_options(large, rows, tmp_path, capsys):
@@ -86,7 +86,7 @@ def test_evaluate_names_its_own_options(large, rows, tmp_path, capsys):
                 "--config", "evaluate", "--model_name_or_path", large, "--datasets", rows, "--use_cpu", "true",
                 "--load_in_4bit", "false", "--output_dir", str(tmp_path / f"out{len(more)}"), *more,
             ])  # fmt: skip
-        return told(capsys, "evaluate")
+        return warnings_of(capsys, "evaluate")
 
     (line,) = start()
     assert "--problems 8 --most_samples 1 --max_tokens 256 --dtype float32." in line
@@ -101,7 +101,7 @@ def test_rejection_sampling_names_its_own_options(large, rows, tmp_path, capsys)
             "--load_in_4bit", "false", "--use_cpu", "true", "--output_dir", str(tmp_path / f"out{len(more)}"), *more,
         ])  # fmt: skip
         prepare_rejection(options, limits, model).folder.let_go()
-        return told(capsys, "rejection_sampling")
+        return warnings_of(capsys, "rejection_sampling")
 
     (line,) = start()
     assert "the sampling generates 800 answers of up to 2,048 tokens" in line  # 100 problems, 8 samples
@@ -122,7 +122,7 @@ def test_cold_start_counts_its_sources_and_the_rewriting(large, rows, tmp_path, 
                 "--load_in_4bit", "false", "--use_cpu", "true", "--output_dir", str(tmp_path / f"out{len(more)}"), *more,
             ])  # fmt: skip
         assert caught.value.code == 9
-        return told(capsys, "cold_start")
+        return warnings_of(capsys, "cold_start")
 
     (line,) = start()
     assert "held-out evaluation generates 800 answers of up to 2,048 tokens" in line
@@ -134,17 +134,17 @@ def test_cold_start_counts_its_sources_and_the_rewriting(large, rows, tmp_path, 
 def test_a_command_that_answers_names_the_type_of_the_weights(large, capsys):
     for dtype in ("bfloat16", "auto"):
         assert call("answer", ["--model", large, "--dtype", dtype, "--template", "mini", "1 + 1?"]) == 2  # no weights
-        (line,) = told(capsys, "answer")
+        (line,) = warnings_of(capsys, "answer")
         assert line.endswith(
             "dtype bfloat16 has no instructions of its own here; for a first look add --dtype float32."
         )
     assert call("answer", ["--model", large, "--dtype", "float32", "--template", "mini", "1 + 1?"]) == 2
-    assert told(capsys, "answer") == []
+    assert warnings_of(capsys, "answer") == []
 
 
 def test_a_small_model_and_a_gpu_are_left_in_peace(wide, large, rows, tmp_path, capsys, monkeypatch):
     prepare_sft(wide, rows, tmp_path / "out")
-    assert told(capsys, "sft") == []
+    assert warnings_of(capsys, "sft") == []
 
     class OnGPU:
         use_cpu, bf16 = False, True

@@ -42,9 +42,9 @@ def test_the_stock_client_chats_and_is_told_how(start, queue):
     server = start(queue)
     found = client(server).chat.completions.create(model="mini", messages=ASK, seed=1, extra_body={"route": "complex"})
     assert found.choices[0].finish_reason in ("stop", "length")
-    told = found.model_extra["trl_r1"]
-    assert told["route"] == "complex"
-    assert found.usage.completion_tokens == told["tokens"] > 0
+    answer = found.model_extra["trl_r1"]
+    assert answer["route"] == "complex"
+    assert found.usage.completion_tokens == answer["tokens"] > 0
     again = client(server).chat.completions.create(model="mini", messages=ASK, seed=1, extra_body={"route": "complex"})
     assert again.choices[0].message.content == found.choices[0].message.content
     assert [model.id for model in client(server).models.list()] == ["mini"]
@@ -127,8 +127,8 @@ def test_a_token_is_asked_for_and_a_foreign_name_is_turned_away(start, slow):
     with pytest.raises(openai.AuthenticationError):
         client(server, "wrong").models.list()
     open_one = start(slow)
-    status, told = post(open_one, body, Host="evil.example")
-    assert (status, told["error"]["code"]) == (400, "wrong_host")
+    status, answer = post(open_one, body, Host="evil.example")
+    assert (status, answer["error"]["code"]) == (400, "wrong_host")
     assert post(open_one, body, Host="localhost:1")[0] == 200
 
 
@@ -190,8 +190,8 @@ def test_time_limits_and_full_houses(start, slow):
     assert post(server, {"messages": ASK})[0] == 504
     assert slow.given_up.wait(30)
     server.settle()
-    status, told = post(server, {"messages": ASK, "stream": False, "n": 2})
-    assert (status, told["error"]["code"]) == (504, "timeout")
+    status, answer = post(server, {"messages": ASK, "stream": False, "n": 2})
+    assert (status, answer["error"]["code"]) == (504, "timeout")
     server.settle()
     server.serving.seconds = 60.0
     first = threading.Thread(target=post, args=(server, {"messages": ASK}))
@@ -199,8 +199,8 @@ def test_time_limits_and_full_houses(start, slow):
         pass
     first.start()
     assert slow.began.acquire(timeout=30)
-    status, told = post(server, {"messages": ASK})
-    assert (status, told["error"]["code"]) == (429, "too_many_requests")
+    status, answer = post(server, {"messages": ASK})
+    assert (status, answer["error"]["code"]) == (429, "too_many_requests")
     slow.go.set()
     first.join(30)
     server.settle()
@@ -210,9 +210,9 @@ def test_failures_inside_are_told_without_their_details(start, slow):
     slow.go.set()
     server = start(slow)
     slow.error = RuntimeError("secret path")
-    status, told = post(server, {"messages": ASK})
+    status, answer = post(server, {"messages": ASK})
     assert status == 500
-    assert "secret" not in json.dumps(told)
+    assert "secret" not in json.dumps(answer)
     slow.error = EngineError("nobody listens")
     assert post(server, {"messages": ASK})[0] == 502
     with pytest.raises(openai.APIError, match="gives no answer"):
@@ -266,14 +266,14 @@ def test_mistakes_of_the_command(capsys, tmp_path, monkeypatch):
 
     monkeypatch.delenv("TRL_R1_SERVE_TOKEN", raising=False)
     (tmp_path / "empty").write_text("")
-    for options, told in (
+    for options, answer in (
         (["--host", "0.0.0.0"], "lets other machines in, which needs a token"),
         (["--token-file", str(tmp_path / "empty")], "is empty"),
         (["--token-file", str(tmp_path / "none")], "cannot be read"),
         (["--port", "99999"], "--port 99999 is none"),
     ):
         assert call("serve", ["--model", "mini:base-tiny", *options]) == 2
-        assert told in capsys.readouterr().err
+        assert answer in capsys.readouterr().err
 
 
 def test_a_taken_port_is_told():

@@ -35,7 +35,7 @@ def test_defaults_and_what_a_request_says_instead():
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "refusal"),
     [
         ({"messages": []}, "messages is a list of at least one message"),
         ({"messages": ["hi"]}, "messages[0] is an object"),
@@ -64,10 +64,10 @@ def test_defaults_and_what_a_request_says_instead():
         ({"seed": 1.5}, "seed is a whole number"),
     ],
 )
-def test_each_mistake_is_one_sentence_about_its_field(fields, told):
+def test_each_mistake_is_one_sentence_about_its_field(fields, refusal):
     with pytest.raises(BadRequest) as refused:
         wanted(**fields)
-    assert told in str(refused.value)
+    assert refusal in str(refused.value)
     assert len(str(refused.value)) < 400
     assert refused.value.status == (404 if "model" in fields else 400)
 

@@ -52,7 +52,7 @@ def data(folder) -> list[dict]:
     return [json.loads(line) for line in (Path(folder) / "data.jsonl").read_text().splitlines()]
 
 
-def told(capsys, code, *argv) -> str:
+def cold_start_error(capsys, code, *argv) -> str:
     """The one sentence of a start that must stop with a code."""
     return stage_error(capsys, cold_start.main, *argv, code=code, also_stdout=True)
 
@@ -186,7 +186,7 @@ def test_two_ways_of_asking_a_server_and_a_rewriting_one(recipe, server, tmp_pat
 
 
 def test_a_server_that_is_down_is_told_before_anything_is_written(recipe, capsys, tmp_path):
-    sentence = told(capsys, 2, "--config", recipe(sources=["reflection"], source_endpoint="http://127.0.0.1:9/v1",
+    sentence = cold_start_error(capsys, 2, "--config", recipe(sources=["reflection"], source_endpoint="http://127.0.0.1:9/v1",
                                                   source_model="m"))  # fmt: skip
     assert "The endpoint http://127.0.0.1:9/v1 gives no text (nobody listens there)" in sentence
 
@@ -205,7 +205,7 @@ def test_a_server_that_turns_to_garbage_loses_nothing(recipe, server, capsys, tm
 
     path = recipe(sources=["reflection"], source_samples=1, source_endpoint=server(reply), source_model="m",
                   endpoint_concurrency=1, layout="summary", only_data=True)  # fmt: skip
-    sentence = told(capsys, 3, "--config", path)
+    sentence = cold_start_error(capsys, 3, "--config", path)
     assert "an answer that is no completion" in sentence
     assert len(list((tmp_path / "out" / "drawn").glob("0*.jsonl"))) == 1  # problems 0 to 3
     broken[0], calls[:] = False, []
@@ -229,7 +229,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(recipe, capsys, tmp_path, monke
 
     monkeypatch.setattr(shards, "replace_file", full)
     path = recipe(only_data=True)
-    assert "There is no room for" in told(capsys, 3, "--config", path)
+    assert "There is no room for" in cold_start_error(capsys, 3, "--config", path)
     cold_start.main(["--config", path])
     assert len(data(tmp_path / "out")) == 10
 
@@ -264,11 +264,11 @@ def test_a_damaged_shard_is_done_again(recipe, tmp_path, caplog):
     ],
 )
 def test_mistakes(changes, sentence, recipe, capsys):
-    assert sentence in told(capsys, 2, "--config", recipe(**changes))
+    assert sentence in cold_start_error(capsys, 2, "--config", recipe(**changes))
 
 
 def test_when_nothing_is_left_the_reasons_are_counted(recipe, capsys):
-    sentence = told(capsys, 2, "--config", recipe(language_share=1.0, longest_paragraph=3))
+    sentence = cold_start_error(capsys, 2, "--config", recipe(language_share=1.0, longest_paragraph=3))
     assert "None of 12 samples can be imitated; dropped by: long_paragraphs 10, right 1, mixed_language 1." in sentence
 
 
@@ -277,18 +277,18 @@ def test_when_nothing_is_left_the_reasons_are_counted(recipe, capsys):
 
 def test_a_review_stops_the_stage_and_the_same_command_goes_on(recipe, capsys, tmp_path):
     path, out = recipe(review="review.jsonl"), tmp_path / "out"
-    assert "10 of 10 rows wait for a person" in told(capsys, 4, "--config", path)
+    assert "10 of 10 rows wait for a person" in cold_start_error(capsys, 4, "--config", path)
     lines = [json.loads(line) for line in (out / "review.jsonl").read_text().splitlines()]
     lines[0]["decision"] = "drop"
     lines[1]["completion"] = lines[1]["completion"].replace("count one on", "add one to it")
     for line in lines[2:9]:
         line["decision"] = "keep"
     (out / "review.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "1 of 10 rows wait" in told(capsys, 4, "--config", path)
+    assert "1 of 10 rows wait" in cold_start_error(capsys, 4, "--config", path)
     (left,) = [json.loads(line) for line in (out / "review.jsonl").read_text().splitlines()]
     wrong = {**left, "completion": left["completion"].replace("<answer>", "<answer>9")}
     (out / "review.jsonl").write_text(json.dumps(wrong) + "\n")
-    assert "the edited text is refused: the answer is" in told(capsys, 2, "--config", path)
+    assert "the edited text is refused: the answer is" in cold_start_error(capsys, 2, "--config", path)
     (out / "review.jsonl").write_text(json.dumps({**left, "decision": "keep"}) + "\n")
     cold_start.main(["--config", path])
     kept = data(out)

@@ -174,9 +174,9 @@ def few_shot_prompt(template, turns_of):
 
 
 def test_worked_examples_keep_their_thoughts_where_the_template_drops_those_of_earlier_turns():
-    told = few_shot_prompt("qwen3", ["user"])
-    assert "Problem: 1 + 1?\n<think>\none and one\n</think>" in told
-    assert told.index("one and one") < told.index("Problem: 2 + 2?")
+    few_shot = few_shot_prompt("qwen3", ["user"])
+    assert "Problem: 1 + 1?\n<think>\none and one\n</think>" in few_shot
+    assert few_shot.index("one and one") < few_shot.index("Problem: 2 + 2?")
     assert "one and one" in few_shot_prompt("qwen2_5", ["user", "assistant", "user"])
 
 

@@ -49,7 +49,7 @@ DEAF = (
 )
 
 
-def made(template, **options):
+def renderer_with(template, **options):
     names = [
         "<bos>",
         "<|user|>",
@@ -68,65 +68,66 @@ def made(template, **options):
     )
 
 
-def told(renderer, completion, **options):
+def trained_text(renderer, completion, **options):
     return renderer.tokenizer.decode(renderer.training_row(ASKED, completion, **options).completion_ids)
 
 
 def test_a_template_that_takes_parts_only_gets_every_thought_in_parts():
-    renderer = made(PARTS)
+    renderer = renderer_with(PARTS)
     assert renderer.facts.reasoning_key == "parts"
     for completion in (KEYED, [{"role": "assistant", "content": "<think>\nI add.\n</think>\n\nFour."}]):
-        assert told(renderer, completion) == "[THINK]I add.[/THINK]Four.</s>"
+        assert trained_text(renderer, completion) == "[THINK]I add.[/THINK]Four.</s>"
 
 
 def test_an_empty_thought_shows_how_a_thought_is_written():
-    renderer = made(EMPTY_FIRST)
+    renderer = renderer_with(EMPTY_FIRST)
     assert renderer.facts.content_reasoning == "doubled"
-    assert told(renderer, KEYED) == "<think>I add.</think>Four.<|end|>"
-    assert told(renderer, BARE) == "<think></think>Four.<|end|>"
+    assert trained_text(renderer, KEYED) == "<think>I add.</think>Four.<|end|>"
+    assert trained_text(renderer, BARE) == "<think></think>Four.<|end|>"
 
 
 def test_a_prompt_that_closes_the_thought_names_the_switch():
-    renderer = made(CLOSED)
+    renderer = renderer_with(CLOSED)
     assert renderer.facts.prompt_closes_reasoning
     assert renderer.facts.thinking_switch == {"thinking": True}
-    assert told(renderer, BARE) == "Four.<|end|>"
-    thinking = made(CLOSED, chat_template_kwargs={"thinking": True})
-    assert told(thinking, KEYED) == "I add.\n</think>\n\nFour.<|end|>"
+    assert trained_text(renderer, BARE) == "Four.<|end|>"
+    thinking = renderer_with(CLOSED, chat_template_kwargs={"thinking": True})
+    assert trained_text(thinking, KEYED) == "I add.\n</think>\n\nFour.<|end|>"
 
 
 def test_marks_are_looked_for_with_the_other_switches_too():
-    renderer = made(SWITCHED, chat_template_kwargs={"enable_thinking": True})
-    assert told(renderer, KEYED) == (
+    renderer = renderer_with(SWITCHED, chat_template_kwargs={"enable_thinking": True})
+    assert trained_text(renderer, KEYED) == (
         "<|START_THINKING|>I add.<|END_THINKING|><|START_RESPONSE|>Four.<|END_RESPONSE|><|end|>"
     )
 
 
 def test_an_end_token_between_thought_and_answer_is_refused():
     with pytest.raises(UnfitTemplate, match="stands inside of this reply"):
-        made(END_INSIDE).training_row(ASKED, KEYED)
+        renderer_with(END_INSIDE).training_row(ASKED, KEYED)
 
 
 def test_a_template_that_leaves_the_last_turn_open_ends_where_an_earlier_one_does_if_generation_stops_there():
-    assert told(made(OPEN_ENDED), BARE) == "Four.<|end|>"  # the tokenizer's end: generation does not stop at <|user|>
-    user = made(OPEN_ENDED).tokenizer.convert_tokens_to_ids("<|user|>")
-    assert told(made(OPEN_ENDED, stop_token_ids=[user]), BARE) == "Four.<|user|>"
+    # the tokenizer's end, as generation does not stop at <|user|>
+    assert trained_text(renderer_with(OPEN_ENDED), BARE) == "Four.<|end|>"
+    user = renderer_with(OPEN_ENDED).tokenizer.convert_tokens_to_ids("<|user|>")
+    assert trained_text(renderer_with(OPEN_ENDED, stop_token_ids=[user]), BARE) == "Four.<|user|>"
 
 
 def test_a_template_whose_finished_turn_begins_otherwise_is_refused():
     with pytest.raises(UnfitTemplate, match="begins a finished reply otherwise"):
-        made(OTHER_BEGINNING).training_row(ASKED, BARE)
+        renderer_with(OTHER_BEGINNING).training_row(ASKED, BARE)
 
 
 def test_a_template_that_leaves_out_the_reply_is_refused():
-    renderer = made(DEAF)
+    renderer = renderer_with(DEAF)
     assert "leaves out what the assistant says" in renderer.facts.unfit
     with pytest.raises(UnfitTemplate, match="leaves out what the assistant says"):
         renderer.training_row(ASKED, BARE)
 
 
 def test_marks_that_the_user_states_win():
-    renderer = made(OPEN_ENDED, reasoning_marks=("[THINK]", "[/THINK]"))
+    renderer = renderer_with(OPEN_ENDED, reasoning_marks=("[THINK]", "[/THINK]"))
     assert renderer.facts.marks_from == "option"
     assert renderer.split("[THINK]I add.[/THINK]Four.").reasoning == "I add."
 

@@ -29,7 +29,7 @@ def renderer():
     return make
 
 
-def told(renderer, completion, prompt=ASKED, **options) -> str:
+def trained_text(renderer, completion, prompt=ASKED, **options) -> str:
     """The completion that a row trains on, as text with all special tokens."""
     row = renderer.training_row(prompt, completion, **options)
     assert row.prompt_ids == renderer.prompt_ids(prompt)
@@ -77,7 +77,7 @@ THOUGHTS = [
 
 @pytest.mark.parametrize(("name", "completion", "expected"), THOUGHTS)
 def test_a_row_trains_on_what_a_perfect_generation_emits(renderer, name, completion, expected):
-    assert told(renderer(name), completion) == expected
+    assert trained_text(renderer(name), completion) == expected
 
 
 @pytest.mark.parametrize("think_is_special", [False, True])
@@ -137,7 +137,7 @@ def test_a_row_s_own_switch_comes_on_top(renderer):
 def test_thinking_off_is_in_the_prompt_of_every_row(renderer):
     made = renderer("qwen3", chat_template_kwargs={"enable_thinking": False})
     assert made.prompt_text(ASKED).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
-    assert told(made, BARE) == "Four.<|im_end|>"
+    assert trained_text(made, BARE) == "Four.<|im_end|>"
     assert made.facts.prompt_closes_reasoning
 
 
@@ -153,7 +153,7 @@ def test_the_generation_config_s_end_tokens_count():
     tokenizer = byte_level(["<|im_start|>", "<|im_end|>"], eos="<|endoftext|>")
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     made = Renderer(tokenizer, chat_template=template_text("qwen2_5"), stop_token_ids=[end])
-    assert told(made, BARE) == "Four.<|im_end|>"
+    assert trained_text(made, BARE) == "Four.<|im_end|>"
 
 
 def test_a_template_without_any_end_ends_with_the_tokenizer_s():
@@ -161,7 +161,7 @@ def test_a_template_without_any_end_ends_with_the_tokenizer_s():
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
         "{% if add_generation_prompt %}assistant: {% endif %}"
     )
-    assert told(Renderer(byte_level(), chat_template=simple), BARE) == "Four.<|im_end|>"
+    assert trained_text(Renderer(byte_level(), chat_template=simple), BARE) == "Four.<|im_end|>"
 
 
 def test_prompt_and_completion_do_not_merge():
@@ -175,24 +175,29 @@ def test_prompt_and_completion_do_not_merge():
 def test_a_text_row_ends_with_the_tokenizer_s_end_once():
     made = Renderer(byte_level())
     for completion in ("Four.", "Four.<|im_end|>"):
-        assert told(made, completion, prompt="2+2?") == "Four.<|im_end|>"
+        assert trained_text(made, completion, prompt="2+2?") == "Four.<|im_end|>"
 
 
 def test_a_text_prompt_that_opens_the_thought_is_not_opened_twice():
     made = Renderer(byte_level())
-    assert told(made, "<think>I add.</think> Four.", prompt="Q: 2+2? A: <think>") == "I add.</think> Four.<|im_end|>"
+    assert (
+        trained_text(made, "<think>I add.</think> Four.", prompt="Q: 2+2? A: <think>")
+        == "I add.</think> Four.<|im_end|>"
+    )
     assert made.split("I add.</think> Four.", prompt="Q: 2+2? A: <think>").opened_in_prompt
     assert made.split("so \\boxed{4}", prompt="Q: 2+2? A: <think>").answer is None
 
 
 def test_a_thought_in_a_column_is_put_in_the_model_s_marks(renderer):
-    assert told(renderer("qwen3"), "Four.", reasoning="I add.") == "<think>\nI add.\n</think>\n\nFour.<|im_end|>"
+    assert (
+        trained_text(renderer("qwen3"), "Four.", reasoning="I add.") == "<think>\nI add.\n</think>\n\nFour.<|im_end|>"
+    )
 
 
 def test_our_layout_moves_into_the_model_s_marks_or_stays_where_it_has_none(renderer):
     laid = "|special_token|I add.|special_token|Four."
-    assert told(renderer("qwen3"), laid) == "<think>\nI add.\n</think>\n\nFour.<|im_end|>"
-    assert told(renderer("llama3"), laid) == laid + "<|eot_id|>"
+    assert trained_text(renderer("qwen3"), laid) == "<think>\nI add.\n</think>\n\nFour.<|im_end|>"
+    assert trained_text(renderer("llama3"), laid) == laid + "<|eot_id|>"
 
 
 def test_a_thought_that_was_cut_is_refused(renderer):
@@ -237,7 +242,7 @@ def test_the_system_prompt_comes_first_unless_the_row_has_one(renderer):
 def test_a_prefill_is_the_end_of_the_prompt_and_no_label(renderer):
     made = renderer("qwen2_5", prefill="<think>\n")
     assert made.prompt_text(ASKED).endswith("<|im_start|>assistant\n<think>\n")
-    assert told(made, TAGGED) == "I add.\n</think>\n\nFour.<|im_end|>"
+    assert trained_text(made, TAGGED) == "I add.\n</think>\n\nFour.<|im_end|>"
     assert made.split("so it is 4").answer is None
 
 
@@ -306,7 +311,7 @@ def test_a_template_that_nobody_knows_is_right_or_refused():
     )
     made = Renderer(fitting("qwen2_5"), chat_template=odd)
     assert made.facts.prompt_opens_reasoning
-    assert told(made, KEYED) == "I add.\n</r>\n\nFour.<|im_end|>"
+    assert trained_text(made, KEYED) == "I add.\n</r>\n\nFour.<|im_end|>"
 
 
 def test_what_a_parser_took_out_of_a_completion_is_said_again_in_the_model_s_marks(renderer):
