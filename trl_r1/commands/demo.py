@@ -3,15 +3,18 @@
     trl-r1 demo                 runs/demo, seed 0, some minutes on two cores
     trl-r1 demo --seed 1        runs/demo-seed1: another base, other problems, other sampling
     trl-r1 demo --scale tiny    runs/demo-tiny, a minute: the same way with models too small to learn much
+    trl-r1 demo --model smollm2         runs/smollm2: the same on a real model, SmolLM2-135M (docs/real_model.md)
 
-The work is done by the pipeline `mini/pipeline`, run as a user would run it. A demo that was killed goes on where it
-stopped; a finished one shows its result again.
+The work is done by the pipeline `mini/pipeline` or `smollm2/pipeline`, run as a user would run it. A demo that was killed
+goes on where it stopped; a finished one shows its result again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from trl_r1 import errors
@@ -20,19 +23,58 @@ from trl_r1.storage.files import replace_file
 from trl_r1.text.records import Json
 
 
-PIPELINE = "mini/pipeline"
+@dataclass(frozen=True)
+class Show:
+    """One model's demo: where its work is written down, and what is told of it."""
+
+    pipeline: str
+    folder: str  # below runs/
+    title: str
+    head: str  # said before it starts
+    zero_table: Callable[[Json], str]
+    table: Callable[[Json], str]
+    entries: Callable[[Path, Json], dict[str, Json]]
+    chapters: Callable[[Path, dict[str, Json]], Iterable[str]]
 
 
-def folder_of(seed: int, scale: str) -> Path:
-    """`runs/demo`, `runs/demo-seed3`, `runs/demo-tiny`, `runs/demo-tiny-seed3`."""
-    name = "demo" + ("" if scale == "demo" else f"-{scale}") + (f"-seed{seed}" if seed else "")
-    return Path("runs") / name
+def shows(model: str) -> Show:
+    """The demo of a model."""
+    if model == "mini":
+        return Show(
+            "mini/pipeline",
+            "demo",
+            "DeepSeek-R1 in miniature",
+            "DeepSeek-R1 in miniature: everything is made here",
+            story.zero_table,
+            story.table,
+            lambda folder, stages: story.entries(stages),
+            lambda folder, entries: story.chapters(entries),
+        )
+    from trl_r1.pipeline import real_model
+
+    return Show(
+        "smollm2/pipeline",
+        "smollm2",
+        "DeepSeek-R1 on SmolLM2-135M",
+        "DeepSeek-R1 on a real model, SmolLM2-135M: fetched and converted once",
+        real_model.zero_table,
+        real_model.table,
+        real_model.entries,
+        real_model.chapters,
+    )
+
+
+def folder_of(seed: int, scale: str, model: str = "mini") -> Path:
+    """`runs/demo`, `runs/demo-seed3`, `runs/demo-tiny`, `runs/demo-tiny-seed3`, `runs/smollm2`."""
+    name = "demo" if model == "mini" else model
+    return Path("runs") / (name + ("" if scale == "demo" else f"-{scale}") + (f"-seed{seed}" if seed else ""))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="seeds everything: the base model too")
+    parser.add_argument("--seed", type=int, default=0, help="seeds everything: the miniature's base model too")
     parser.add_argument("--scale", choices=("demo", "tiny"), default="demo")
-    parser.add_argument("--output", type=Path, help="folder instead of runs/demo")
+    parser.add_argument("--model", choices=("mini", "smollm2"), default="mini", help="smollm2: a real one, from PyPI")
+    parser.add_argument("--output", type=Path, help="folder instead of runs/demo or runs/smollm2")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,15 +85,26 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.seed < 0:
         raise ValueError(f"--seed {args.seed} must be 0 or more.")
-    folder = args.output or folder_of(args.seed, args.scale)
+    folder = args.output or folder_of(args.seed, args.scale, args.model)
+    show = shows(args.model)
     summary = finished(folder)
     if summary is None:
-        code = make(folder, args.seed, args.scale)
+        code = make(show, folder, command_of(args), args.seed, args.scale)
         summary = finished(folder)
         if code or summary is None:
             return code or 1
-    print(f"\n{story.table(summary)}\n\n{summary['seconds']:.0f} seconds. Report with curves: {folder / 'report.md'}")
+    print(f"\n{show.table(summary)}\n\n{summary['seconds']:.0f} seconds. Report with curves: {folder / 'report.md'}")
     return 0
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """What was typed, as short as it can be."""
+    return (
+        "trl-r1 demo"
+        + (f" --model {args.model}" if args.model != "mini" else "")
+        + (f" --seed {args.seed}" if args.seed else "")
+        + (f" --scale {args.scale}" if args.scale != "demo" else "")
+    )
 
 
 def finished(folder: Path) -> Json | None:
@@ -61,25 +114,24 @@ def finished(folder: Path) -> Json | None:
     return content if "distill" in content else None  # the pipeline's own summary comes first, without these entries
 
 
-def make(folder: Path, seed: int, scale: str) -> int:
+def make(show: Show, folder: Path, command: str, seed: int, scale: str) -> int:
     """Everything up to `summary.json`; returns the pipeline's exit code."""
     from trl_r1.pipeline.plan import read
     from trl_r1.pipeline.run import Run
 
-    print(f"DeepSeek-R1 in miniature: everything is made here, in {folder}. R1-Zero comes first.", flush=True)
-    command = "trl-r1 demo" + (f" --seed {seed}" if seed else "") + (f" --scale {scale}" if scale != "demo" else "")
-    plan = read(PIPELINE, str(folder), seed, None if scale == "demo" else scale)
+    print(f"{show.head}, in {folder}. R1-Zero comes first.", flush=True)
+    plan = read(show.pipeline, str(folder), seed, None if scale == "demo" else scale)
     work = Run(
-        plan, command=command, describe=lambda name, summary: story.zero_table(summary) if name == "zero" else ""
+        plan, command=command, describe=lambda name, summary: show.zero_table(summary) if name == "zero" else ""
     )
     work.prepare()
     code = errors.tell("demo", work.go, errors.AT_WORK)
     if code == 0:
         path = folder / "summary.json"
         content = json.loads(path.read_text(encoding="utf-8"))
-        entries = story.entries(content["stages"])
+        entries = show.entries(folder, content["stages"])
         report = (folder / "report.md").read_text(encoding="utf-8")
-        text = "\n\n".join(["# DeepSeek-R1 in miniature", *story.chapters(entries)])
+        text = "\n\n".join([f"# {show.title}", *show.chapters(folder, entries)])
         replace_file(folder / "report.md", f"{text}\n\n#{report}")
         replace_file(path, json.dumps({**content, **entries}, indent=1, ensure_ascii=False))
     return code

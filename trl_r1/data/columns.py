@@ -89,6 +89,12 @@ def load_rows(
         if not unsliced(split) <= set(SIZES):
             raise ValueError(no_split(split, name, SIZES))
         rows = take_split(load_splits(name, unsliced(split), config, seed), split, name)
+    elif name.startswith("drill:"):
+        from trl_r1.data import drills
+
+        if not unsliced(split) <= set(drills.SIZES):
+            raise ValueError(no_split(split, name, drills.SIZES))
+        rows = take_split(drills.load_splits(name, unsliced(split), config, seed), split, name)
     elif config is not None and not isinstance(config, str):
         raise ValueError(
             f"{name!r} takes the name of a configuration as its config, not the mapping {dict(config)!r}."

