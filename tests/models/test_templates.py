@@ -1,12 +1,13 @@
 """A question goes in unchanged, whatever is in it; a template without a place for it is refused."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.models.templates import TEMPLATES, find_template, render, with_system
+from trl_r1.models.templates import TEMPLATES, find_template, render, template_for, with_system
 
 
 def test_every_template_has_a_place_for_the_question():
@@ -104,3 +105,12 @@ def test_a_system_prompt_comes_first_unless_there_is_one_and_never_before_text()
         ValueError, match="system_prompt='Be brief.' goes before conversations, and the prompts are text"
     ):
         with_system("2+2?", "Be brief.")
+
+
+def test_without_a_name_a_chat_model_is_asked_in_its_own_template():
+    chatty, bare = SimpleNamespace(chat_template="{{ messages }}"), SimpleNamespace(chat_template=None)
+    assert template_for(None, chatty) == template_for(None) == TEMPLATES["chat"]
+    assert template_for(None, bare) == TEMPLATES["r1_zero"]
+    assert template_for("mini", chatty) == TEMPLATES["mini"]
+    with pytest.raises(ValueError, match="template='chta' is neither"):
+        template_for("chta", chatty)

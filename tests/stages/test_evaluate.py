@@ -2,15 +2,19 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from places import shared_file
 from samples import graded
 from stage_starts import stage_error
+from trl import ModelConfig
 
+from trl_r1 import cli
 from trl_r1.evaluation import follow as following
 from trl_r1.evaluation import followed
 from trl_r1.evaluation.benchmark import Evaluation, default_graders
@@ -18,8 +22,9 @@ from trl_r1.evaluation.chunks import evaluate_in_chunks
 from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.evaluation.suite_report import numbers, paired_on_questions
 from trl_r1.evaluation.suites import choose_shots, problems_of, read_suite, with_shots
+from trl_r1.models.templates import TEMPLATES
 from trl_r1.stages import evaluate
-from trl_r1.stages.evaluate.run import load_parts, match_earlier
+from trl_r1.stages.evaluate.run import EvaluateOptions, load_parts, match_earlier, prepare_evaluation
 
 
 ROWS = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(6)]
@@ -95,6 +100,43 @@ def test_a_folder_without_a_model_is_refused_before_anything_is_written(options,
     assert "folder without a model" in stage_error(
         capsys, evaluate.main, *options(model_name_or_path=str(tmp_path / "empty"))
     )
+
+
+@pytest.fixture
+def chatty(tiny, tmp_path):
+    """The tiny model with a chat template."""
+    folder = tmp_path / "chatty"
+    shutil.copytree(tiny, folder)
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    return str(folder)
+
+
+def test_evaluate_grade_and_traces_ask_a_model_in_the_same_template(tiny, chatty, rows, tmp_path, monkeypatch):
+    seen = []
+
+    def prompts_of(model):
+        seen.clear()
+        evaluation = EvaluateOptions(datasets=rows, output_dir=str(tmp_path / f"of-{Path(model).name}"), use_cpu=True)
+        prepared = prepare_evaluation(evaluation, ModelConfig(model_name_or_path=model))
+        prepared.lock.release()
+        cli.main(["data", "grade", rows, str(tmp_path / "graded.jsonl"), "--model", model])
+        levelled = tmp_path / "levelled.jsonl"
+        levelled.write_text("".join(json.dumps({**row, "trl_r1_level": 1}) + "\n" for row in ROWS))
+        cli.main(["traces", "make", str(levelled), str(tmp_path / "traces"), "--model", model, "--batch", "9"])
+        return [next(iter(prepared.parts.values()))[0]["prompt"], *seen]
+
+    def no_evaluation(policy, tokenizer, prompts, **options):
+        seen.append(prompts[0]["prompt"])
+        raise ValueError("seen")
+
+    def no_draw(self, prompts, *rest, **more):
+        seen.append(min(prompts, key=str))
+        raise ValueError("seen")
+
+    monkeypatch.setattr("trl_r1.evaluation.benchmark.evaluate", no_evaluation)
+    monkeypatch.setattr("trl_r1.models.engines.InProcess.draw", no_draw)
+    assert prompts_of(chatty) == [[{"role": "user", "content": "Compute 0 + 1."}]] * 3
+    assert prompts_of(tiny) == [TEMPLATES["r1_zero"].replace("{question}", "Compute 0 + 1.")] * 3
 
 
 def test_a_benchmark_by_name_knows_its_columns_and_the_papers_samples():

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scoring.add_argument("--html", metavar="FILE", help="write the heat of the query there")
     scoring.add_argument("--json", action="store_true", help="print everything as JSON")
     evaluating = commands.add_parser("evaluate", help="AUROC, AUPRC and PRR of AGSER beside its rivals")
-    evaluating.add_argument("--data", required=True, help="facts, mini:knowledge[-templated], a CSV of --reader, or rows")
+    evaluating.add_argument(
+        "--data", required=True, help="facts, mini:knowledge[-templated], a CSV of --reader, or rows"
+    )
     evaluating.add_argument("--reader", help="books, movies, countries; without: rows with question and solution")
     evaluating.add_argument("--split", default="train", help="of rows (default: train)")
     evaluating.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")

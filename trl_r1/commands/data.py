@@ -67,7 +67,9 @@ def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help="configuration of a hub dataset, or options of reasoning_gym:NAME")
     parser.add_argument("--model", help="sample this model (hub id, folder or mini:base) to measure pass rates")
     parser.add_argument("--samples", type=int, help="samples per problem (default with --model: 16)")
-    parser.add_argument("--template", default="r1_zero", help="prompt template for --model (default: r1_zero)")
+    parser.add_argument(
+        "--template", help="prompt template for --model (default: the model's chat template, else r1_zero)"
+    )
     parser.add_argument("--question-column", default="question")
     parser.add_argument("--solution-column", default="solution")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the sampling (default: 1, as in training)")
@@ -239,10 +241,13 @@ def _sampled(rows: Any, args: argparse.Namespace) -> list[Any]:
     from trl_r1.data.columns import to_prompts
     from trl_r1.evaluation.benchmark import evaluate
     from trl_r1.models.load import find_policy, load_policy
+    from trl_r1.models.templates import template_for
 
-    prompts = to_prompts(rows, args.question_column, args.solution_column, args.template)
+    template_for(args.template)  # a mistake is told before a model is loaded
     path = find_policy(args.model, args.seed)
     policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
+    template = template_for(args.template, tokenizer)
+    prompts = to_prompts(rows, args.question_column, args.solution_column, template)
     evaluation = evaluate(
         policy,
         tokenizer,

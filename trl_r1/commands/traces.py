@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     making.add_argument(
         "--endpoint", help="or a server that speaks the OpenAI protocol, with --model as its model's name"
     )
-    making.add_argument("--template", default="r1_zero")
+    making.add_argument("--template", help="prompt template (default: the model's chat template, else r1_zero)")
     making.add_argument("--samples", type=int, default=4, help="per problem (default: 4)")
     making.add_argument("--batch", type=int, default=32, help="problems at a time (default: 32)")
     making.add_argument("--temperature", type=float, default=1.0)
@@ -73,12 +74,14 @@ def make(args: argparse.Namespace) -> int:
     """Draws traces; returns the exit code."""
     from trl_r1.data import traces
     from trl_r1.models.engines import Engine, InProcess, SamplingServer
-    from trl_r1.models.templates import find_template
+    from trl_r1.models.templates import PLACEHOLDER, render, template_for
 
     if not args.model:
         raise ValueError("No model was named; give --model, or --endpoint with the --model that the server knows.")
-    folder, (problems, _) = Path(args.folder), problems_of(args, find_template(args.template))
+    template_for(args.template)  # a mistake is told before a model is loaded
+    folder, (problems, _) = Path(args.folder), problems_of(args, PLACEHOLDER)
     engine: Engine
+    tokenizer = None
     if args.endpoint:
         engine = SamplingServer(
             args.endpoint, args.model, temperature=args.temperature, max_new_tokens=args.max_tokens
@@ -92,8 +95,9 @@ def make(args: argparse.Namespace) -> int:
         path = find_policy(args.model, args.seed)
         policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
         engine = InProcess(policy, tokenizer, temperature=args.temperature, max_new_tokens=args.max_tokens)
+    template = template_for(args.template, tokenizer)
     result = traces.make(
-        problems,
+        [replace(one, prompt=render(template, one.question)) for one in problems],
         engine,
         args.target,
         args.source or args.model,

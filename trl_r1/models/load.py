@@ -95,12 +95,18 @@ def load_policy(
             chosen = {k: v for k, v in options.items() if v is not None and k != "revision"}
             policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, **chosen), name)
             as_saved(policy, name)
-        tokenizer = AutoTokenizer.from_pretrained(name if has_tokenizer(name) or base is None else base)
+        tokenizer = tokenizer_of(name)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(cannot_load(name, error)) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"The tokenizer of {name!r} has no end-of-text token, so no reply would ever end.")
     return make_trainable_on_cpu(policy).eval(), tokenizer
+
+
+def tokenizer_of(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model as ``find_policy`` returned it; an adapter without one has its base's."""
+    base = base_of(name)
+    return AutoTokenizer.from_pretrained(name if has_tokenizer(name) or base is None else base)
 
 
 def cannot_load(name: str, error: Exception) -> str:

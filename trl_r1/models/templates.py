@@ -128,6 +128,21 @@ def with_system(prompt: Template, system_prompt: str | None) -> Template:
     return [{"role": "system", "content": system_prompt}, *prompt]
 
 
+def template_for(given: Template | None, tokenizer: Any = None) -> Template:
+    """The template that was asked for; without one, the same rule everywhere: a model with a chat template is asked in its
+    own (``chat``), any other in ``r1_zero``.
+
+    Args:
+        tokenizer: the model's; None is a server, which has a chat template.
+
+    Raises:
+        ValueError: as ``find_template``.
+    """
+    if given is not None:
+        return find_template(given)
+    return TEMPLATES["chat" if tokenizer is None or getattr(tokenizer, "chat_template", None) else "r1_zero"]
+
+
 def shorten(template: Template) -> str:
     """A template as an error message quotes it: one line, at most 80 characters."""
     text = " ".join(str(template).split())

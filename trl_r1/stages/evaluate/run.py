@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -19,9 +19,9 @@ from trl_r1.evaluation.chunks import Sampling, cut, evaluate_in_chunks
 from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
 from trl_r1.evaluation.suites import Entry, problems_of, read_suite
-from trl_r1.models.load import find_policy, load_policy
+from trl_r1.models.load import cannot_load, find_policy, load_policy, tokenizer_of
 from trl_r1.models.sampling import check_options
-from trl_r1.models.templates import find_template
+from trl_r1.models.templates import TEMPLATES, template_for
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, RayOptions, check_cluster
@@ -47,7 +47,10 @@ class EvaluateOptions(RayOptions):
             "question_column, solution_column, language_column, language, problems, samples, shots_from}."
         },
     )
-    template: str = field(default="r1_zero", metadata={"help": "Prompt template, as in training. See docs/data.md."})
+    template: str | None = field(
+        default=None,
+        metadata={"help": "As in training; None: the model's chat template where it has one, else r1_zero."},
+    )
     shots: str = field(default="0", metadata={"help": "Examples before the question: a list; [0, 4] asks both ways."})
     samples: int | None = field(
         default=None, metadata={"help": "K for datasets that name none themselves; None takes 16."}
@@ -136,29 +139,27 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     """
     rewards, _ = load_rewards(read_rewards(options.rewards))
     graders = default_graders(rewards)
-    find_template(options.template)
+    template_for(options.template)
     earlier = load_parts(options.compare_with) if options.compare_with else {}
     stored = load_parts(options.regrade) if options.regrade else {}
-    entries: list[Entry] = []
-    parts: dict[str, list[Row]] = {}
-    if not options.regrade:
-        entries = read_suite(options.datasets)
-        for entry in entries:
-            for shots in options.shot_counts:
-                rows = problems_of(entry, options.template, shots, options.seed)
-                parts[part_name(entry.label, shots)] = rows[: options.problems]
+    entries = [] if options.regrade else read_suite(options.datasets)
+    parts = asked_parts(entries, options.template or "chat", options)
     if options.follow and not (Path(options.follow) / manifest.FILE_NAME).is_file():
         raise ValueError(
             f"follow={options.follow!r} is no run: there is no {manifest.FILE_NAME} in it. Start the training first."
         )
     check_cluster(options, options.distributed_state)
-    settings = manifest.settings_of(options) | {"model_name_or_path": model.model_name_or_path}
-    settings = {name: value for name, value in settings.items() if name not in RAY_NAMES}
-    folder = RunFolder.look("evaluate", options, settings, ("*.json", "*/*.json*"), ("compare_with", "ks", "pass_at"))  # type: ignore[arg-type]
     path = None
     if not options.regrade and not options.follow:
         with options.distributed_state.main_process_first():
             path = find_policy(model.model_name_or_path, options.seed)
+    if options.template is None:
+        options.template = usual_template(options, path)
+        parts = asked_parts(entries, options.template, options)
+    settings = manifest.settings_of(options) | {"model_name_or_path": model.model_name_or_path}
+    settings = {name: value for name, value in settings.items() if name not in RAY_NAMES}
+    folder = RunFolder.look("evaluate", options, settings, ("*.json", "*/*.json*"), ("compare_with", "ks", "pass_at"))  # type: ignore[arg-type]
+    if path is not None:
         generations = []
         if options.cluster() is None:
             answers = sum(
@@ -171,6 +172,29 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
         check_processor("evaluate", options, model, path, generations)
     folder.take()
     return PreparedEvaluation(entries, parts, graders, path, earlier, stored, folder.lock)
+
+
+def asked_parts(entries: Sequence[Entry], template: str, options: EvaluateOptions) -> dict[str, list[Row]]:
+    """Part -> its problems, put into a template."""
+    return {
+        part_name(entry.label, shots): problems_of(entry, template, shots, options.seed)[: options.problems]
+        for entry in entries
+        for shots in options.shot_counts
+    }
+
+
+def usual_template(options: EvaluateOptions, path: str | None) -> str:
+    """The name of the template where none is given: that of the run that is followed, else what `template_for` says."""
+    if options.follow:
+        record = json.loads((Path(options.follow) / manifest.FILE_NAME).read_text(encoding="utf-8"))
+        return str((record.get("settings") or {}).get("template") or "r1_zero")
+    if path is None:  # stored answers are not asked for again
+        return "r1_zero"
+    try:
+        chosen = template_for(None, tokenizer_of(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(cannot_load(path, error)) from error
+    return next(name for name, template in TEMPLATES.items() if template == chosen)
 
 
 def load_parts(place: str) -> dict[str, Evaluation]:
