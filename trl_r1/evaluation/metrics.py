@@ -28,23 +28,6 @@ class Interval(NamedTuple):
     high: float
 
 
-def pass_at_1(correct: Sequence[Sequence[bool]]) -> float:
-    """Share of right samples, first within each problem, then over the problems: ``1/P sum_p 1/K_p sum_i correct_pi``.
-
-    Args:
-        correct: P lists of verdicts; the lists may differ in length.
-
-    Returns:
-        A share in [0, 1]; NaN without problems.
-
-    Raises:
-        ValueError: a problem without samples.
-    """
-    if any(len(samples) == 0 for samples in correct):
-        raise ValueError("pass@1 needs at least one sample of every problem; one problem has none.")
-    return float(np.mean([np.mean(samples) for samples in correct])) if len(correct) else float("nan")
-
-
 def pass_at_k(n: int, c: int, k: int) -> float:
     """Chance that at least one of ``k`` samples is right, estimated without bias from ``c`` right ones among ``n``.
 
@@ -84,23 +67,6 @@ def answer_classes(answers: Sequence[str | None], same: Same) -> list[list[int]]
     return classes
 
 
-def top_classes(answers: Sequence[str | None], same: Same) -> list[list[int]]:
-    """The answer classes with the most votes: one, several when they tie, none when nobody voted."""
-    classes = answer_classes(answers, same)
-    most = max(map(len, classes), default=0)
-    return [members for members in classes if len(members) == most]
-
-
-def majority_answer(answers: Sequence[str | None], same: Same) -> str | None:
-    """The answer most samples agree on, in the words of its first sample; None when no sample has an answer.
-
-    Votes are counted by meaning (``same``), not by string; ``None`` does not vote. Of tied answers the one that was
-    given first is returned; :func:`consensus` scores ties by expectation instead.
-    """
-    top = top_classes(answers, same)
-    return answers[top[0][0]] if top else None
-
-
 def consensus(answers: Sequence[str | None], correct: Sequence[bool], same: Same) -> float:
     """Is the majority right? 1.0 or 0.0; in a tie with T wrong answers, the chance ``1 / (1 + T)`` of picking it.
 
@@ -124,34 +90,6 @@ def consensus(answers: Sequence[str | None], correct: Sequence[bool], same: Same
         return 1.0
     sizes = [len(members) for members in answer_classes(against, same)]
     return 0.0 if max(sizes) > for_it else 1.0 / (1 + sizes.count(for_it))
-
-
-def cons_at_k(
-    answers: Sequence[Sequence[str | None]], golds: Sequence[str], same: Same, k: int | None = None
-) -> float:
-    """Majority vote of the first ``k`` samples against the gold answer, averaged over problems.
-
-    Args:
-        answers: P lists of at least ``k`` extracted answers, None where there was none.
-        golds: (P,) gold answers.
-        same: whether two answers mean the same (an equivalence).
-        k: how many samples vote; None means all.
-
-    Returns:
-        A share in [0, 1]; NaN without problems. Ties count by expectation, see :func:`consensus`.
-
-    Raises:
-        ValueError: the two lists differ in length, or a problem has fewer than ``k`` samples.
-    """
-    if len(answers) != len(golds):
-        raise ValueError(f"cons@k got the answers to {len(answers)} problems, but {len(golds)} gold answers.")
-    scores = []
-    for samples, gold in zip(answers, golds, strict=True):
-        votes = list(samples if k is None else samples[:k])
-        if k is not None and len(votes) < k:
-            raise ValueError(f"cons@{k} needs {k} samples of every problem; one problem has {len(votes)}.")
-        scores.append(consensus(votes, [vote is not None and same(vote, gold) for vote in votes], same))
-    return float(np.mean(scores)) if scores else float("nan")
 
 
 def bootstrap_interval(

@@ -26,7 +26,6 @@ class PathCache:
     questions: int = 1024
     characters: int = 50_000_000
     hits: int = 0
-    misses: int = 0
     _kept: OrderedDict[str, tuple[Candidate, ...]] = field(default_factory=OrderedDict, repr=False)
     _size: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -40,7 +39,6 @@ class PathCache:
         with self._lock:
             entry = self._kept.get(key)
             if entry is None:
-                self.misses += 1
                 return ()
             self.hits += 1
             self._kept.move_to_end(key)
