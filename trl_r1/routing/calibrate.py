@@ -91,11 +91,12 @@ def draw_candidate_sets(
     completions = sampler.draw([Ask(problem.prompt, paths) for problem in problems], router.settings, seed)
     sets = []
     for problem, candidates in zip(problems, completions, strict=True):
-        read = [replace(path, answer=router.read(path)) for path in candidates]
+        read = [replace(path, answer=router.read(path, prompt=problem.prompt)) for path in candidates]
         kind, gold = problem.answer_type, problem.solution or ""
         declared = {"answer_type": kind} if kind else {}
         answers = [
-            read_with(router.extract, path.text, path.truncated, kind) if kind else path.answer for path in read
+            read_with(router.extract, path.text, path.truncated, kind, problem.prompt) if kind else path.answer
+            for path in read
         ]
         verdicts: dict[str, bool] = {}
         for answer in answers:

@@ -98,10 +98,11 @@ class ModelPaths:
     batch_size: int = 64  # texts generated at a time
     scored: bool = True  # also compute log-probabilities and entropies
     name: str = ""
+    renderer: Renderer | None = None  # None: one with the tokenizer's own template and no options
 
     def __post_init__(self) -> None:
         self.name = self.name or str(getattr(self.model, "name_or_path", "") or "model")
-        self.renderer = Renderer(self.tokenizer)
+        self.rendering: Renderer = self.renderer or Renderer(self.tokenizer)
 
     @property
     def context(self) -> int | None:
@@ -111,7 +112,7 @@ class ModelPaths:
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         """How many tokens a prompt is."""
-        return len(tokenize(self.tokenizer, [prompt], self.renderer)[0])
+        return len(tokenize(self.tokenizer, [prompt], self.rendering)[0])
 
     def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """Equal arguments give equal texts on one machine; texts of different asks share batches.
@@ -120,7 +121,7 @@ class ModelPaths:
             ValueError: a conversation for a tokenizer without a chat template, or a prompt without tokens.
             Cancelled: see Sampler.
         """
-        ids = tokenize(self.tokenizer, [ask.prompt for ask in asks], self.renderer)
+        ids = tokenize(self.tokenizer, [ask.prompt for ask in asks], self.rendering)
         rows = [(a, k) for a, ask in enumerate(asks) for k in range(ask.count)]
         ends = end_tokens(self.model, self.tokenizer)
         candidates: list[list[Candidate]] = [[] for _ in asks]
@@ -138,7 +139,7 @@ class ModelPaths:
                 if all(ask.cancelled() for ask in asks):
                     raise Cancelled("All requests were given up.")
                 doubts = self.doubts(prompts, ended) if self.scored else [(None, None)] * len(ended)
-                texts = [self.renderer.decode(tokens) for tokens in ended]
+                texts = [self.rendering.decode(tokens) for tokens in ended]
                 for (a, _), tokens, text, (logprob, entropy) in zip(batch, ended, texts, doubts, strict=True):
                     truncated = not tokens or tokens[-1] not in ends
                     candidates[a].append(Candidate(text, len(tokens), truncated, logprob=logprob, entropy=entropy))

@@ -134,7 +134,7 @@ class Router:
         settings: how.
         limits: how much.
         complexity: features -> chance that one pass is wrong.
-        extract: text (and ``truncated``, if it takes that) -> final answer or None.
+        extract: text (and ``truncated`` and ``prompt``, if it takes those) -> final answer or None.
             same: do two answers mean the same? Both None: those of the rewards.
         difficulty: optional, question text -> difficulty in [0, 1], one more feature.
         settled: for ``choose`` weighted: what the vote shows -> chance that its leader is right; None: nobody fitted it,
@@ -170,16 +170,17 @@ class Router:
         if self.limits.choose in ("verifier", "agser") and self.score is None:
             raise ValueError(f"choose={self.limits.choose} needs a scoring function; give `score`, or choose vote.")
 
-    def read(self, path: Candidate, asked: bool = True) -> str | None:
+    def read(self, path: Candidate, asked: bool = True, prompt: Prompt | None = None) -> str | None:
         """The answer of a path; of one that the token limit cut, only a closed one.
 
         Args:
+            prompt: what it answers, which may have opened its thought.
             asked: the prompt asks for an answer; otherwise only one that the text declares itself is read.
         """
         assert self.extract is not None
         if not asked and not self.declares(path.text):
             return None
-        return read_with(self.extract, path.text, truncated=path.truncated)
+        return read_with(self.extract, path.text, truncated=path.truncated, prompt=prompt)
 
     # --- one question
 
@@ -211,7 +212,7 @@ class Router:
         def take(candidates: Sequence[Candidate]) -> None:
             for path in candidates:
                 known = path.answer is not None and asked
-                read = path if known else replace(path, answer=self.read(path, asked))
+                read = path if known else replace(path, answer=self.read(path, asked, prompt))
                 paths.append(read)
                 tally.add(read.answer, weight_of(read, limits.sharpness))
 
@@ -228,7 +229,7 @@ class Router:
             tokens += draft.token_count
             if draft.truncated and limits.draft_tokens < settings.max_new_tokens:
                 draft_cost = draft.token_count  # it ended nowhere: its price is paid, and it is no path
-                features |= draft_features(replace(draft, answer=self.read(draft)))
+                features |= draft_features(replace(draft, answer=self.read(draft, prompt=prompt)))
                 del features["draft_clipped"], features["draft_unanswered"]  # a short draft has neither by design
             else:
                 take([draft])

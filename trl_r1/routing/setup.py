@@ -7,12 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.routing.cache import PathCache
 from trl_r1.routing.calibrate import load
 from trl_r1.routing.choice import CHOICES, Score, agser_score, reward_score
 from trl_r1.routing.complexity import GUESS
 from trl_r1.routing.paths import EndpointPaths, ModelPaths, Settings
 from trl_r1.routing.router import Router, RoutingLimits
+from trl_r1.storage.structured import read_mapping
+from trl_r1.text.reasoning_format import tell
 
 
 LIMITS = ("simple_below", "most_paths", "least_paths", "confident", "wave", "most_tokens", "draft_tokens", "choose",
@@ -32,6 +35,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--template",
         help="put a question into this template (r1_zero, mini, chat, ... or a text with "
         "{question}); default: the model's chat template",
+    )
+    model.add_argument(
+        "--chat-template-kwargs",
+        "--chat_template_kwargs",
+        metavar="JSON",
+        help="for the chat template, such as '{\"enable_thinking\": false}'",
+    )
+    model.add_argument(
+        "--system-prompt", "--system_prompt", help="put before conversations that bring no system message of their own"
     )
     drawing = parser.add_argument_group("sampling")
     drawing.add_argument("--temperature", type=float, default=0.6, help="0.6, as DeepSeek-R1 is evaluated")
@@ -86,10 +98,14 @@ def sampler_of(args: argparse.Namespace) -> ModelPaths | EndpointPaths:
     Raises:
         ValueError, EngineError: in one sentence.
     """
+    template_options = read_mapping("--chat-template-kwargs", args.chat_template_kwargs or "{}")
     if args.endpoint:
         from trl_r1.models.engines import SamplingServer
 
-        endpoint = SamplingServer(args.endpoint, args.model, concurrency=args.concurrency)
+        if args.system_prompt:
+            raise ValueError("--system-prompt goes with a model in this process; write it into the --template.")
+        extra = {"chat_template_kwargs": template_options} if template_options else {}
+        endpoint = SamplingServer(args.endpoint, args.model, concurrency=args.concurrency, extra=extra)
         endpoint.check()
         return EndpointPaths(endpoint, not args.no_logprobs)
     from trl import ModelConfig
@@ -99,20 +115,21 @@ def sampler_of(args: argparse.Namespace) -> ModelPaths | EndpointPaths:
     name = find_policy(args.model)
     config = ModelConfig(dtype=None if args.dtype == "auto" else args.dtype)
     model, tokenizer = load_policy(name, config, args.cpu)
-    return ModelPaths(model, tokenizer, args.batch_size, name=args.model)
+    stops = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    options = {"chat_template_kwargs": template_options, "system_prompt": args.system_prompt, "stop_token_ids": stops}
+    return ModelPaths(model, tokenizer, args.batch_size, name=args.model, renderer=Renderer(tokenizer, **options))
 
 
 def router_of(args: argparse.Namespace, sampler: Any, model: ModelPaths | None = None) -> Router:
     """The router over a sampler.
 
     Args:
-        model: the sampler's model, where it is in this process (AGSER reads its attention).
+        model: the sampler's model, where it is in this process: its template says where a reply's thought is, and AGSER
+            reads its attention.
 
     Raises:
         ValueError, ImportError: in one sentence.
     """
-    from functools import partial
-
     from trl_r1.rewards import accuracy
 
     limits, complexity, settled = RoutingLimits(), GUESS, None
@@ -125,12 +142,15 @@ def router_of(args: argparse.Namespace, sampler: Any, model: ModelPaths | None =
     unknown = [part for part in sources if part not in accuracy.SOURCES]
     if unknown or not sources:
         raise ValueError(f"--answer-from names {unknown or 'nothing'}; choose from {', '.join(accuracy.SOURCES)}.")
+    reading = accuracy.Accuracy(sources=sources)
+    if model is not None:
+        reading = reading.with_format(TemplateReasoningFormat(model.rendering))
     return Router(
         sampler,
         settings_of(args),
         limits,
         complexity,
-        partial(accuracy.extract, sources=sources),
+        reading.answer_of,
         accuracy.same_answer,
         score=score_of(args, limits, model),
         settled=settled,
@@ -145,7 +165,8 @@ def score_of(args: argparse.Namespace, limits: RoutingLimits, model: ModelPaths 
             raise ValueError("--choose verifier needs --verifier REWARD; `trl-r1 rewards list` names rewards.")
         from trl_r1.rewards.catalogue import load_reward
 
-        return reward_score(load_reward(args.verifier))
+        reasoning_format = None if model is None else TemplateReasoningFormat(model.rendering)
+        return reward_score(tell(load_reward(args.verifier), reasoning_format))
     if limits.choose == "agser":
         if model is None:
             raise ValueError("--choose agser reads the model's attention, so it needs a model in this process.")

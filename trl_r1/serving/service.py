@@ -123,7 +123,7 @@ class Service:
     ) -> GenerationResult:
         pieces = None
         if on_text and isinstance(self.sampler, BatchQueue):
-            pieces = Pieces(self.sampler.paths.renderer.decode, on_text)
+            pieces = Pieces(self.sampler.paths.rendering.decode, on_text)
         ask = Ask(request.prompt, request.n, None, cancelled, pieces.add if pieces else None)
         paths = sampler.draw([ask], request.settings, seed_of(request.seed or 0, "plain"))[0]
         refused = next((path.refused for path in paths if path.refused), "")

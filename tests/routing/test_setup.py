@@ -1,0 +1,53 @@
+"""What `answer` and `serve` make of their options: a vote counts what stands behind the thought, whoever opened it."""
+
+import argparse
+
+import pytest
+from fitting_tokenizers import fitting, template_text
+from parrot import parrot
+
+from trl_r1.models.rendering import Renderer
+from trl_r1.routing.paths import Candidate, ModelPaths
+from trl_r1.routing.setup import add_options, router_of, sampler_of
+
+
+ASKED = [{"role": "user", "content": "What is 2+2?"}]
+
+
+def options(*more):
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return parser.parse_args(["--model", "tiny", *more])
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "answer"),
+    [
+        ("deepseek_r1_distill", r"it is \boxed{4}", None),
+        ("deepseek_r1_distill", r"I add.</think>\boxed{4}", "4"),
+        ("qwen3", r"it is \boxed{4}", "4"),
+    ],
+)
+def test_a_guess_in_a_thought_that_the_prompt_opened_has_no_vote(template, text, answer):
+    tokenizer = fitting(template)
+    renderer = Renderer(tokenizer, chat_template=template_text(template))
+    sampler = ModelPaths(parrot(tokenizer, [tokenizer.eos_token_id]), tokenizer, renderer=renderer)
+    router = router_of(options(), sampler, sampler)
+    assert router.read(Candidate(text), prompt=ASKED) == answer
+    assert router.read(Candidate(text), prompt="What is 2+2?") == "4"
+
+
+def test_the_template_s_options_come_from_the_command_line(monkeypatch):
+    tokenizer = fitting("qwen3")
+    monkeypatch.setattr(tokenizer, "chat_template", template_text("qwen3"))
+    model = parrot(tokenizer, [tokenizer.eos_token_id])
+    monkeypatch.setattr("trl_r1.models.load.find_policy", lambda name: name)
+    monkeypatch.setattr("trl_r1.models.load.load_policy", lambda *given: (model, tokenizer))
+    sampler = sampler_of(
+        options("--chat-template-kwargs", '{"enable_thinking": false}', "--system-prompt", "Be brief.")
+    )
+    text = sampler.rendering.prompt_text(ASKED)
+    assert "Be brief." in text
+    assert text.endswith("</think>\n\n")
+    with pytest.raises(ValueError, match="must be a mapping|no JSON|mapping"):
+        sampler_of(options("--chat-template-kwargs", "yes"))
