@@ -222,3 +222,47 @@ def test_regrading_keeps_to_where_the_answer_was_asked_for():
     stored = Evaluation([graded("7", ["so it is 7."])], {"answer_from": ["answer"]})
     assert stored.regrade()["pass@1"] == 0.0
     assert Evaluation(stored.problems, {}).regrade()["pass@1"] == 1.0
+
+
+def test_a_file_says_where_a_thought_was_opened_and_is_judged_again_by_that(tmp_path):
+    unfinished, finished = r"it is \boxed{4}", r"I add.</think>It is \boxed{4}."
+    stored = Evaluation([graded("4", [unfinished, finished])], {"answer_from": ["boxed"]})
+    assert stored.regrade().problems[0].right == [True, True]  # a single closed thought proves nothing
+    stored.problems[0].opened = ("<think>", "</think>")
+    back = Evaluation.load(stored.save(tmp_path / "one.json")).regrade()
+    assert back.problems[0].right == [False, True]
+    assert Evaluation.load(back.save(tmp_path / "two.json")).problems[0].opened == ("<think>", "</think>")
+
+
+def test_marks_of_a_model_s_own_are_in_the_file(tmp_path):
+    own = [r"[THINK]it is \boxed{4}", r"[THINK]I add.[/THINK]It is \boxed{4}."]
+    stored = Evaluation([graded("4", own)], {"answer_from": ["boxed"], "reasoning_marks": ["[THINK]", "[/THINK]"]})
+    back = Evaluation.load(stored.save(tmp_path / "one.json")).regrade()
+    assert back.problems[0].right == [False, True]
+
+
+def test_of_an_older_file_it_is_found_out_where_thoughts_were_opened():
+    closed = r"I add.</think>It is \boxed{4}."
+    older = Evaluation([graded("4", [r"it is \boxed{4}", closed]), graded("4", [closed])], {"answer_from": ["boxed"]})
+    assert [problem.right for problem in older.regrade().problems] == [[False, True], [True]]
+    mixed = Evaluation([graded("4", [r"it is \boxed{4}", closed, "<think>" + closed])], {"answer_from": ["boxed"]})
+    assert mixed.regrade().problems[0].right == [True, True, True]
+
+
+def test_a_row_s_own_switch_is_honoured_and_what_its_prompt_opened_is_kept(tiny):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}A:{% if think is not defined or think %}<think>\n{% endif %}{% endif %}"
+    )
+    asked = [{"role": "user", "content": "2+2?"}]
+    rows = [
+        {"prompt": asked, "solution": "4"},
+        {"prompt": asked, "solution": "4", "chat_template_kwargs": '{"think": false}'},
+    ]
+    model = AutoModelForCausalLM.from_pretrained(tiny)
+    made = evaluate(model, tokenizer, rows, samples=1, max_new_tokens=2, progress=False)
+    assert [problem.opened for problem in made.problems] == [("<think>", "</think>"), None]
+    assert made.settings.get("reasoning_marks") is None

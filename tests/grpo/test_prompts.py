@@ -1,7 +1,6 @@
 """Prompts that end with an opening, that bring options of their own, or that show a date, are generated from as meant."""
 
 import datetime
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -77,7 +76,7 @@ def test_a_resume_after_midnight_shows_the_day_the_run_began(template, tmp_path,
     tokenizer = byte_level()
     first = Trainer(tokenizer, template, tmp_path)
     begun = first.ids(ASKED)
-    assert json.loads((tmp_path / run_date.FILE_NAME).read_text()) == {"date": datetime.date.today().isoformat()}
+    assert (tmp_path / run_date.FILE_NAME).read_text() == f"{datetime.date.today().isoformat()}\n"
     assert capsys.readouterr().out.count("The chat template shows the date in every prompt") == 1
 
     class Later(datetime.date):

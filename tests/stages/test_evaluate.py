@@ -441,3 +441,40 @@ def test_every_recipe_runs_on_a_tiny_model(name, options, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     evaluate.main(["--config", name, *options(model_name_or_path=wide, max_tokens=4, most_samples=2, samples=None)])
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["after"]["problems"] == 6
+
+
+def test_problems_are_put_with_the_system_prompt_an_opening_and_what_their_rows_say(tmp_path):
+    from trl_r1.evaluation.suites import problems_of, read_suite
+
+    rows = [{"question": "1 + 1?", "solution": "2", "chat_template_kwargs": {"thinking": False}}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    worked = [{"question": f"{n} + 0?", "reply": f"<think>nothing added</think>{n}"} for n in range(3)]
+    (tmp_path / "worked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in worked))
+    opened = [{"role": "user", "content": "{question}"}, {"role": "assistant", "content": "<think>"}]
+    entry = {
+        "name": str(tmp_path / "rows.jsonl"),
+        "split": "train",
+        "shots_from": {"name": str(tmp_path / "worked.jsonl")},
+    }
+    (one,) = problems_of(read_suite([entry])[0], opened, 1, 0, "Be brief.")
+    assert one["chat_template_kwargs"] == {"thinking": False}
+    assert [message["role"] for message in one["prompt"]] == ["system", "user", "assistant", "user", "assistant"]
+    assert one["prompt"][2]["content"].startswith("<think>nothing added</think>")
+    assert one["prompt"][-1]["content"] == "<think>"
+
+
+def test_the_options_of_the_template_make_the_renderer(tiny, tmp_path):
+    from transformers import AutoTokenizer
+
+    from trl_r1.stages.evaluate.run import EvaluateOptions, renderer_for
+
+    options = EvaluateOptions(
+        chat_template_kwargs='{"enable_thinking": false}',
+        system_prompt="Be brief.",
+        output_dir=str(tmp_path),
+        use_cpu=True,
+    )
+    made = renderer_for(options, None, AutoTokenizer.from_pretrained(tiny))
+    assert (made.chat.options, made.chat.system_prompt) == ({"enable_thinking": False}, "Be brief.")
+    with pytest.raises(ValueError, match="chat_template_kwargs='off' is no mapping"):
+        EvaluateOptions(chat_template_kwargs="off")

@@ -23,10 +23,12 @@ from trl_r1.answers.extract import read_with
 from trl_r1.answers.types import declared_type
 from trl_r1.evaluation.graded import GradedProblem, GradedSample
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference, pass_at_k
+from trl_r1.evaluation.stored_reasoning import StoredReasoningFormat, found_out, opened_by, stored_marks
 from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.models.rendering.prompts import prompt_of
 from trl_r1.models.sampling import sample
 from trl_r1.storage.files import replace_file
+from trl_r1.text.completions import THINK
 from trl_r1.text.reasoning_format import ReadsReasoning, ReasoningFormat, tell
 from trl_r1.text.records import Completion, Json, Problem
 
@@ -253,7 +255,13 @@ class Evaluation:
             from trl_r1.rewards.accuracy import SOURCES, Accuracy
 
             graders = default_graders([Accuracy(sources=tuple(self.settings.get("answer_from") or SOURCES))])
-        fresh = [grade(p.problem, [one.completion for one in p.samples], graders) for p in self.problems]
+        usual, fresh = found_out(self.settings, self.problems), []
+        for stored in self.problems:
+            opened = stored.opened or usual
+            known = graders.with_format(StoredReasoningFormat(stored_marks(self.settings), opened))
+            one = grade(stored.problem, [one.completion for one in stored.samples], known)
+            one.opened = opened
+            fresh.append(one)
         return Evaluation(fresh, dict(self.settings), self.level)
 
 
@@ -334,7 +342,8 @@ def evaluate(
             if row[column] in (None, "", []):
                 raise ValueError(f"Problem {number} has nothing in its column {column!r}; drop the row or fill it in.")
     renderer = renderer or Renderer(tokenizer)
-    graders = (default_graders() if graders is None else graders).with_format(TemplateReasoningFormat(renderer))
+    reasoning_format = TemplateReasoningFormat(renderer)
+    graders = (default_graders() if graders is None else graders).with_format(reasoning_format)
     drawn = sample(
         model,
         tokenizer,
@@ -353,7 +362,9 @@ def evaluate(
         language = row.get(language_column) if language_column else None
         kind = declared_type(row, graders.type_column)
         problem = Problem(prompt_of(row, prompt_column), "", str(row[solution_column]), language, answer_type=kind)
-        graded.append(grade(problem, completions, graders))
+        one = grade(problem, completions, graders)
+        one.opened = opened_by(reasoning_format, problem.prompt)
+        graded.append(one)
     settings = {
         "model": str(getattr(model, "name_or_path", "") or getattr(model.config, "_name_or_path", "")),
         "samples": samples,
@@ -366,4 +377,6 @@ def evaluate(
         "tokens": drawn.tokens,
         "answer_from": list(graders.answer_from),
     }
+    if reasoning_format.marks != THINK:
+        settings["reasoning_marks"] = list(reasoning_format.marks)
     return Evaluation(graded, settings)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
+from trl_r1.models.rendering import Renderer
 from trl_r1.text.records import Json, Row
 
 
@@ -52,6 +53,7 @@ def evaluate_in_chunks(
     graders: Graders,
     progress: Callable[[str], None] | None = None,
     about: Json | None = None,
+    render: Callable[[Any, Any], Renderer] | None = None,
     **sampling: Any,
 ) -> Evaluation:
     """The stored evaluation of a part, or a new one that takes up what an earlier start has done.
@@ -64,6 +66,7 @@ def evaluate_in_chunks(
         state: of the processes; every process takes every n-th chunk, and all get the whole result.
         progress: told a line after every chunk.
         about: added to the evaluation's settings.
+        render: (model, tokenizer) -> what renders prompts and reads replies; None is one with no options.
         **sampling: samples, temperature, top_p, max_new_tokens, batch_size as of ``evaluate``.
 
     Raises:
@@ -82,7 +85,9 @@ def evaluate_in_chunks(
         result = one.stored()
         if result is None:
             model, tokenizer = load()
-            result = evaluate(model, tokenizer, one.rows, seed=one.seed, progress=False, graders=graders, **sampling)
+            options: Json = {"seed": one.seed, "progress": False, "graders": graders, **sampling}
+            renderer = None if render is None else render(model, tokenizer)
+            result = evaluate(model, tokenizer, one.rows, renderer=renderer, **options)
             result.save(one.path)
         here[number] = result
         scored = [value for value in result.per_problem("pass@1") if value == value]

@@ -16,6 +16,7 @@ from trl_r1.evaluation.benchmark import Evaluation, Graders, evaluate
 from trl_r1.evaluation.chunks import Chunk, Sampling
 from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
+from trl_r1.models.rendering import Renderer
 from trl_r1.text.records import Json
 
 
@@ -43,21 +44,27 @@ def sample_chunks(
             progress(f"{chunk.path.parent.name}: {done} of {len(jobs)} pieces are sampled")
 
 
-def start_evaluating(load: Callable[[], tuple[Any, Any]], graders: Graders, threads: int) -> Work:
+def start_evaluating(
+    load: Callable[[], tuple[Any, Any]],
+    graders: Graders,
+    threads: int,
+    render: Callable[[Any, Any], Renderer] | None = None,
+) -> Work:
     """In a worker: loads the model, and returns what evaluates a chunk.
+
+    Args:
+        render: (model, tokenizer) -> what renders prompts and reads replies; None is one with no options.
 
     Raises:
         ValueError: the model cannot be loaded there.
     """
     torch.set_num_threads(threads)
     model, tokenizer = load()
+    renderer = None if render is None else render(model, tokenizer)
 
     def work(job: Json) -> Json:
-        return packed(
-            evaluate(
-                model, tokenizer, job["rows"], seed=job["seed"], progress=False, graders=graders, **job["sampling"]
-            )
-        )
+        options: Json = {"seed": job["seed"], "progress": False, "graders": graders, **job["sampling"]}
+        return packed(evaluate(model, tokenizer, job["rows"], renderer=renderer, **options))
 
     return work
 

@@ -34,6 +34,7 @@ class GradedProblem:
     samples: list[GradedSample]
     judged: bool = True  # false when the gold answer cannot be read: no fault of the model's
     consensus: float = math.nan  # share of the (tied) majority answers that are right
+    opened: tuple[str, str] | None = None  # the marks of the thought that the prompt has opened; None: it opened none
 
     @property
     def gold(self) -> str:
@@ -69,6 +70,7 @@ class GradedProblem:
             "answer_type": self.problem.answer_type,
             "judged": self.judged,
             "consensus": self.consensus,
+            **({"opened": list(self.opened)} if self.opened else {}),
         }
 
     @classmethod
@@ -86,7 +88,8 @@ class GradedProblem:
         ]
         problem = Problem(row["prompt"], "", row["solution"], row["language"], answer_type=row.get("answer_type", ""))
         share = row.get("consensus")
-        return cls(problem, samples, row.get("judged", True), math.nan if share is None else share)
+        opened = tuple(row["opened"]) if row.get("opened") else None
+        return cls(problem, samples, row.get("judged", True), math.nan if share is None else share, opened)
 
 
 _GRADES = ("answers", "verdicts", "well_formed", "consistency")  # keys of the file, in the order of GradedSample

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from trl_r1.data.columns import is_empty, load_rows, require_columns, to_prompts
 from trl_r1.data.spec import DatasetSpec
 from trl_r1.errors import did_you_mean
-from trl_r1.models.templates import Template, find_template, render
+from trl_r1.models.rendering.prompts import own_options
+from trl_r1.models.templates import Template, find_template, render, with_system
 from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.records import Json, Messages, Row
 
@@ -128,12 +129,16 @@ def load_entry(entry: Entry, seed: int = 0) -> Dataset:
     return rows if entry.problems is None else rows.select(range(min(entry.problems, len(rows))))
 
 
-def problems_of(entry: Entry, template: Template, shots: int = 0, seed: int = 0) -> list[Row]:
-    """Rows with ``question``, ``prompt``, ``solution``, ``language``, the examples already in the prompt.
+def problems_of(
+    entry: Entry, template: Template, shots: int = 0, seed: int = 0, system_prompt: str | None = None
+) -> list[Row]:
+    """Rows with ``question``, ``prompt``, ``solution``, ``language``, the examples already in the prompt, and what a row
+    says about its own rendering.
 
     Args:
         shots: examples before the question, the same for every problem except where one is the problem itself.
         seed: of the choice of examples (and of the miniature world).
+        system_prompt: before conversations that bring none of their own.
 
     Raises:
         ValueError: as ``load_entry``; no examples to take, or too few.
@@ -146,9 +151,12 @@ def problems_of(entry: Entry, template: Template, shots: int = 0, seed: int = 0)
     return [
         {
             "question": question,
-            "prompt": with_shots(template, examples, question, shots) if shots else row["prompt"],
+            "prompt": with_system(
+                with_shots(template, examples, question, shots) if shots else row["prompt"], system_prompt
+            ),
             "solution": row["solution"],
             "language": row.get("language") or entry.language,
+            **own_options(row),
         }
         for question, row in zip(questions, made, strict=True)
     ]
@@ -191,7 +199,10 @@ def with_shots(template: Template, examples: Sequence[tuple[str, str]], question
         return "\n\n".join([*before, last])
     turns: Messages = []
     for asked, reply in shown:
-        turns += [*render(template, asked), {"role": "assistant", "content": reply}]
+        turn: Messages = [*render(template, asked)]  # type: ignore[list-item]  # messages, as the last one is no text
+        opening = str(turn.pop().get("content") or "") if turn[-1].get("role") == "assistant" else ""
+        whole = reply if reply.startswith(opening) else opening + reply
+        turns += [*turn, {"role": "assistant", "content": whole}]
     return [*turns, *last]
 
 

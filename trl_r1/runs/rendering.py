@@ -52,6 +52,18 @@ def renderer_of(
     return run_date.dated(make, getattr(config, "output_dir", None))
 
 
+def keep_date(renderer: Renderer, config: Any) -> None:
+    """Stores the day that the prompts of a run show, if they show today's, in its folder, and says so in a line.
+
+    Args:
+        config: output_dir and distributed_state are read; the folder is the run's own by now.
+    """
+    main = bool(config.distributed_state.is_main_process)
+    line = run_date.keep_day(config.output_dir, renderer, main)
+    if main and line is not None:
+        print(line, flush=True)
+
+
 def read_kwargs(value: Any) -> Json:
     """``chat_template_kwargs`` from a recipe: a mapping, JSON, or nothing.
 

@@ -37,7 +37,7 @@ from trl_r1.runs.folder import RunFolder, find_model, model_options
 from trl_r1.runs.heldout import check_evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
-from trl_r1.runs.rendering import dress, read_kwargs, renderer_of
+from trl_r1.runs.rendering import dress, keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
 from trl_r1.text.records import Json
@@ -100,6 +100,7 @@ def prepare(
     rows = None if raw is None else rendered(raw, options, config, renderer, options.dataset_name)
     if not rows_come_later:
         folder.take()
+        keep_date(renderer, config)
     return PreparedTuning(path, tokenizer, rows, evaluation_rows, graders, folder, renderer)
 
 

@@ -4,7 +4,6 @@ after a resume."""
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from trl_r1.models.rendering.renderer import Renderer
 from trl_r1.storage.files import replace_file
 
 
-FILE_NAME = "prompt_date.json"
+FILE_NAME = "prompt_date.txt"
 
 
 def dated(make: Callable[..., Renderer], folder: str | Path | None) -> Renderer:
@@ -42,11 +41,11 @@ def stored_day(folder: str | Path) -> datetime.date | None:
     """
     path = Path(folder) / FILE_NAME
     try:
-        return datetime.date.fromisoformat(json.loads(path.read_text(encoding="utf-8"))["date"])
+        return datetime.date.fromisoformat(path.read_text(encoding="utf-8").strip())
     except FileNotFoundError:
         return None
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f'{path} does not hold a date such as {{"date": "2026-03-01"}}; mend it.') from error
+    except ValueError as error:
+        raise ValueError(f"{path} does not hold a date such as 2026-03-01; mend it.") from error
 
 
 def keep_day(folder: str | Path, renderer: Renderer, main: bool = True) -> str | None:
@@ -62,7 +61,7 @@ def keep_day(folder: str | Path, renderer: Renderer, main: bool = True) -> str |
         return None
     before, day = stored_day(folder), renderer.date
     if before is None and main:
-        replace_file(Path(folder) / FILE_NAME, json.dumps({"date": day.isoformat()}) + "\n")
+        replace_file(Path(folder) / FILE_NAME, day.isoformat() + "\n")
     since = (
         "the day this run began"
         if before is None or before == datetime.date.today()

@@ -23,6 +23,7 @@ from trl_r1.models.options import R1ModelConfig
 from trl_r1.runs.folder import SUMMARY, finished, quiet_libraries
 from trl_r1.runs.options import parse
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.rendering import keep_date
 from trl_r1.runs.run import Run
 from trl_r1.runs.sft import PreparedTuning, prepare, run_sft, training_rows
 from trl_r1.runs.tuning_config import R1SFTConfig
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         more = cold_data.generations(job)
         tell_before_training(STAGE, options, config, model, prepared.model, prepared.evaluation_rows, more)
         prepared.folder.take()
+        keep_date(prepared.renderer, config)
         return options, config, prepared, model, job
 
     options, config, prepared, model, job = errors.tell(STAGE, ready)

@@ -20,12 +20,14 @@ from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
 from trl_r1.evaluation.suites import Entry, problems_of, read_suite
 from trl_r1.models.load import cannot_load, find_policy, load_policy, tokenizer_of
+from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import check_options
 from trl_r1.models.templates import TEMPLATES, template_for
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder
-from trl_r1.runs.options import RAY_NAMES, RayOptions, check_cluster
+from trl_r1.runs.options import RAY_NAMES, RayOptions, SystemPrompt, TemplateKwargs, check_cluster
 from trl_r1.runs.processor import Generation, check_processor
+from trl_r1.runs.rendering import keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import Run
 from trl_r1.storage import manifest
 from trl_r1.storage.structured import read_numbers
@@ -34,10 +36,11 @@ from trl_r1.text.records import Json, Row
 
 DEFAULT_SAMPLES = 16
 NOT_PARTS = {"run.json", "summary.json", "seconds.json"}  # JSON files of a folder that hold no evaluation
+ASKED = ("system_prompt", "chat_template_kwargs")  # in the settings of an evaluation where they are set
 
 
 @dataclass
-class EvaluateOptions(RayOptions):
+class EvaluateOptions(RayOptions, SystemPrompt, TemplateKwargs):
     """What the stage reads besides the model's own fields."""
 
     datasets: str = field(  # a list in YAML, JSON or names on the command line
@@ -97,6 +100,7 @@ class EvaluateOptions(RayOptions):
     resume_from_checkpoint = None  # what RunFolder asks a training for
 
     def __post_init__(self) -> None:
+        read_kwargs(self.chat_template_kwargs)
         self.shot_counts = read_numbers("shots", self.shots)
         self.ks = read_numbers("pass_at", self.pass_at, ge=1)
         for name in ("samples", "most_samples", "problems"):
@@ -177,7 +181,9 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
 def asked_parts(entries: Sequence[Entry], template: str, options: EvaluateOptions) -> dict[str, list[Row]]:
     """Part -> its problems, put into a template."""
     return {
-        part_name(entry.label, shots): problems_of(entry, template, shots, options.seed)[: options.problems]
+        part_name(entry.label, shots): problems_of(entry, template, shots, options.seed, options.system_prompt)[
+            : options.problems
+        ]
         for entry in entries
         for shots in options.shot_counts
     }
@@ -281,7 +287,7 @@ def sample_parts(
     name: str,
 ) -> dict[str, Evaluation]:
     """Every part, stored or new."""
-    parts = {}
+    parts, render = {}, cache(partial(renderer_for, options))
     for entry in prepared.entries:
         for shots in options.shot_counts:
             part = part_name(entry.label, shots)
@@ -295,10 +301,19 @@ def sample_parts(
                 seed=options.seed,
                 graders=prepared.graders,
                 progress=None if options.disable_tqdm else say,
-                about={"model": name, "dataset": entry.name, "template": options.template, "shots": shots},
+                about={"model": name, "dataset": entry.name, "template": options.template, "shots": shots}
+                | {key: getattr(options, key) for key in ASKED if getattr(options, key)},
+                render=render,
                 **sampling_of(entry, options),
             )
     return parts
+
+
+def renderer_for(options: EvaluateOptions, model: Any, tokenizer: Any) -> Renderer:
+    """What prompts are rendered and replies are read with."""
+    renderer = renderer_of(tokenizer, options, model=model)
+    keep_date(renderer, options)
+    return renderer
 
 
 def sampling_of(entry: Entry, options: EvaluateOptions) -> Sampling:
@@ -326,7 +341,8 @@ def sample_on_cluster(
                 chunks = cut(prepared.parts[part], folder, part, options.chunk_problems, options.seed)
                 work += [(chunk, sampling_of(entry, options)) for chunk in chunks]
     load = partial(load_policy, str(prepared.model), model, options.use_cpu)
-    start = partial(start_evaluating, load, prepared.graders, max(1, int(options.ray_cpus_per_worker)))
+    threads, render = max(1, int(options.ray_cpus_per_worker)), partial(renderer_for, options)
+    start = partial(start_evaluating, load, prepared.graders, threads, render)
     sample_chunks(cluster, work, start, None if options.disable_tqdm else say)
 
 

@@ -30,7 +30,7 @@ from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
-from trl_r1.runs.rendering import renderer_of
+from trl_r1.runs.rendering import keep_date, renderer_of
 from trl_r1.runs.run import Run
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
 from trl_r1.stages.rejection_sampling.job import STAGE, Entry, Judged, PreparedRejection, Row, write_lines
@@ -236,6 +236,8 @@ def draw_here(
     if not units:
         return
     engine = make_engine(options, model, prepared.model)
+    if isinstance(engine, InProcess) and engine.renderer is not None:
+        keep_date(engine.renderer, options)
     for unit in units:
         began = time.time()
         texts = engine.draw(*request(unit, prepared), bar.update)
