@@ -1,5 +1,6 @@
 """A server in a thread, over the smallest mini model or over a sampler that does what a test says."""
 
+import json
 import threading
 import time
 
@@ -16,6 +17,7 @@ from trl_r1.routing.router import Router, RoutingLimits
 from trl_r1.serving.app import Serving, build
 from trl_r1.serving.batch_queue import BatchQueue
 from trl_r1.serving.requests import Bounds
+from trl_r1.serving.server import GracefulServer
 from trl_r1.serving.service import Service
 
 
@@ -30,9 +32,9 @@ def mini(tmp_path_factory):
 
 
 class Running:
-    def __init__(self, serving, token=None):
-        config = uvicorn.Config(build(serving, token), port=0, log_level="error", timeout_graceful_shutdown=2)
-        self.serving, self.server = serving, uvicorn.Server(config)
+    def __init__(self, serving, token=None, grace=2):
+        config = uvicorn.Config(build(serving, token), port=0, log_level="error", timeout_graceful_shutdown=grace)
+        self.serving, self.server = serving, GracefulServer(config, serving)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         until = time.monotonic() + 60
@@ -67,18 +69,40 @@ def start(request):
     """``start(sampler, token=None, **of Serving)`` -> a running server."""
     running = []
 
-    def begin(sampler, token=None, settings=None, bounds=None, limits=None, template=None, **options):
+    def begin(sampler, token=None, settings=None, bounds=None, limits=None, template=None, grace=2, **options):
         settings = settings or Settings(1.0, 1.0, 16)
         limits = limits or RoutingLimits(simple_below=0.0, most_paths=4, wave=4)
         service = Service(Router(sampler, settings, limits), sampler, template)
         bounds = bounds or Bounds(most_tokens=64, most_samples=8)
-        made = Running(Serving(service, "mini", bounds, settings, **options), token)
+        made = Running(Serving(service, "mini", bounds, settings, **options), token, grace)
         running.append(made)
         return made
 
     yield begin
     for made in running:
         made.stop()
+
+
+@pytest.fixture
+def upstream(monkeypatch):
+    """``upstream(choices, usage)`` -> a sampler in front of an engine that answers with these choices, and its bodies."""
+    from trl_r1.models.engines import SamplingServer
+    from trl_r1.network.endpoint import Endpoint, Reply
+
+    def begin(*choices, usage=None, status=200):
+        seen, left = [], list(choices)
+
+        def answer(self, path, body):
+            seen.append(body)
+            content = (
+                {"choices": [left.pop(0)], "usage": usage} if status == 200 else {"error": {"message": choices[0]}}
+            )
+            return Reply(status, json.dumps(content).encode())
+
+        monkeypatch.setattr(Endpoint, "exchange", answer)
+        return EndpointPaths(SamplingServer("http://127.0.0.1:9/v1", "theirs")), seen
+
+    return begin
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The server as the stock `openai` client sees it, and as its worst clients treat it."""
 
+import contextlib
 import gc
 import json
 import os
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -15,6 +17,7 @@ import pytest
 
 from trl_r1.models.engines import EngineError
 from trl_r1.routing.paths import Settings
+from trl_r1.routing.router import RoutingLimits
 from trl_r1.serving.requests import Bounds
 
 
@@ -38,6 +41,11 @@ def post(server, body, path="/chat/completions", **headers):
             return error.code, json.loads(error.read())
 
 
+def said(message):
+    """Reasoning and content of a message, or of a delta."""
+    return (getattr(message, "reasoning_content", None) or "") + (message.content or "")
+
+
 def test_the_stock_client_chats_and_is_told_how(start, queue):
     server = start(queue)
     found = client(server).chat.completions.create(model="mini", messages=ASK, seed=1, extra_body={"route": "complex"})
@@ -46,7 +54,7 @@ def test_the_stock_client_chats_and_is_told_how(start, queue):
     assert answer["route"] == "complex"
     assert found.usage.completion_tokens == answer["tokens"] > 0
     again = client(server).chat.completions.create(model="mini", messages=ASK, seed=1, extra_body={"route": "complex"})
-    assert again.choices[0].message.content == found.choices[0].message.content
+    assert said(again.choices[0].message) == said(found.choices[0].message)
     assert [model.id for model in client(server).models.list()] == ["mini"]
     plain = client(server).completions.create(model="mini", prompt="User: Compute ①2 ②9. Assistant:", max_tokens=4)
     assert plain.choices[0].text is not None
@@ -60,12 +68,12 @@ def test_streams_say_what_the_whole_answer_says(start, queue, route):
     chunks = list(
         client(server).chat.completions.create(stream=True, stream_options={"include_usage": True}, **options)
     )
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    text = "".join(said(chunk.choices[0].delta) for chunk in chunks if chunk.choices)
     assert text
     assert chunks[-1].usage.completion_tokens > 0
     assert chunks[-2].choices[0].finish_reason in ("stop", "length")
     if route == "auto":
-        assert text == client(server).chat.completions.create(**options).choices[0].message.content
+        assert text == said(client(server).chat.completions.create(**options).choices[0].message)
     else:
         assert len(chunks) > 4  # piece by piece, as it is written
     server.settle()
@@ -77,8 +85,8 @@ def test_n_plain_samples_whole_and_streamed(start, queue):
     assert [choice.index for choice in found.choices] == [0, 1, 2]
     texts = ["", "", ""]
     for chunk in client(server).chat.completions.create(model="mini", messages=ASK, n=3, seed=2, stream=True):
-        texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
-    assert texts == [choice.message.content for choice in found.choices]
+        texts[chunk.choices[0].index] += said(chunk.choices[0].delta)
+    assert texts == [said(choice.message) for choice in found.choices]
     server.settle()
 
 
@@ -226,6 +234,143 @@ def test_stop_strings_cut(start, slow):
     assert (found["choices"][0]["message"]["content"], found["choices"][0]["finish_reason"]) == ("\\boxed", "stop")
 
 
+def test_a_stop_string_ends_what_is_streamed_and_is_paid_as_far_as_it_was_generated(start, queue):
+    server = start(queue, settings=Settings(1.0, 1.0, 40))
+    options = {
+        "model": "mini",
+        "prompt": "User: Compute \u24602 \u24619. Assistant:",
+        "seed": 3,
+        "extra_body": {"route": "simple"},
+    }
+    whole = client(server).completions.create(**options)
+    text = whole.choices[0].text
+    stop = text.split()[1] + " " + text.split()[2][:1]  # over two tokens
+    assert stop in text
+    sent = client(server).completions.create(stop=stop, **options)
+    assert (sent.choices[0].text, sent.choices[0].finish_reason) == (text.partition(stop)[0], "stop")
+    assert sent.usage.completion_tokens < whole.usage.completion_tokens
+    chunks = list(
+        client(server).completions.create(stop=[stop], stream=True, stream_options={"include_usage": True}, **options)
+    )
+    assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == sent.choices[0].text
+    assert chunks[-1].usage.completion_tokens == sent.usage.completion_tokens
+    server.settle()
+
+
+def test_open_ended_chat_is_one_pass_and_streams_token_by_token(start, queue):
+    server = start(queue)
+    poem = [{"role": "user", "content": "Write a poem about the sea."}]
+    found = client(server).chat.completions.create(model="mini", messages=poem, seed=1)
+    assert (found.model_extra["trl_r1"]["paths"], found.model_extra["trl_r1"]["why"]) == (
+        1,
+        "no final answer to vote on",
+    )
+    chunks = list(client(server).chat.completions.create(model="mini", messages=poem, seed=1, stream=True))
+    assert len(chunks) > 4
+    assert "".join(said(chunk.choices[0].delta) for chunk in chunks) == said(found.choices[0].message)
+    cold = client(server).chat.completions.create(model="mini", messages=ASK, temperature=0, n=2)
+    assert cold.model_extra["trl_r1"]["paths"] == 1
+    assert said(cold.choices[0].message) == said(cold.choices[1].message)
+    server.settle()
+
+
+def test_reasoning_comes_beside_the_content_whole_and_streamed(start, upstream):
+    thought = {"message": {"content": "Four.", "reasoning": "hm"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 11, "completion_tokens": 5}
+    sampler, seen = upstream(
+        thought, thought, {"message": {"content": "<think>hm</think>Four."}}, thought, usage=usage
+    )
+    server = start(sampler, limits=RoutingLimits(simple_below=1.0))
+    hello = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "Hi.", "reasoning_content": "a guest"},
+    ]
+    hello += hello[:1]
+    asked = {"model": "mini", "messages": hello}
+    found = client(server).chat.completions.create(**asked)
+    assert (found.choices[0].message.content, found.choices[0].message.reasoning_content) == ("Four.", "hm")
+    assert found.choices[0].message.reasoning == "hm"
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (11, 5)  # as the engine counts
+    assert seen[0]["messages"] == hello  # the earlier reasoning too
+    told = [chunk.choices[0].delta for chunk in client(server).chat.completions.create(stream=True, **asked)]
+    assert [(d.content, getattr(d, "reasoning_content", None)) for d in told] == [
+        ("", None), (None, "hm"), ("Four.", None), (None, None),
+    ]  # fmt: skip
+    assert client(server).chat.completions.create(**asked).choices[0].message.reasoning_content == "hm"
+    tags = client(server).chat.completions.create(**asked, extra_body={"separate_reasoning": False})
+    assert tags.choices[0].message.content == "<think>hm</think>Four."
+    server.settle()
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Bonn"}'}}
+CALLS = {"message": {"role": "assistant", "content": None, "tool_calls": [CALL]}, "finish_reason": "tool_calls"}
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def test_tools_and_formats_go_to_the_engine_in_one_path(start, upstream):
+    sampler, seen = upstream(CALLS, CALLS, {"message": {"content": "{}"}, "logprobs": {"content": []}})
+    server = start(sampler)
+    asked = {"model": "mini", "messages": ASK, "tools": TOOLS, "tool_choice": "required"}
+    found = client(server).chat.completions.create(**asked)
+    assert found.choices[0].finish_reason == "tool_calls"
+    assert found.choices[0].message.tool_calls[0].function.name == "weather"
+    assert found.model_extra["trl_r1"]["route"] == "passed on"
+    assert (seen[0]["tools"], seen[0]["tool_choice"], seen[0]["model"]) == (TOOLS, "required", "theirs")
+    deltas = [chunk.choices[0] for chunk in client(server).chat.completions.create(stream=True, **asked)]
+    assert deltas[1].delta.tool_calls[0].function.arguments == '{"city": "Bonn"}'
+    assert deltas[-1].finish_reason == "tool_calls"
+    shape = {"type": "json_object"}
+    scored = client(server).chat.completions.create(model="mini", messages=ASK, response_format=shape, logprobs=True)
+    assert (scored.choices[0].message.content, scored.choices[0].logprobs.content) == ("{}", [])
+    assert len(seen) == 3  # one path each
+    server.settle()
+
+
+def test_what_the_engine_refuses_is_told_in_its_words(start, upstream):
+    sampler, _ = upstream("this model has no tools", status=400)
+    with pytest.raises(openai.BadRequestError, match="refuses this request .status 400: this model has no tools"):
+        client(start(sampler)).chat.completions.create(model="mini", messages=ASK, tools=TOOLS)
+
+
+def test_more_tokens_than_there_are_are_capped_and_told_in_a_header(start, queue):
+    server = start(queue)
+    raw = client(server).chat.completions.with_raw_response
+    asked = raw.create(model="mini", messages=ASK, max_tokens=5000, extra_body={"route": "simple"})
+    assert asked.headers["X-Max-Tokens-Capped"] == "64"
+    assert asked.parse().usage.completion_tokens <= 64
+    assert "X-Max-Tokens-Capped" not in raw.create(model="mini", messages=ASK, max_tokens=5).headers
+    server.settle()
+
+
+def test_the_responses_api_is_refused_with_what_to_call(start, slow):
+    with pytest.raises(openai.NotFoundError, match="call POST /v1/chat/completions"):
+        client(start(slow)).responses.create(model="mini", input="hello")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_shutdown_is_told_to_open_requests_within_the_grace_time(start, slow, stream, caplog):
+    server = start(slow, grace=1)
+    found = []
+
+    def ask():
+        try:
+            asked = client(server).chat.completions.create(model="mini", messages=ASK, stream=stream)
+            found.append(list(asked))
+        except openai.APIError as error:
+            found.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert slow.began.acquire(timeout=30)
+    started = time.monotonic()
+    server.stop()
+    asking.join(10)
+    assert time.monotonic() - started < 5
+    assert "The server is shutting down" in str(found[0])
+    assert slow.given_up.wait(10)
+    assert not [record for record in caplog.records if record.exc_info or "Cancel" in record.getMessage()]
+
+
 # --- the command
 
 
@@ -255,7 +400,10 @@ def test_the_command_serves_on_loopback_and_ends_cleanly(mini, tmp_path):
         )
         assert next(iter(stream))
         process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(openai.APIError):  # its error event, where the text is not over in time
+            assert list(stream)[-1].choices[0].finish_reason  # never cut off
         assert process.wait(60) == 0
+        assert "Traceback" not in process.stderr.read()
     finally:
         process.kill()
         process.stderr.close()

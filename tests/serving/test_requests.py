@@ -24,8 +24,8 @@ def test_defaults_and_what_a_request_says_instead():
     assert (plain.n, plain.route, plain.settings) == (1, "auto", Settings(0.6, 0.95, 50))
     asked = wanted(temperature=0, top_p=1, max_tokens=7, n=3, stop="x", seed=-5, stream=True, route="simple", most_paths=2,
                    stream_options={"include_usage": True}, user="me", tools=[], model="m")  # fmt: skip
-    assert asked.settings == Settings(0.0, 1.0, 7)
-    assert (asked.n, asked.stop, asked.seed, asked.most_paths) == (3, ("x",), -5, 2)
+    assert asked.settings == Settings(0.0, 1.0, 7, stop=("x",))
+    assert (asked.n, asked.seed, asked.most_paths) == (3, -5, 2)
     assert asked.stream
     assert asked.include_usage
     assert wanted(max_completion_tokens=3, max_tokens=9).settings.max_new_tokens == 3
@@ -46,7 +46,11 @@ def test_defaults_and_what_a_request_says_instead():
         ({"n": 5}, "n is a whole number from 1 to 4; got 5"),
         ({"n": True}, "n is a whole number from 1 to 4; got True"),
         ({"n": 10**400}, "n is a whole number from 1 to 4"),
-        ({"max_tokens": 51}, "max_tokens is a whole number from 1 to 50"),
+        ({"max_tokens": 0}, "max_tokens is a whole number of at least 1; got 0"),
+        ({"max_completion_tokens": True}, "max_completion_tokens is a whole number of at least 1; got True"),
+        ({"top_k": -2}, "top_k is a whole number from -1 (all tokens)"),
+        ({"chat_template_kwargs": [1]}, "chat_template_kwargs is an object such as"),
+        ({"stop_in_reasoning": "yes"}, "stop_in_reasoning is true or false"),
         ({"temperature": 2.5}, "temperature is a number from 0 to 2"),
         ({"temperature": "hot"}, "temperature is a number from 0 to 2; got hot"),
         ({"top_p": 0}, "top_p=0 keeps no token"),
@@ -56,9 +60,12 @@ def test_defaults_and_what_a_request_says_instead():
         ({"stream_options": []}, "stream_options is an object"),
         ({"route": "fast"}, "route='fast' is unknown"),
         ({"route": ["auto"]}, "is unknown; choose one of"),
-        ({"tools": [{}]}, "tools is not supported here"),
-        ({"logprobs": True}, "logprobs is not supported here"),
-        ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
+        ({"tools": [{}]}, "tools is not supported by a model in this server's process"),
+        ({"logprobs": True}, "logprobs is not supported by a model in this"),
+        ({"response_format": {"type": "json_object"}}, "response_format is not supported by a model in this"),
+        ({"tool_choice": "required"}, "tool_choice is not supported by a model in this"),
+        ({"modalities": ["audio"]}, "modalities is not supported here"),
+        ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, "messages[0] calls a tool"),
         ({"temprature": 1}, "There is no field 'temprature'"),
         ({"model": "other"}, "There is no model 'other' here; this server has 'm'"),
         ({"seed": 1.5}, "seed is a whole number"),
@@ -70,6 +77,43 @@ def test_each_mistake_is_one_sentence_about_its_field(fields, refusal):
     assert refusal in str(refused.value)
     assert len(str(refused.value)) < 400
     assert refused.value.status == (404 if "model" in fields else 400)
+
+
+def test_more_tokens_than_the_server_gives_are_capped_and_that_is_kept():
+    assert (wanted(max_tokens=51).settings.max_new_tokens, wanted(max_tokens=51).capped) == (50, True)
+    assert (wanted(max_tokens=50).settings.max_new_tokens, wanted(max_tokens=50).capped) == (50, False)
+    assert not wanted().capped
+
+
+def test_what_only_an_engine_can_do_is_handed_to_it_and_takes_one_path():
+    def passed(**fields):
+        base = {"messages": [{"role": "user", "content": "hi"}], **fields}
+        return read(json.dumps(base).encode(), True, "m", DEFAULTS, BOUNDS, engine=True)
+
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    asked = passed(tools=tools, tool_choice="required", parallel_tool_calls=False, user="me")
+    assert asked.settings.extra == {"tools": tools, "tool_choice": "required", "parallel_tool_calls": False}
+    assert asked.one_path
+    assert passed(response_format={"type": "json_object"}).one_path
+    assert passed(logprobs=True, top_logprobs=2).settings.extra == {"logprobs": True, "top_logprobs": 2}
+    penalty = passed(presence_penalty=0.5, reasoning_effort="low", tool_choice="auto", tools=[], logprobs=False)
+    assert (penalty.settings.extra, penalty.one_path) == ({"presence_penalty": 0.5, "reasoning_effort": "low"}, False)
+    with pytest.raises(BadRequest, match="audio is not supported here"):
+        passed(audio={"voice": "x"})
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    history = passed(messages=[call, {"role": "tool", "content": "4", "tool_call_id": "1"}]).prompt
+    assert history == [{**call, "content": ""}, {"role": "tool", "content": "4", "tool_call_id": "1"}]
+
+
+def test_how_texts_are_drawn_as_vllm_names_it():
+    asked = wanted(
+        top_k=-1, chat_template_kwargs={"enable_thinking": False}, stop_in_reasoning=True, separate_reasoning=False
+    )
+    assert asked.settings.top_k == 0
+    assert asked.settings.template_options == {"enable_thinking": False}
+    assert asked.settings.stop_in_reasoning
+    assert asked.separate_reasoning is False
+    assert wanted(top_k=5, reasoning_effort="low", parallel_tool_calls=True).settings.top_k == 5
 
 
 @pytest.mark.parametrize(
@@ -113,7 +157,7 @@ def test_a_prompt_is_one_text():
 
 
 def test_what_is_read_although_it_looks_odd():
-    assert wanted(stop="\ud800").stop == ("\ud800",)  # never written, so it stops nothing
+    assert wanted(stop="\ud800").settings.stop == ("\ud800",)  # never written, so it stops nothing
     assert wanted(max_completion_tokens=3, max_tokens="many").settings.max_new_tokens == 3
     assert wanted(prompt=5, user=7, stream_options={"other": 1}, n=None, stream=None).n == 1
     assert wanted(messages=[{"role": "user", "content": "x", "name": 3, "tool_calls": []}]).prompt[0]["content"] == "x"

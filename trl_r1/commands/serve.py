@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-once", type=int, default=64, help="requests worked on at the same time (64)")
     parser.add_argument("--waiting", type=int, default=256, help="requests that may wait; more get a 429 (256)")
     parser.add_argument("--seconds", type=float, default=600.0, help="a request may take (600)")
+    parser.add_argument(
+        "--reasoning-in-content",
+        action="store_true",
+        help="leave the reasoning in the content, between its tags (default: beside it, as reasoning_content)",
+    )
     parser.add_argument("--grace", type=float, default=10.0, help="seconds for open requests at shutdown (10)")
     add_options(parser)
 
@@ -87,6 +92,7 @@ def prepare(args: argparse.Namespace):
         import uvicorn
 
         from trl_r1.serving.app import Serving, build
+        from trl_r1.serving.server import GracefulServer
     except ImportError as error:
         raise ImportError(
             f"`trl-r1 serve` needs FastAPI and uvicorn ({error}): pip install 'trl-r1[serve]'."
@@ -112,7 +118,7 @@ def prepare(args: argparse.Namespace):
     if router.limits.choose == "agser":
         raise ValueError("--choose agser asks the model outside the server's queue; it is for `trl-r1 answer`.")
     template = asker(args, sampler) if args.template or in_process else None
-    service = Service(router, queue, template if args.template else None)
+    service = Service(router, queue, template if args.template else None, not args.reasoning_in_content)
     bounds = Bounds(
         most_characters=args.most_characters,
         most_bytes=max(100_000, 8 * args.most_characters),
@@ -141,8 +147,7 @@ def prepare(args: argparse.Namespace):
         address = f"[{host}]" if ":" in host else host
         with_token = ", with a token" if token else ""
         print(f"{name} at http://{address}:{port}/v1{with_token}; Ctrl-C ends it.", file=sys.stderr, flush=True)
-        server = uvicorn.Server(config)
-        server.run(sockets=[door])
+        GracefulServer(config, serving).run(sockets=[door])
         serving.gone.set()
         ended = queue.close(args.grace) if isinstance(queue, BatchQueue) else True
         until = time.monotonic() + args.grace

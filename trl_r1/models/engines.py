@@ -45,6 +45,14 @@ class EngineError(InfrastructureError):
     """Sampling cannot go on, in one sentence; nothing that was finished before is lost."""
 
 
+class EngineRefusal(EngineError):
+    """A server refused every request for their own sake; ``why`` is what it said of one of them."""
+
+    def __init__(self, sentence: str, why: str) -> None:
+        super().__init__(sentence)
+        self.why = why
+
+
 class Engine(Protocol):
     """What draws texts. ``progress`` is called with the number of texts that came in, from any thread."""
 
@@ -175,7 +183,8 @@ class SamplingServer:
                 pool.shutdown(wait=True, cancel_futures=True)
         draws = [future.result() for future in waiting]
         if draws and all(draw.refused for draw in draws):
-            raise EngineError(f"The endpoint {self.endpoint} refused all {len(draws)} requests: {draws[0].refused}.")
+            why = draws[0].refused
+            raise EngineRefusal(f"The endpoint {self.endpoint} refused all {len(draws)} requests: {why}.", why)
         return [draws[p * samples : (p + 1) * samples] for p in range(len(prompts))]
 
     def _draw(self, prompt: Prompt, seed: int, stop: Event, progress: Callable[[int], Any] | None) -> Completion:

@@ -188,6 +188,7 @@ def continue_rows(
     ends: set[int],
     pad: int,
     device: "torch.device",
+    top_k: int = 0,
     **further: Any,
 ) -> list[list[int]]:
     """``step`` more tokens for each row of token ids (padding after the end token included), left-padded.
@@ -199,7 +200,7 @@ def continue_rows(
     ids, mask = left_padded(rows, pad, device)
     theirs = getattr(model, "generation_config", None)
     options = {name: off for name, off in NEUTRAL.items() if getattr(theirs, name, None) not in (None, off)}
-    options |= {"top_k": 0, "temperature": temperature, "top_p": top_p} if temperature > 0 else {}
+    options |= {"top_k": top_k, "temperature": temperature, "top_p": top_p} if temperature > 0 else {}
     config = GenerationConfig(
         do_sample=temperature > 0,
         max_new_tokens=step,

@@ -1,24 +1,20 @@
 """Paths: prompts in, sampled texts with their cost and the model's own doubt out.
 
     ModelPaths       a transformers model in this process; log-probabilities and entropies from one more forward pass
-    EndpointPaths    any server of the OpenAI protocol; log-probabilities where it reports them, no entropies
+    EndpointPaths    any server of the OpenAI protocol (endpoint_paths.py)
 
-Units  tokens are generated ones, the end token included; log-probabilities and entropies are nats per generated token,
-       of the model's distribution at temperature 1 whatever the sampling temperature was (a server reports what it likes:
-       vLLM by default the same).
+What both are asked, and the units of what they give, stand in sampler.py.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from trl_r1.models.engines import SamplingServer, read_completion
 from trl_r1.models.rendering import Renderer
+from trl_r1.models.rendering.stream import ReplyRule, ReplyStream, TokenText
 from trl_r1.models.sampling import (
-    check_options,
     continue_rows,
     end_tokens,
     evaluation_mode,
@@ -26,67 +22,29 @@ from trl_r1.models.sampling import (
     padding,
     tokenize,
 )
-from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Completion, Prompt
+from trl_r1.routing.endpoint_paths import EndpointPaths, candidate, read_scored
+from trl_r1.routing.sampler import Ask, Cancelled, Candidate, Sampler, Settings
+from trl_r1.text.completions import THINK
+from trl_r1.text.records import Json, Prompt
 
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+__all__ = [
+    "Ask",
+    "Cancelled",
+    "Candidate",
+    "EndpointPaths",
+    "ModelPaths",
+    "Sampler",
+    "Settings",
+    "candidate",
+    "read_scored",
+]
+
 SCORED_LOGITS = 1 << 25  # of one forward pass: 128 MiB in float32
-
-
-class Cancelled(RuntimeError):
-    """Nobody waits for this text any more."""
-
-
-@dataclass(frozen=True)
-class Candidate(Completion):
-    """A completion that may be voted on. ``answer`` is filled in by the router; its tokens are always counted."""
-
-    token_count: int = 0
-    answer: str | None = None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How texts are drawn. Temperature and top-p are DeepSeek-R1's for evaluation."""
-
-    temperature: float = 0.6
-    top_p: float = 0.95
-    max_new_tokens: int = 512
-
-    def __post_init__(self) -> None:
-        check_options(1, self.temperature, self.top_p, self.max_new_tokens, 1, None)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """``count`` texts for one prompt."""
-
-    prompt: Prompt
-    count: int
-    max_new_tokens: int | None = None  # less than the settings' say: a draft
-    cancelled: Callable[[], bool] = lambda: False
-    on_token: Callable[[int, int], Any] | None = None  # (which text, token id), as they come; in-process models only
-
-
-class Sampler(Protocol):
-    """What draws paths; ``name`` stands for the model in cache keys and records."""
-
-    @property
-    def name(self) -> str:
-        """Of the model."""
-        ...
-
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
-        """``ask.count`` paths for each ask, in order.
-
-        Raises:
-            Cancelled: every ask was given up before its texts were done.
-        """
-        ...
 
 
 @dataclass
@@ -110,9 +68,20 @@ class ModelPaths:
         positions = getattr(self.model.config, "max_position_embeddings", None)
         return int(positions) if positions else None
 
-    def prompt_tokens(self, prompt: Prompt) -> int:
+    def prompt_tokens(self, prompt: Prompt, template_options: Json | None = None) -> int:
         """How many tokens a prompt is."""
-        return len(tokenize(self.tokenizer, [prompt], self.rendering)[0])
+        return len(self.rendering.prompt_ids(prompt, **row_options(prompt, template_options)))
+
+    def reply_rule(self, prompt: Prompt, settings: Settings) -> ReplyRule:
+        """What a reply to this prompt is made of: its marks, whether the prompt opens the reasoning, its stop strings."""
+        own = (self.rendering.facts.reasoning_open or THINK[0], self.rendering.facts.reasoning_close or THINK[1])
+        return ReplyRule(
+            tuple(dict.fromkeys((own, THINK))),
+            self.rendering.opens_reasoning(prompt, **row_options(prompt, settings.template_options)),
+            "" if isinstance(prompt, str) else self.rendering.facts.answer_open,
+            settings.stop,
+            settings.stop_in_reasoning,
+        )
 
     def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
         """Equal arguments give equal texts on one machine; texts of different asks share batches.
@@ -121,7 +90,9 @@ class ModelPaths:
             ValueError: a conversation for a tokenizer without a chat template, or a prompt without tokens.
             Cancelled: see Sampler.
         """
-        ids = tokenize(self.tokenizer, [ask.prompt for ask in asks], self.rendering)
+        own = [ask.settings or settings for ask in asks]
+        ids = [self._prompt_ids(number, ask.prompt, own[number]) for number, ask in enumerate(asks)]
+        rules = [self.reply_rule(ask.prompt, one) if one.stop else None for ask, one in zip(asks, own, strict=True)]
         rows = [(a, k) for a, ask in enumerate(asks) for k in range(ask.count)]
         ends = end_tokens(self.model, self.tokenizer)
         candidates: list[list[Candidate]] = [[] for _ in asks]
@@ -133,17 +104,28 @@ class ModelPaths:
                 limits = [
                     min(asks[a].max_new_tokens or settings.max_new_tokens, settings.max_new_tokens) for a, _ in batch
                 ]
-                watch = Watch([asks[a] for a, _ in batch], [k for _, k in batch], limits, max(map(len, prompts)))
+                listeners = [Stopper(self.rendering.decode, rule) if (rule := rules[a]) else None for a, _ in batch]
+                watch = Watch(
+                    [asks[a] for a, _ in batch], [k for _, k in batch], limits, max(map(len, prompts)), listeners
+                )
                 generated = generate(self.model, prompts, settings, ends, padding(self.tokenizer, ends), watch)
-                ended = [until_end(row, ends, limit) for row, limit in zip(generated, limits, strict=True)]
+                ended = [until_end(row, ends, limit) for row, limit in zip(generated, watch.limits, strict=True)]
                 if all(ask.cancelled() for ask in asks):
                     raise Cancelled("All requests were given up.")
                 doubts = self.doubts(prompts, ended) if self.scored else [(None, None)] * len(ended)
-                texts = [self.rendering.decode(tokens) for tokens in ended]
-                for (a, _), tokens, text, (logprob, entropy) in zip(batch, ended, texts, doubts, strict=True):
-                    truncated = not tokens or tokens[-1] not in ends
+                for (a, _), tokens, (logprob, entropy) in zip(batch, ended, doubts, strict=True):
+                    text, rule = self.rendering.decode(tokens), rules[a]
+                    text, stopped = rule.cut(text) if rule else (text, False)
+                    truncated = not stopped and (not tokens or tokens[-1] not in ends)
                     candidates[a].append(Candidate(text, len(tokens), truncated, logprob=logprob, entropy=entropy))
         return candidates
+
+    def _prompt_ids(self, number: int, prompt: Prompt, settings: Settings) -> list[int]:
+        """Raises ValueError: the number of the prompt, and why it cannot be rendered."""
+        options = row_options(prompt, settings.template_options)
+        if options:
+            return self.rendering.prompt_ids(prompt, **options)
+        return tokenize(self.tokenizer, [prompt], self.rendering)[0]
 
     def doubts(
         self, prompts: Sequence[list[int]], replies: Sequence[list[int]]
@@ -188,11 +170,37 @@ class ModelPaths:
         return pairs
 
 
-class Watch:
-    """Looks at a batch after every token: who has reached its limit, who was given up, who wants to hear of tokens."""
+def row_options(prompt: Prompt, template_options: Json | None) -> dict[str, Json]:
+    """What a conversation brings for its template, as the renderer takes it; a text has no template."""
+    return {"chat_template_kwargs": template_options} if template_options and not isinstance(prompt, str) else {}
 
-    def __init__(self, asks: Sequence[Ask], numbers: Sequence[int], limits: Sequence[int], width: int) -> None:
-        self.asks, self.numbers, self.limits, self.width = asks, numbers, limits, width
+
+class Stopper:
+    """Says after which token a text has reached a stop string."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], rule: ReplyRule) -> None:
+        self.text, self.stream = TokenText(decode), ReplyStream(rule)
+
+    def ends_with(self, token: int) -> bool:
+        """Whether this token, the next of the text, completes a stop string."""
+        self.stream.feed(self.text.add(token))
+        return self.stream.stopped
+
+
+class Watch:
+    """Looks at a batch after every token: who has reached its limit or a stop string, who was given up, who wants to
+    hear of tokens. ``limits`` of a row that a stop string has ended is what it has then."""
+
+    def __init__(
+        self,
+        asks: Sequence[Ask],
+        numbers: Sequence[int],
+        limits: Sequence[int],
+        width: int,
+        stoppers: Sequence[Stopper | None] | None = None,
+    ) -> None:
+        self.asks, self.numbers, self.limits, self.width = asks, numbers, list(limits), width
+        self.stoppers = stoppers or [None] * len(asks)
         self.done = [False] * len(asks)
 
     def __call__(self, ids: torch.Tensor, ends: set[int]) -> list[bool]:
@@ -200,8 +208,13 @@ class Watch:
         new_tokens = ids.shape[1] - self.width
         last = ids[:, -1].tolist()
         for row, ask in enumerate(self.asks):
-            if ask.on_token is not None and not self.done[row] and last[row] not in ends:
+            if self.done[row] or last[row] in ends:
+                continue
+            if ask.on_token is not None:
                 ask.on_token(self.numbers[row], last[row])
+            stopper = self.stoppers[row]
+            if stopper is not None and stopper.ends_with(last[row]):
+                self.limits[row] = min(self.limits[row], new_tokens)
         given_up = {id(ask): ask.cancelled() for ask in self.asks}
         for row, ask in enumerate(self.asks):
             if last[row] in ends or new_tokens >= self.limits[row] or given_up[id(ask)]:
@@ -235,6 +248,7 @@ def generate(
             ends,
             pad,
             model.get_input_embeddings().weight.device,
+            top_k=settings.top_k,
             stopping_criteria=StoppingCriteriaList([Steering()]),
         )
 
@@ -243,78 +257,3 @@ def until_end(ids: Sequence[int], ends: set[int], limit: int) -> list[int]:
     """The tokens up to and with the first end token, at most ``limit``."""
     stop = next((place for place, token in enumerate(ids[:limit]) if token in ends), None)
     return list(ids[:limit]) if stop is None else list(ids[: stop + 1])
-
-
-# --- servers
-
-
-def read_scored(content: bytes) -> Completion | None:
-    """As ``read_completion``, with the mean log-probability of either kind of answer, where the server reports it.
-
-    >>> read_scored(b'{"choices": [{"text": "4", "logprobs": {"token_logprobs": [-0.5, -1.5]}}]}').logprob
-    -1.0
-    """
-    completion = read_completion(content)
-    if completion is None:
-        return None
-    logprobs = json.loads(content)["choices"][0].get("logprobs") or {}
-    numbers = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
-    if numbers is None and isinstance(logprobs, dict):
-        numbers = [entry.get("logprob") for entry in logprobs.get("content") or [] if isinstance(entry, dict)]
-    numbers = [number for number in numbers or [] if isinstance(number, int | float) and number <= 0.0]
-    logprob = sum(numbers) / len(numbers) if numbers else None
-    return replace(completion, logprob=logprob)
-
-
-@dataclass
-class EndpointPaths:
-    """A server of the OpenAI protocol. Calls may overlap; each opens up to ``endpoint.concurrency`` connections."""
-
-    endpoint: SamplingServer
-    logprobs: bool = True  # ask for them; a server that refuses such requests needs False
-
-    @property
-    def name(self) -> str:
-        """The model's name at its address."""
-        return f"{self.endpoint.model}@{self.endpoint.endpoint}"
-
-    def draw(self, asks: Sequence[Ask], settings: Settings, seed: int) -> list[list[Candidate]]:
-        """As the server samples; equal seeds give equal texts where it keeps that promise.
-
-        Raises:
-            EngineError: the server cannot be reached, denies the key, or refuses every text of an ask.
-            Cancelled: see Sampler. A request under way is not broken off; its text is not read.
-        """
-        candidates: list[list[Candidate]] = []
-        for number, ask in enumerate(asks):
-            if ask.cancelled():
-                candidates.append([])
-                continue
-            extra = dict(self.endpoint.extra)
-            if self.logprobs:
-                extra |= {"logprobs": 1} if isinstance(ask.prompt, str) else {"logprobs": True}
-            server = replace(
-                self.endpoint,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                max_new_tokens=min(ask.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens),
-                extra=extra,
-                read=read_scored,
-            )
-            draws = server.draw([ask.prompt], ask.count, seed_of(seed, number))[0]
-            candidates.append([candidate(completion) for completion in draws])
-        if asks and all(ask.cancelled() for ask in asks):
-            raise Cancelled("All requests were given up.")
-        return candidates
-
-
-def candidate(completion: Completion) -> Candidate:
-    """A completion to be voted on; where a server does not count tokens, four characters are taken for one."""
-    counted = completion.token_count
-    return Candidate(
-        completion.text,
-        -(-len(completion.text) // 4) if counted is None else counted,
-        completion.truncated,
-        completion.refused,
-        completion.logprob,
-    )

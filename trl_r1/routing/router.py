@@ -170,6 +170,11 @@ class Router:
         if self.limits.choose in ("verifier", "agser") and self.score is None:
             raise ValueError(f"choose={self.limits.choose} needs a scoring function; give `score`, or choose vote.")
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether what decides was fitted on problems with answers."""
+        return self.complexity.fitted or self.settled is not None
+
     def read(self, path: Candidate, asked: bool = True, prompt: Prompt | None = None) -> str | None:
         """The answer of a path; of one that the token limit cut, only a closed one.
 
@@ -199,7 +204,7 @@ class Router:
         if route not in ROUTES:
             raise ValueError(f"route={route!r} is unknown. Choose one of: {', '.join(ROUTES)}.")
         limits, settings = limits or self.limits, settings or self.settings
-        asked = self.complexity.fitted or self.settled is not None or self.asks(prompt)
+        asked = self.is_calibrated or self.asks(prompt)
         if settings.temperature == 0:  # every path would be the first one again
             limits = replace(limits, most_paths=1, least_paths=1, draft_tokens=None)
         started = time.monotonic()

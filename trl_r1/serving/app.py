@@ -14,7 +14,6 @@ import json
 import logging
 import threading
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,18 +24,21 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from trl_r1.models.engines import EngineError
 from trl_r1.routing.paths import Cancelled, Settings
-from trl_r1.serving.access import LOOPBACK, AccessControl, error_body
+from trl_r1.serving.access import LOOPBACK, AccessControl
 from trl_r1.serving.requests import BadRequest, Bounds, GenerationRequest, read
-from trl_r1.serving.service import GenerationResult, Service
-from trl_r1.text.records import Completion, Json
+from trl_r1.serving.responses import CLOSING, Frame, failure, headers_of, problem, response_content
+from trl_r1.serving.service import Service
+from trl_r1.text.records import Json
 
 
 log = logging.getLogger("trl_r1.serve")
-PIECE = 48  # characters of a finished text per chunk of a stream
 QUIET = 5.0  # seconds without a word before a stream says that it is still there
 SLOW_BODY = 30.0  # seconds a body may take to arrive
+NO_RESPONSES = (
+    "The responses API is not served here; call POST /v1/chat/completions (client.chat.completions.create; in the OpenAI "
+    "Agents SDK: OpenAIChatCompletionsModel)."
+)
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Serving:
     inside: int = 0  # requests that wait or are worked on
     running: int = 0  # threads at work
     gone: threading.Event = field(default_factory=threading.Event)  # the server shuts down
+    tasks: set[Task] = field(default_factory=set)  # at work
 
     def __post_init__(self) -> None:
         if min(self.at_once, self.waiting + 1) < 1 or not self.seconds > 0:
@@ -61,6 +64,15 @@ class Serving:
                 f"at_once={self.at_once}, waiting={self.waiting}, seconds={self.seconds}: too few to serve."
             )
         self.turn = asyncio.Semaphore(self.at_once)
+        self.closing = asyncio.Event()
+
+    def close(self) -> None:
+        """Ends every open request with its error, at once; their generation stops after the next token. Call it in the
+        event loop."""
+        self.gone.set()
+        self.closing.set()
+        for task in list(self.tasks):
+            task.events.put_nowait(("error", Cancelled(CLOSING)))
 
 
 class Task:
@@ -71,12 +83,15 @@ class Task:
         self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         self.cancel = threading.Event()
         self.serving = serving
-        tell = (lambda number, piece: self.put("text", (number, piece))) if stream else None
+        serving.tasks.add(self)
+        tell = (lambda number, kind, piece: self.put("text", (number, kind, piece))) if stream else None
         threading.Thread(
             target=self._work, args=(generation, prompt_tokens, tell), daemon=True, name="request"
         ).start()
 
-    def _work(self, generation: GenerationRequest, prompt_tokens: int, tell: Callable[[int, str], Any] | None) -> None:
+    def _work(
+        self, generation: GenerationRequest, prompt_tokens: int, tell: Callable[[int, str, str], Any] | None
+    ) -> None:
         try:
             result = self.serving.service.run(generation, prompt_tokens, self._is_abandoned, tell)
         except BaseException as error:  # told to the client by the event loop
@@ -96,6 +111,7 @@ class Task:
             log.debug("a request outlived the server")
 
     def _leave(self) -> None:
+        self.serving.tasks.discard(self)
         self.serving.running -= 1
         self.serving.turn.release()
 
@@ -106,7 +122,7 @@ def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = L
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        serving.gone.set()
+        serving.close()
 
     app = FastAPI(title="trl-r1 serve", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.serving = serving
@@ -144,6 +160,10 @@ def build(serving: Serving, token: str | None = None, hosts: tuple[str, ...] = L
     async def completions(request: Request) -> Response:
         return await answer(serving, request, False)
 
+    @app.post("/v1/responses")
+    async def responses(request: Request) -> Response:
+        return problem(404, NO_RESPONSES, code="unsupported_endpoint")
+
     return AccessControl(app, token, hosts)
 
 
@@ -161,12 +181,13 @@ async def answer(serving: Serving, request: Request, chat: bool) -> Response:
     handed_over = False
     try:
         body = await asyncio.wait_for(body_of(request, serving.bounds.most_bytes), SLOW_BODY)
-        generation = read(body, chat, serving.model, serving.defaults, serving.bounds)
+        engine = not serving.service.in_process
+        generation = read(body, chat, serving.model, serving.defaults, serving.bounds, engine)
         generation, prompt_tokens = await asyncio.to_thread(serving.service.fit, generation)
         task = await start(serving, generation, prompt_tokens, request)
         if generation.stream:
             handed_over = True
-            return Stream(serving, task, stream(serving, generation, task))
+            return Stream(serving, task, stream(serving, generation, task), headers_of(generation))
         return await whole(serving, generation, task, request)
     except BadRequest as error:
         return problem(error.status, str(error), param=error.param, code=error.code)
@@ -204,16 +225,22 @@ async def start(serving: Serving, generation: GenerationRequest, prompt_tokens: 
     Raises:
         BadRequest: the turn did not come in time. ClientDisconnect: the client left before.
     """
-    turn, client_gone = (
+    turn, client_gone, closing = (
         asyncio.ensure_future(serving.turn.acquire()),
         asyncio.ensure_future(wait_until_client_leaves(request)),
+        asyncio.ensure_future(serving.closing.wait()),
     )
     try:
-        await asyncio.wait({turn, client_gone}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({turn, client_gone, closing}, timeout=serving.seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         client_gone.cancel()
+        closing.cancel()
         if not turn.done():
             turn.cancel()
+    if serving.closing.is_set():
+        if turn.done() and not turn.cancelled():
+            serving.turn.release()
+        raise BadRequest(CLOSING, code="unavailable", status=503)
     if turn.cancelled() or not turn.done():
         if client_gone.done() and not client_gone.cancelled():
             raise ClientDisconnect
@@ -252,14 +279,15 @@ async def whole(serving: Serving, generation: GenerationRequest, task: Task, req
     return Response(
         json.dumps(response_content(generation, value), ensure_ascii=False).encode("utf-8", errors="replace"),
         media_type="application/json",
+        headers=headers_of(generation),
     )
 
 
 class Stream(StreamingResponse):
     """A streaming response that gives its work up and its place free however it ends, begun or not."""
 
-    def __init__(self, serving: Serving, task: Task, content: AsyncIterator[bytes]) -> None:
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    def __init__(self, serving: Serving, task: Task, content: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
         super().__init__(content, media_type="text/event-stream", headers=headers)
         self.serving, self.task = serving, task
 
@@ -278,7 +306,7 @@ async def stream(serving: Serving, generation: GenerationRequest, task: Task) ->
     streamed: set[int] = set()
     if generation.chat:
         for number in range(generation.n):
-            yield frame.piece(number, "", role=True)
+            yield frame.begin(number)
     while True:
         seconds_left = until - time.monotonic()
         if seconds_left <= 0:
@@ -297,102 +325,12 @@ async def stream(serving: Serving, generation: GenerationRequest, task: Task) ->
             response = failure(value)
             yield b"data: " + bytes(response.body) + b"\n\n"
             break
-        for number, one in enumerate(value.completions):
+        for number, one in enumerate(value.choices):
             if number not in streamed:
-                for start_at in range(0, len(one.text), PIECE):
-                    yield frame.piece(number, one.text[start_at : start_at + PIECE])
-            yield frame.piece(number, "", finish=finish_reason(one), record=value.record)
+                for piece in frame.whole(number, one):
+                    yield piece
+            yield frame.end(number, one, value.record)
         if generation.include_usage:
             yield frame.usage(value)
         break
     yield b"data: [DONE]\n\n"
-
-
-# --- what is sent
-
-
-def finish_reason(completion: Completion) -> str:
-    """Why a text ended, in the protocol's words."""
-    return "length" if completion.truncated else "stop"
-
-
-def response_content(generation: GenerationRequest, result: GenerationResult) -> Json:
-    """The body of a response that is sent at once."""
-    choices: list[Json] = []
-    for number, one in enumerate(result.completions):
-        message = {"role": "assistant", "content": one.text, "refusal": None}
-        content = {"message": message} if generation.chat else {"text": one.text}
-        choices.append({"index": number, **content, "logprobs": None, "finish_reason": finish_reason(one)})
-    return {**head(generation, stream=False), "choices": choices, "usage": usage(result), "trl_r1": result.record}
-
-
-def head(generation: GenerationRequest, stream: bool) -> Json:
-    kind = ("chat.completion.chunk" if stream else "chat.completion") if generation.chat else "text_completion"
-    name = "chatcmpl" if generation.chat else "cmpl"
-    return {"id": f"{name}-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": generation.model}
-
-
-def usage(result: GenerationResult) -> dict[str, int]:
-    """Tokens; those of paths that were not shown count as completion tokens, since they were paid for."""
-    both = result.prompt_tokens + result.completion_tokens
-    return {"prompt_tokens": result.prompt_tokens, "completion_tokens": result.completion_tokens, "total_tokens": both}
-
-
-class Frame:
-    """The chunks of one stream."""
-
-    def __init__(self, generation: GenerationRequest) -> None:
-        self.generation, self.head = generation, head(generation, stream=True)
-
-    def piece(
-        self, number: int, text: str, role: bool = False, finish: str | None = None, record: Any = None
-    ) -> bytes:
-        """A piece of one choice's text."""
-        if self.generation.chat:
-            delta: Json = {"role": "assistant", "content": ""} if role else {"content": text} if text else {}
-            choice = {"index": number, "delta": delta, "logprobs": None, "finish_reason": finish}
-        else:
-            choice = {"index": number, "text": text, "logprobs": None, "finish_reason": finish}
-        more = {"trl_r1": record} if record is not None else {}
-        return self.event({"choices": [choice], **({"usage": None} if self.generation.include_usage else {}), **more})
-
-    def usage(self, result: GenerationResult) -> bytes:
-        """The last chunk, for who asked for it."""
-        return self.event({"choices": [], "usage": usage(result)})
-
-    def event(self, content: Json) -> bytes:
-        text = json.dumps({**self.head, **content}, ensure_ascii=False)
-        return b"data: " + text.encode("utf-8", errors="replace") + b"\n\n"
-
-    def error(self, sentence: str, kind: str, code: str) -> bytes:
-        """What went wrong after the stream had begun."""
-        return b"data: " + error_body(sentence, kind, None, code) + b"\n\n"
-
-
-def problem(
-    status: int,
-    sentence: str,
-    kind: str = "invalid_request_error",
-    param: str | None = None,
-    code: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """An error response."""
-    return Response(error_body(sentence, kind, param, code), status, headers, "application/json")
-
-
-def failure(error: BaseException) -> Response:
-    """What a failed piece of work looks like from outside; details of our own failures stay in the log."""
-    if isinstance(error, BadRequest):
-        return problem(error.status, str(error), param=error.param, code=error.code)
-    if isinstance(error, Cancelled):
-        return problem(503, "The server is shutting down.", "server_error", code="unavailable")
-    if isinstance(error, EngineError):
-        log.warning("%s", error)
-        return problem(
-            502, "The model's server gives no answer; see this server's log.", "server_error", code="bad_gateway"
-        )
-    log.error("a request failed", exc_info=error)
-    return problem(
-        500, "The request failed inside the server; its log says why.", "server_error", code="internal_error"
-    )

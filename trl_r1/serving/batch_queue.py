@@ -1,9 +1,9 @@
 """The queue: many callers, one model in this process. Requests that wait at the same time share one batch.
 
 A batch runs to its end before the next one begins (a server such as vLLM lets rows come and go; put one behind
-`trl-r1 serve --endpoint` where that matters). Requests whose temperature and top-p are equal are drawn together, each with
-its own limit, up to the model's batch size. A caller that names a seed draws alone (`BatchQueue.alone`), since its texts
-would otherwise depend on its neighbours.
+`trl-r1 serve --endpoint` where that matters). Requests whose temperature, top-p and top-k are equal are drawn together,
+each with its own limit, stop strings and template options, up to the model's batch size. A caller that names a seed draws
+alone (`BatchQueue.alone`), since its texts would otherwise depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ class BatchQueue:
                 ask,
                 max_new_tokens=min(ask.max_new_tokens or longest, job.settings.max_new_tokens),
                 cancelled=self._cancelled(ask),
+                settings=ask.settings or job.settings,
             )
             for job in jobs
             for ask in job.asks
@@ -178,8 +179,9 @@ class Alone:
 
 def together(first: Job, second: Job) -> bool:
     """Whether two jobs can share a batch."""
+    one, other = first.settings, second.settings
     return (
         first.seed is None
         and second.seed is None
-        and (first.settings.temperature, first.settings.top_p) == (second.settings.temperature, second.settings.top_p)
+        and (one.temperature, one.top_p, one.top_k) == (other.temperature, other.top_p, other.top_k)
     )

@@ -1,10 +1,12 @@
 """Requests: the body of a request in, a `GenerationRequest` out; or one sentence on what is wrong with it (`BadRequest`).
 
-Field names and meanings are the OpenAI API's (chat completions, completions). Two are ours: ``route`` (auto, simple,
-complex) and ``most_paths``. What cannot be done is refused by name, never ignored in silence.
+Field names and meanings are the OpenAI API's (chat completions, completions), some vLLM's (``top_k``,
+``chat_template_kwargs``). Ours are ``route`` (auto, simple, complex), ``most_paths``, ``stop_in_reasoning`` and
+``separate_reasoning``. What cannot be done is refused by name, never ignored in silence.
 
 `ChatBody` and `CompletionBody` say what fields there are and what they may hold; true is not 1, and "1" neither.
-`SENTENCES` is what a client is told about a field that does not fit, `UNSUPPORTED` what the API has and we have not.
+The tables of fields.py say what a client is told about a field that does not fit, what only an engine behind us can do,
+and what the API has and we have not. docs/serving.md says the same.
 """
 
 from __future__ import annotations
@@ -18,50 +20,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
 from trl_r1.routing.paths import Settings
-from trl_r1.routing.router import ROUTES
+from trl_r1.serving.fields import KNOWN, NEEDED, ONE_PATH, SENTENCES, BadRequest, wishes
+from trl_r1.text.completions import REASONING_KEYS
 from trl_r1.text.records import Json, Messages, Prompt
-
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
-NO_EFFECT = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "verbosity",
-             "reasoning_effort", "parallel_tool_calls", "prompt_cache_retention"}  # fmt: skip
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {  # values that ask for nothing; any other is refused
-    "tools": (None, []), "functions": (None, []), "tool_choice": (None, "none", "auto"), "function_call": (None, "none"),
-    "response_format": (None, {"type": "text"}), "logit_bias": (None, {}), "logprobs": (None, False, 0),
-    "top_logprobs": (None, 0), "modalities": (None, ["text"]), "audio": (None,), "prediction": (None,),
-    "best_of": (None, 1), "echo": (None, False), "suffix": (None, ""), "presence_penalty": (None, 0, 0.0),
-    "frequency_penalty": (None, 0, 0.0), "web_search_options": (None,),
-}  # fmt: skip
-SENTENCES = {  # field -> what is said where its value does not fit; {field}, {value}, and the names of `Bounds`
-    "messages": "messages is a list of at least one message.",
-    "messages[]": "{field} is an object with role and content.",
-    "messages[].role": f"{{field}} is one of: {', '.join(ROLES)}; got {{value!r}}.",
-    "messages[].content": "{field} is text; got {type}.",
-    "prompt": "prompt is one text that is not empty; lists of texts or tokens are not read.",
-    "max_completion_tokens": "max_completion_tokens is a whole number from 1 to {most_tokens}; got {value}.",
-    "max_tokens": "max_tokens is a whole number from 1 to {most_tokens}; got {value}.",
-    "temperature": "temperature is a number from 0 to 2; got {value}.",
-    "top_p": "top_p is a number from 0 to 1; got {value}.",
-    "route": f"route={{value!r}} is unknown; choose one of: {', '.join(ROUTES)}.",
-    "stream_options": 'stream_options is an object such as {{"include_usage": true}}.',
-    "include_usage": "include_usage is true or false; got {value}.",
-    "n": "n is a whole number from 1 to {most_samples}; got {value}.",
-    "most_paths": "most_paths is a whole number from 1 to {most_paths}; got {value}.",
-    "stop": "stop is a text, or up to four of them, none of them empty.",
-    "seed": f"seed is a whole number from {-(2**63)} to {2**63 - 1}; got {{value}}.",
-    "stream": "stream is true or false; got {value}.",
-}
-NEEDED = ("messages", "prompt")  # a body without its one is refused as incomplete
-
-
-class BadRequest(ValueError):
-    """A request that cannot be served as it stands, in one sentence."""
-
-    def __init__(
-        self, sentence: str, param: str | None = None, code: str = "invalid_value", status: int = 400
-    ) -> None:
-        super().__init__(sentence)
-        self.param, self.code, self.status = param, code, status
 
 
 @dataclass(frozen=True)
@@ -91,35 +52,38 @@ class GenerationRequest:
     n: int = 1
     route: str = "auto"
     most_paths: int | None = None
-    stop: tuple[str, ...] = ()
     seed: int | None = None
     stream: bool = False
     include_usage: bool = False
     tokens_asked: bool = False  # the request itself says how long an answer may be
+    capped: bool = False  # and longer than it may be here
+    one_path: bool = False  # what an engine is asked for cannot be voted on
+    separate_reasoning: bool | None = None  # beside the content, not in it between tags; None: as the server does
 
 
-def read(body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds) -> GenerationRequest:
+def read(
+    body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds, engine: bool = False
+) -> GenerationRequest:
     """What a body asks for.
 
     Args:
         chat: messages are expected, not a prompt.
         model: the one served here.
         defaults: where the request says nothing.
+        engine: a server behind us does the work, and can do more than a model in this process.
 
     Raises:
         BadRequest: in one sentence, with the field it is about.
     """
     content = as_object(body)
-    for name, value in content.items():
-        if name in UNSUPPORTED and not any(same(value, nothing) for nothing in UNSUPPORTED[name]):
-            raise BadRequest(f"{name} is not supported here; leave it out.", name, "unsupported_parameter")
-    ignored = {*NO_EFFECT, *UNSUPPORTED, "prompt" if chat else "messages"}
+    passed = wishes(content, engine)
+    ignored = {*KNOWN, "prompt" if chat else "messages"}
     if content.get("max_completion_tokens") is not None:
         ignored.add("max_tokens")  # the older name of the same
     fields = {clean(name): value for name, value in content.items() if name not in ignored}
     try:
         kind: type[ChatBody] | type[CompletionBody] = ChatBody if chat else CompletionBody
-        parsed = kind.model_validate(fields, context=ServerInfo(model, bounds))
+        parsed = kind.model_validate(fields, context=ServerInfo(model, bounds, engine))
     except ValidationError as error:
         raise refusal(error, bounds) from None
     longest = parsed.max_completion_tokens if parsed.max_completion_tokens is not None else parsed.max_tokens
@@ -128,6 +92,11 @@ def read(body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds
         temperature=defaults.temperature if parsed.temperature is None else parsed.temperature,
         top_p=defaults.top_p if parsed.top_p is None else parsed.top_p,
         max_new_tokens=min(longest or defaults.max_new_tokens, bounds.most_tokens),
+        top_k=defaults.top_k if parsed.top_k is None else max(0, parsed.top_k),
+        stop=parsed.stop,
+        stop_in_reasoning=bool(parsed.stop_in_reasoning),
+        template_options=defaults.template_options | (parsed.chat_template_kwargs or {}),
+        extra=defaults.extra | passed,
     )
     return GenerationRequest(
         parsed.conversation() if isinstance(parsed, ChatBody) else parsed.prompt,
@@ -137,11 +106,13 @@ def read(body: bytes, chat: bool, model: str, defaults: Settings, bounds: Bounds
         n=parsed.n or 1,
         route=parsed.route,
         most_paths=parsed.most_paths,
-        stop=parsed.stop,
         seed=parsed.seed,
         stream=bool(parsed.stream),
         include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
         tokens_asked=longest is not None,
+        capped=longest is not None and longest > bounds.most_tokens,
+        one_path=bool(ONE_PATH & passed.keys()),
+        separate_reasoning=parsed.separate_reasoning,
     )
 
 
@@ -165,11 +136,6 @@ def as_object(body: bytes) -> Json:
     return content
 
 
-def same(value: Any, nothing: Any) -> bool:
-    """Equal, and not merely as True equals 1."""
-    return value == nothing and isinstance(value, bool) == isinstance(nothing, bool)
-
-
 def clean(text: str) -> str:
     """Half characters (lone surrogates), which no tokenizer takes, as the replacement character."""
     return (
@@ -188,6 +154,7 @@ class ServerInfo:
 
     model: str
     bounds: Bounds
+    engine: bool = False
 
 
 def this_model(name: Any, info: Any) -> Any:
@@ -224,10 +191,17 @@ def as_texts(value: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def no_tools(message: Any) -> Any:
-    if isinstance(message, dict) and message.get("tool_calls"):
-        raise BadRequest("{field} calls a tool, and tools are not supported here.", code="unsupported_parameter")
-    return message
+def may_be_empty(message: Any, info: Any) -> Any:
+    """An assistant's message that only calls tools, or only thinks, as one with an empty content."""
+    if not isinstance(message, dict):
+        return message
+    if message.get("tool_calls") and not info.context.engine:
+        raise BadRequest(
+            "{field} calls a tool, and tools are not supported by a model in this server's process.",
+            code="unsupported_parameter",
+        )
+    says_else = message.get("tool_calls") or any(message.get(key) for key in REASONING_KEYS)
+    return {**message, "content": ""} if message.get("content") is None and says_else else message
 
 
 def join_parts(content: Any) -> Any:
@@ -263,9 +237,9 @@ def short_enough(size: Callable[[Any], int]) -> AfterValidator:
 
 
 class Message(BaseModel):
-    """One message of a conversation; fields beside these (name, refusal, ...) change nothing here."""
+    """One message of a conversation. Of further fields a model in this process reads those of the reasoning."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="allow")
     role: Literal["system", "developer", "user", "assistant", "tool"] = Field(None, validate_default=True)  # type: ignore[assignment]
     content: Annotated[str, BeforeValidator(join_parts)] = Field(None, validate_default=True)  # type: ignore[assignment]
 
@@ -282,10 +256,14 @@ class Body(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
     model: Annotated[Any, AfterValidator(this_model)] = None
-    max_completion_tokens: Annotated[int | None, Field(ge=1), at_most("most_tokens")] = None
-    max_tokens: Annotated[int | None, Field(ge=1), at_most("most_tokens")] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
+    max_tokens: Annotated[int | None, Field(ge=1)] = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1), AfterValidator(some_share)] = None
+    top_k: Annotated[int | None, Field(ge=-1, le=1_000_000)] = None
+    chat_template_kwargs: Json | None = None
+    stop_in_reasoning: bool | None = None
+    separate_reasoning: bool | None = None
     route: Literal["auto", "simple", "complex"] = "auto"
     stream_options: StreamOptions | None = None
     n: Annotated[int | None, Field(ge=1), at_most("most_samples")] = None
@@ -299,7 +277,7 @@ class ChatBody(Body):
     """The body of a chat completion."""
 
     messages: Annotated[
-        list[Annotated[Message, BeforeValidator(no_tools)]],
+        list[Annotated[Message, BeforeValidator(may_be_empty)]],
         Field(min_length=1),
         short_enough(lambda messages: sum(len(message.content) for message in messages)),
     ]
@@ -307,7 +285,11 @@ class ChatBody(Body):
     def conversation(self) -> Messages:
         """As the model reads it: a developer's words are the system's."""
         return [
-            {"role": "system" if message.role == "developer" else message.role, "content": message.content}
+            {
+                **(message.model_extra or {}),
+                "role": "system" if message.role == "developer" else message.role,
+                "content": message.content,
+            }
             for message in self.messages
         ]
 

@@ -2,31 +2,31 @@
 
 n = 1    routed: one pass or a vote, as `trl_r1.routing.router` decides; the record is in the reply's field ``trl_r1``
 n > 1    n plain samples, since whoever asks for several wants them as they fall
+tools    and what else only an engine can do: one plain sample (or n), the engine's own message
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trl_r1.models.engines import EngineRefusal
+from trl_r1.models.rendering.stream import ReplyRule
 from trl_r1.routing.paths import Ask, Candidate, EndpointPaths
-from trl_r1.routing.router import Router
+from trl_r1.routing.router import BEST_OF, Router
 from trl_r1.serving.batch_queue import BatchQueue
+from trl_r1.serving.choices import Choice, Deltas, OnPart, choice_of, opened_before, with_reasoning
 from trl_r1.serving.requests import BadRequest, GenerationRequest
 from trl_r1.storage.shards import seed_of
-from trl_r1.text.records import Completion, Json
-
-
-OnText = Callable[[int, str], Any]
-"""Called with (which choice, a piece of its text) while the text is being written."""
+from trl_r1.text.records import Json
 
 
 @dataclass(frozen=True)
 class GenerationResult:
     """What a request gets."""
 
-    completions: list[Completion]  # as they are shown: up to a stop string, and then not truncated
+    choices: list[Choice]
     prompt_tokens: int
     completion_tokens: int  # everything generated for it, the paths that were not shown too
     record: Json
@@ -39,10 +39,11 @@ class Service:
     router: Router
     sampler: BatchQueue | EndpointPaths
     template: Callable[[str], Any] | None = None  # last user message -> prompt, instead of the chat template
-    streams: bool = field(init=False)  # whether texts can be told while they are written
+    separate_reasoning: bool = True  # beside the content of a chat's message, not in it between tags
+    in_process: bool = field(init=False)  # whether texts can be told while they are written
 
     def __post_init__(self) -> None:
-        self.streams = isinstance(self.sampler, BatchQueue)
+        self.in_process = isinstance(self.sampler, BatchQueue)
 
     def fit(self, request: GenerationRequest) -> tuple[GenerationRequest, int]:
         """The request with its prompt as the model reads it and a length it has room for; tokens of the prompt.
@@ -57,38 +58,40 @@ class Service:
             request = replace(request, prompt=self.template(questions[-1]))
         if not isinstance(self.sampler, BatchQueue):
             text = request.prompt if isinstance(request.prompt, str) else "".join(m["content"] for m in request.prompt)
-            return request, -(-len(text) // 4)  # the server behind knows; four characters are taken for one token
+            return request, -(-len(text) // 4)  # if the server behind does not say: four characters for one token
         field_name = "messages" if request.chat else "prompt"
+        paths = self.sampler.paths
         try:
-            tokens = self.sampler.paths.prompt_tokens(request.prompt)
+            if not isinstance(request.prompt, str):
+                request = replace(request, prompt=with_reasoning(request.prompt, paths.rendering.facts))
+            tokens = paths.prompt_tokens(request.prompt, request.settings.template_options)
         except Exception as error:  # a chat template may raise anything about a conversation it does not accept
             why = " ".join(str(error).split())[:200].rstrip(".")
             raise BadRequest(f"The model cannot read this conversation: {why}.", field_name) from error
-        context = self.sampler.paths.context
-        if context is None:
+        if paths.context is None:
             return request, tokens
-        room, longest = context - tokens, request.settings.max_new_tokens
-        if room < 1 or (request.tokens_asked and longest > room):
-            asked_for = f" and asks for {longest} more" if request.tokens_asked else ""
+        room, longest = paths.context - tokens, request.settings.max_new_tokens
+        if room < 1:
             raise BadRequest(
-                f"The prompt has {tokens} tokens{asked_for}; this model has room for {context} altogether.",
+                f"The prompt has {tokens} tokens; this model has room for {paths.context} altogether.",
                 field_name,
                 "context_length_exceeded",
             )
-        return replace(request, settings=replace(request.settings, max_new_tokens=min(longest, room))), tokens
+        settings = replace(request.settings, max_new_tokens=min(longest, room))
+        capped = request.capped or (request.tokens_asked and longest > room)
+        return replace(request, settings=settings, capped=capped), tokens
 
     def run(
         self,
         request: GenerationRequest,
         prompt_tokens: int,
         cancelled: Callable[[], bool],
-        on_text: OnText | None = None,
+        on_part: OnPart | None = None,
     ) -> GenerationResult:
         """Answers a request that ``fit`` has seen; blocks.
 
         Args:
-            on_text: told pieces as they are written, where that is possible: plain samples (n > 1, or route "simple")
-                of a model in this process, without stop strings.
+            on_part: told pieces as they are written, where that is possible (`is_told_live`).
 
         Raises:
             Cancelled, EngineError, ValueError.
@@ -96,9 +99,25 @@ class Service:
         sampler: Any = self.sampler
         if request.seed is not None and isinstance(sampler, BatchQueue):
             sampler = sampler.alone
-        streamed = on_text is not None and self.streams and not request.stop
-        if request.n > 1 or (streamed and request.route == "simple"):
-            return self._plain(request, prompt_tokens, sampler, cancelled, on_text if streamed else None)
+        live = on_part if on_part is not None and self.is_told_live(request) else None
+        try:
+            if request.n > 1 or request.one_path or live is not None:
+                return self._plain(request, prompt_tokens, sampler, cancelled, live)
+            return self._routed(request, prompt_tokens, sampler, cancelled)
+        except EngineRefusal as error:
+            raise refused(error.why) from error
+
+    def is_told_live(self, request: GenerationRequest) -> bool:
+        """Whether a text can be told while it is written: from a model in this process, where nothing is voted on."""
+        if not self.in_process:
+            return False
+        one_pass = request.n > 1 or request.route == "simple" or request.settings.temperature == 0
+        votes = self.router.is_calibrated or self.router.limits.choose in BEST_OF or self.router.asks(request.prompt)
+        return one_pass or (request.route == "auto" and not votes)
+
+    def _routed(
+        self, request: GenerationRequest, prompt_tokens: int, sampler: Any, cancelled: Callable[[], bool]
+    ) -> GenerationResult:
         limits = self.router.limits
         if request.most_paths is not None:
             limits = replace(
@@ -110,8 +129,9 @@ class Service:
         )
         best = routed.paths[routed.chosen]
         if best.refused:
-            raise BadRequest(f"The model's server refuses this prompt ({best.refused}).", code="refused_upstream")
-        return GenerationResult([cut(best, request.stop)], prompt_tokens, routed.tokens, routed.to_dict())
+            raise refused(best.refused)
+        choice = self._choice(request, best)
+        return GenerationResult([choice], counted(routed.paths, prompt_tokens), routed.tokens, routed.to_dict())
 
     def _plain(
         self,
@@ -119,59 +139,49 @@ class Service:
         prompt_tokens: int,
         sampler: Any,
         cancelled: Callable[[], bool],
-        on_text: OnText | None,
+        on_part: OnPart | None,
     ) -> GenerationResult:
-        pieces = None
-        if on_text and isinstance(self.sampler, BatchQueue):
-            pieces = Pieces(self.sampler.paths.rendering.decode, on_text)
-        ask = Ask(request.prompt, request.n, None, cancelled, pieces.add if pieces else None)
-        paths = sampler.draw([ask], request.settings, seed_of(request.seed or 0, "plain"))[0]
-        refused = next((path.refused for path in paths if path.refused), "")
-        if refused:
-            raise BadRequest(f"The model's server refuses this prompt ({refused}).", code="refused_upstream")
-        if pieces is not None:
-            for number, path in enumerate(paths):
-                pieces.finish(number, path.text)
-        done = [cut(path, request.stop) for path in paths]
+        deltas = None
+        if on_part and isinstance(self.sampler, BatchQueue):
+            rule = self._rule(request)
+            deltas = Deltas(self.sampler.paths.rendering.decode, rule, on_part, self._separates(request), request.chat)
+        drawn = 1 if request.settings.temperature == 0 and not request.one_path else request.n
+        ask = Ask(request.prompt, drawn, None, cancelled, deltas.add if deltas else None)
+        name = ("wave", 0) if request.n == 1 else ("plain",)  # one text is the router's first path, streamed or not
+        paths = sampler.draw([ask], request.settings, seed_of(request.seed or 0, *name))[0]
+        why = next((path.refused for path in paths if path.refused), "")
+        if why:
+            raise refused(why)
         tokens = sum(path.token_count for path in paths)
-        record = {"route": "samples" if request.n > 1 else "simple", "paths": len(paths), "tokens": tokens}
-        return GenerationResult(done, prompt_tokens, tokens, record)
+        if deltas is not None:
+            for number, path in enumerate(paths):
+                deltas.finish(number, path.text)
+        done = [self._choice(request, path) for path in paths] * (request.n // drawn)
+        route = "passed on" if request.one_path else "samples" if request.n > 1 else "simple"
+        record = {"route": route, "paths": len(paths), "tokens": tokens}
+        return GenerationResult(done, counted(paths, prompt_tokens), tokens, record)
+
+    def _separates(self, request: GenerationRequest) -> bool:
+        stated = request.separate_reasoning
+        return request.chat and (self.separate_reasoning if stated is None else stated)
+
+    def _rule(self, request: GenerationRequest, text: str = "") -> ReplyRule:
+        """What a text of this request is made of; its stop strings are cut off already, or are looked for."""
+        if isinstance(self.sampler, BatchQueue):
+            return self.sampler.paths.reply_rule(request.prompt, request.settings)
+        rule = self.sampler.reply_rule(request.prompt, request.settings)
+        return replace(rule, opened=opened_before(text, rule))  # its template is not known here
+
+    def _choice(self, request: GenerationRequest, path: Candidate) -> Choice:
+        return choice_of(
+            path, self._rule(request, path.text), request.chat, self._separates(request), request.settings.extra
+        )
 
 
-def cut(path: Candidate, stop: tuple[str, ...]) -> Completion:
-    """A completion up to its first stop string."""
-    places = [place for word in stop if (place := path.text.find(word)) >= 0]
-    if places:
-        return replace(path, text=path.text[: min(places)], truncated=False)
-    return path
+def counted(paths: Any, prompt_tokens: int) -> int:
+    """Tokens of the prompt as the server behind counts them, where it does."""
+    return next((path.prompt_tokens for path in paths if path.prompt_tokens is not None), prompt_tokens)
 
 
-@dataclass
-class Pieces:
-    """Token ids one by one in, pieces of text out; never half a character."""
-
-    decode: Callable[[Sequence[int]], str]  # as the whole text is decoded, or the two would not agree
-    tell: OnText
-    ids: dict[int, list[int]] = field(default_factory=dict)
-    sent: dict[int, str] = field(default_factory=dict)
-    marks: dict[int, tuple[int, int]] = field(default_factory=dict)  # tokens before, and told of
-
-    def add(self, number: int, token: int) -> None:
-        ids = self.ids.setdefault(number, [])
-        ids.append(token)
-        start, read = self.marks.get(number, (0, 0))
-        before = self.decode(ids[start:read])
-        now = self.decode(ids[start:])
-        if len(now) > len(before) and not now.endswith("\ufffd"):
-            self._tell(number, now[len(before) :])
-            self.marks[number] = (read, len(ids))
-
-    def finish(self, number: int, text: str) -> None:
-        """The rest, once the whole text is known."""
-        sent = self.sent.get(number, "")
-        if text.startswith(sent) and len(text) > len(sent):
-            self._tell(number, text[len(sent) :])
-
-    def _tell(self, number: int, piece: str) -> None:
-        self.sent[number] = self.sent.get(number, "") + piece
-        self.tell(number, piece)
+def refused(why: str) -> BadRequest:
+    return BadRequest(f"The model's server refuses this request ({why}).", code="refused_upstream")
