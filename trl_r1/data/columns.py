@@ -1,7 +1,7 @@
 """Columns: a dataset's name in, rows with known columns out, or one sentence that says what is wrong.
 
     load_rows        hub id | .jsonl .json .parquet .csv file, or a folder of them | save_to_disk folder | mini:name
-                     | reasoning_gym:name
+                     | reasoning_gym:name | drill:name
     require_columns  are the columns there that were asked for?
     to_prompts       question and gold answer -> ``prompt`` and ``solution``, everything else kept
 
@@ -64,7 +64,8 @@ def load_rows(
     Args:
         name: what exists on this disk is taken from it: a data file, a folder of data files, a folder written by
             ``save_to_disk`` (Dataset or DatasetDict). ``mini:<name>`` is the miniature world, and
-            ``reasoning_gym:<name>`` a dataset of that package. Everything else is a dataset on the hub.
+            ``reasoning_gym:<name>`` a dataset of that package, ``drill:<name>`` small exercises. Everything else is a
+            dataset on the hub.
         split: which split, a slice (``train[:100]``) if wanted. A single file, and a saved Dataset, is called
             ``train``; a file also by its own name (``test.jsonl`` is ``test``). Of ``mini:<name>`` only a slice.
         config: of a hub dataset; the options of one of reasoning-gym, as a mapping or a text of YAML or JSON.

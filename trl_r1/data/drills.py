@@ -1,4 +1,4 @@
-"""Small exercises that a small model can learn on a CPU: what ``drill:largest`` and ``drill:addition`` stand for.
+"""Small exercises that a small model can learn on a CPU: what ``drill:last`` and its kin stand for.
 
     drill:last         Last of river, stone, cloud, apple?  four different words, one of them the answer
     drill:largest      Largest of 42, 17, 88, 35?          four different numbers of two digits, one of them the answer
