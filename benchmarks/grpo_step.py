@@ -1,6 +1,7 @@
 """One GRPO step of stock TRL beside ours (`rollout: fast`, `batching: fast`), generation included.
 
     python benchmarks/grpo_step.py            (two cores, no options; `mini` alone: four minutes; `llama-30m half`: one mix)
+    python benchmarks/grpo_step.py smollm2    (a real model, and rollouts from a light copy: grpo_smollm2.py)
 
 Models     random weights, float32, no gradient checkpointing in either arm: the mini model (Llama, 0.1 M parameters, 128
            rows in one micro-batch, as its recipe has it) and a Llama of 30 M parameters (16 rows x 8 accumulated).
@@ -325,6 +326,11 @@ def memory(name: str) -> float:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["smollm2"]:
+        import grpo_smollm2
+
+        grpo_smollm2.main(sys.argv[2:])
+        return
     warnings.filterwarnings("ignore")
     sys.path.insert(0, str(Path(__file__).parent.parent))
     import torch

@@ -14,6 +14,7 @@ CLASSES = {
     "GradedPrompts": "curriculum",
     "CriticAdvantages": "critic",
     "CopiedRollout": "copy",
+    "LossPrecision": "precision",
     "FastGRPOTrainer": "fast",
 }
 

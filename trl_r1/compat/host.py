@@ -40,6 +40,7 @@ class GRPOHost(Protocol):
     multi_objective_aggregation: str
     importance_sampling_level: str
     entropy_coef: float
+    temperature: float
     top_entropy_quantile: float
     aux_loss_enabled: bool
     use_vllm: bool

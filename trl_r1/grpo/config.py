@@ -160,6 +160,20 @@ class R1GRPOConfig(GRPOConfig):
             "padding, shared prompts once, rows without a gradient left out. Same gradient. See docs/performance.md."
         },
     )
+    loss_precision: str = field(
+        default="policy",
+        metadata={
+            "help": "In what the log-probabilities of the loss are computed: 'policy' (as the policy is) or 'bfloat16' "
+            "(autocast; weights and optimizer stay as they are). See docs/performance.md."
+        },
+    )
+    loss_head: str = field(
+        default="trl",
+        metadata={
+            "help": "What turns hidden states into log-probabilities with batching='fast': 'trl' (its fused head, over all "
+            "tokens of a batch) or 'one_pass' (over predicted tokens, once). Same values but for rounding."
+        },
+    )
     old_logps: str = field(
         default="policy",
         metadata={
@@ -201,6 +215,8 @@ class R1GRPOConfig(GRPOConfig):
             raise ValueError(NO_INT8)
         one_of("rollout_copy", self.rollout_copy, KINDS)
         one_of("batching", self.batching, ("trl", "fast"))
+        one_of("loss_head", self.loss_head, ("trl", "one_pass"))
+        one_of("loss_precision", self.loss_precision, ("policy", "bfloat16"))
         one_of("old_logps", self.old_logps, ("policy", "sampled"))
         one_of("curriculum", self.curriculum, CURRICULA)
         one_of("importance_sampling_level", self.importance_sampling_level, RATIO_LEVELS)

@@ -103,6 +103,12 @@ CONFLICTS = (
         {"rollout": "fast"},
     ),
     Conflict(
+        equal("loss_head", "one_pass"),
+        (unlike("batching", "fast", "trl"),),
+        "scores the packed rows of batching='fast', and {against}",
+        (Remedy("set batching='fast'", {"batching": "fast"}), drop("loss_head")),
+    ),
+    Conflict(
         is_on("rewards_overlap"),
         (unlike("rollout", "fast", "trl"),),
         "scores groups while rollout='fast' generates, and {against}",

@@ -6,10 +6,8 @@ log-probabilities, with values wherever the loss looks.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +20,7 @@ from trl import GRPOTrainer
 from trl_r1.compat.host import Batch, GRPOHost, check_members
 from trl_r1.grpo.batching import (
     ATTENTION,
+    Packed,
     batches_by_length,
     lengths_of,
     pack,
@@ -29,6 +28,8 @@ from trl_r1.grpo.batching import (
     recorded_windows,
     regrouped,
 )
+from trl_r1.grpo.dropout import without_dropout
+from trl_r1.grpo.head import OnePassHead, returning_hidden_states
 from trl_r1.grpo.passes import GenerationPass, LossPass, holding
 from trl_r1.grpo.rollout.connect import FastRollout
 from trl_r1.grpo.rollout.overlap import EarlyRewards
@@ -78,6 +79,7 @@ class FastGRPOTrainer(Parent):
     _fast_batching: bool = False
     _sampled_old: bool = False
     _early_rewards: EarlyRewards | None = None
+    _head: OnePassHead | None = None  # in place of TRL's fused one, for packed rows
     _every_row_counts: bool = False  # a subclass learns from rows whose advantages are 0 as well
     _packs: bool | None = False  # None: may be tried
     _rotary: bool = False  # the model's positions may begin anywhere
@@ -266,21 +268,29 @@ class FastGRPOTrainer(Parent):
         """Fills `rows` of the (B, C) logps and entropies from one forward pass over those rows, packed."""
         packed = pack(ids, lengths[0], lengths[1], ids.size(1) - logps.size(1), rows)
         with self.accelerator.autocast():
-            outputs = model(
-                input_ids=packed.ids,
-                position_ids=packed.positions,
-                shift_labels=packed.labels,
-                fused_lm_head=True,
-                attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),  # the packing replaces it
-                packing=packed.packing,
-            )
+            found, spread = self._scored(model, packed)  # (K,)
         self.tokens_processed += 0 if self._loss_pass is None else packed.ids.numel()
         self._forward_done(packed.rows, packed.columns, packed.places)
         at = packed.rows, packed.columns
-        logps = logps.index_put(at, outputs.log_probs[0, packed.places].to(logps.dtype))
+        logps = logps.index_put(at, found.to(logps.dtype))
         if entropies is not None:
-            entropies = entropies.index_put(at, outputs.entropy[0, packed.places].to(entropies.dtype))
+            assert spread is not None
+            entropies = entropies.index_put(at, spread.to(entropies.dtype))
         return logps, entropies
+
+    def _scored(self, model, packed: Packed) -> tuple[Tensor, Tensor | None]:
+        """(K,) log-probabilities and entropies of the predicted tokens, from one forward pass."""
+        given = {"input_ids": packed.ids, "position_ids": packed.positions, "packing": packed.packing}
+        # the packing replaces the mask
+        given["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packed.ids.device)
+        if self._head is None:
+            outputs = model(**given, shift_labels=packed.labels, fused_lm_head=True)
+            entropy = outputs.entropy
+            return outputs.log_probs[0, packed.places], None if entropy is None else entropy[0, packed.places]
+        layer = self.accelerator.unwrap_model(model).get_output_embeddings()
+        with returning_hidden_states(layer):
+            hidden = model(**given, logits_to_keep=packed.places, use_cache=False).logits[0]  # (K, E)
+        return self._head.scores(layer, hidden, packed.labels[0, packed.places])
 
     def _trimmed(self, model, ids, mask, lengths, rows, logps, entropies):
         """The same with the parent's own forward pass, over rows of similar length cut to what they hold."""
@@ -329,7 +339,7 @@ class FastGRPOTrainer(Parent):
         if reason is None:
             change = ((packed - plain) * mask[:, prompt:]).abs().max().item()
             layer_windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]
-            if not change <= TOLERANCE.get(computing_type(bare, self.accelerator), COARSE):
+            if not change <= TOLERANCE.get(self._computing_type(bare), COARSE):
                 reason = f"its log-probabilities change by {change:.2g} nats when rows are packed"
             elif windows != layer_windows:
                 reason = "its layers do not hand their sliding windows to the attention function"
@@ -338,6 +348,10 @@ class FastGRPOTrainer(Parent):
             logger.warning("Rows are trimmed but not packed for this model: %s.", reason)
             text._attn_implementation = "sdpa"
         return reason is None
+
+    def _computing_type(self, model: torch.nn.Module) -> torch.dtype:
+        """In which log-probabilities are computed, which says how exact they can be."""
+        return computing_type(model, self.accelerator)
 
     def _logps_of_completions(self, batch: Batch) -> Tensor:
         """(B, T) log-probabilities of this process's completions under the policy as it is, without a gradient."""
@@ -370,22 +384,6 @@ class FastGRPOTrainer(Parent):
                 total = self.accelerator.reduce(here, reduction="sum")
                 self._metrics[mode]["entropy"][-1] = (total[0] / total[1]).item() if total[1] > 0 else float("nan")
         return loss
-
-
-@contextlib.contextmanager
-def without_dropout(model: torch.nn.Module) -> Iterator[None]:
-    """Meanwhile the model computes as in evaluation, and no module draws a random number for dropout.
-
-    Linear layers keep their mode: they have no dropout, and those of bitsandbytes repack their 4-bit weights in evaluation.
-    """
-    modes = {module: module.training for module in model.modules() if not isinstance(module, torch.nn.Linear)}
-    try:
-        for module in modes:
-            module.training = False
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def loss_mask(batch: Batch) -> Tensor:

@@ -18,13 +18,14 @@ In which order the overrides of a method of TRL's run (the first calls the next;
 | _generate_single_turn | fast | completions come from grpo/rollout |
 | _calculate_rewards | r1, curriculum, critic, fast | r1: marks; fast: early scores; critic, r1 keep; curriculum counts |
 | _compute_loss | kl, critic, copy, fast | fast skips rows; copy weighs; critic adds its loss; kl checks its term |
-| _get_per_token_logps_and_entropies | kl, critic, copy, fast | fast packs; copy, critic read along; kl takes them down |
+| _get_per_token_logps_and_entropies | kl, critic, copy, precision, fast | fast packs, precision casts, others read along |
 | _save_checkpoint | r1, curriculum, critic, copy | each its own file, before TRL's |
 | _load_optimizer_and_scheduler | r1, curriculum, critic, copy | critic its towers before TRL's, the others theirs after |
 | save_model | r1 | leaves the reference adapter out of an export |
 
 r1 is R1GRPOTrainer, prompts RenderedPrompts (prompts.py), kl ChosenKL (loss.py), curriculum GradedPrompts, critic
-CriticAdvantages (critic/connect.py), copy CopiedRollout (copies/connect.py), fast FastGRPOTrainer.
+CriticAdvantages (critic/connect.py), copy CopiedRollout (copies/connect.py), precision LossPrecision (precision.py), fast
+FastGRPOTrainer.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ from trl_r1.grpo.dynamic_sampling import DynamicSampling
 from trl_r1.grpo.fast_trainer import FastGRPOTrainer
 from trl_r1.grpo.graded_prompts import GradedPrompts
 from trl_r1.grpo.loss import ChosenKL
+from trl_r1.grpo.precision import LossPrecision
 from trl_r1.grpo.prompts import RenderedPrompts
 from trl_r1.grpo.reasoning import TrainerReasoning
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
@@ -80,7 +82,9 @@ STATE_FILE = "trl_r1_state.json"
 SCALED = {"group": group_normalized, "batch": batch_normalized, "none": group_centered}  # TRL's scale_rewards
 
 
-class R1GRPOTrainer(RenderedPrompts, ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, FastGRPOTrainer):
+class R1GRPOTrainer(
+    RenderedPrompts, ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, LossPrecision, FastGRPOTrainer
+):
     """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
 
     Takes the same arguments as its parent, and a plain `GRPOConfig` as well (then it is its parent).
@@ -149,6 +153,7 @@ class R1GRPOTrainer(RenderedPrompts, ChosenKL, GradedPrompts, CriticAdvantages, 
         self._start_curriculum()
         self._start_critic()
         self._start_copy()
+        self._start_precision()
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = types_of(self.model)
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))

@@ -13,7 +13,7 @@ from torch import nn
 
 from trl_r1.grpo.copies.copy import LightCopy, copied_bytes, why_not_copied
 from trl_r1.grpo.copies.memory import GIB, refuse_too_large
-from trl_r1.grpo.fast_trainer import without_dropout
+from trl_r1.grpo.dropout import without_dropout
 from trl_r1.grpo.rollout.engine import generate
 from trl_r1.grpo.rollout.sampling import SamplingOptions
 from trl_r1.grpo.rollout.support import COARSE, TOLERANCE, computing_type
