@@ -13,6 +13,7 @@ from trl_r1.rewards.format import LAYOUTS, well_formed
 from trl_r1.rewards.language import consistency
 from trl_r1.stages.cold_start.draw import prompt_for
 from trl_r1.stages.cold_start.job import ReadySource
+from trl_r1.stages.cold_start.make import problem_of
 from trl_r1.stages.cold_start.screening import screen
 from trl_r1.stages.cold_start.sources import (
     EXAMPLES,
@@ -187,3 +188,47 @@ def test_a_thought_that_the_prompt_opened_is_put_back_whatever_the_source():
         assert as_reply(ChainSource(name), drawn, talk, "en", opened=True) == "<think>" + drawn
         assert as_reply(ChainSource(name, prefilled_think=False), drawn, talk, "en", opened=True) == drawn
     assert rewritten(drawn, chat=True, opened=True) == lay_out("I add.", "It is \\boxed{4}.", "summary")
+
+
+@pytest.mark.parametrize("layout", ["summary", "cold_start"])
+def test_a_summary_that_is_a_sentence_is_judged_by_its_answer_and_trained_as_written(layout):
+    one = verdict("<think>a way</think>\n\nThe sum is 122.", layout, filters=["right", "layout"], solution="122")
+    assert one.verdict.correct
+    assert one.text.endswith("The sum is 122.")
+    assert "\\boxed" not in one.text
+    wrong = verdict("<think>122</think>\n\nThe sum is 123.", layout, filters=["right", "layout"], solution="122")
+    assert wrong.verdict.dropped_by == "right"
+
+
+def test_a_bare_answer_still_gets_its_box():
+    for answer in ("122", "x = 5", "8 pieces, 20 cm", "Paris"):
+        assert in_layout(f"|special_token|so|special_token|{answer}", "summary").endswith(f"\\boxed{{{answer}}}")
+
+
+TURNS = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "What is 2 + 2?"},
+    {"role": "assistant", "content": "4"},
+    {"role": "user", "content": "And 3 more?"},
+]
+
+
+@pytest.mark.parametrize("name", ["few_shot", "reflection"])
+def test_a_question_of_messages_is_asked_as_a_conversation(name):
+    row = {"question": TURNS, "prompt": TURNS, "solution": "7", "language": "en"}
+    problem = problem_of(row, "question")
+    prompt = prompt_for(ReadySource(ChainSource(name), [problem]), problem, True, None)
+    assert prompt[0] == TURNS[0]
+    assert prompt[-3:-1] == TURNS[1:3]
+    assert prompt[-1]["content"].endswith("Problem: And 3 more?")
+    assert problem.question == "User: What is 2 + 2?\nAssistant: 4\nUser: And 3 more?"
+    text = prompt_for(ReadySource(ChainSource(name), [problem]), problem, False, None)
+    assert text.endswith(f"Problem: {problem.question}\n<think>\n")
+
+
+def test_one_message_is_asked_as_its_text():
+    single = [{"role": "user", "content": "2 + 2?"}]
+    problem = problem_of({"question": single, "prompt": single, "solution": "4", "language": "en"}, "question")
+    by_text = Problem("p", "2 + 2?", "4", "en")
+    source = ReadySource(ChainSource("few_shot"), [problem])
+    assert prompt_for(source, problem, True, None) == prompt_for(source, by_text, True, None)

@@ -25,6 +25,7 @@ from trl_r1.runs.rendering import read_kwargs, renderer_of
 from trl_r1.stages.cold_start.job import ColdStartJob, ReadySource, drawn_row, judged_row, problem_row, sample_of
 from trl_r1.stages.cold_start.screening import COARSE, Screened
 from trl_r1.stages.cold_start.sources import (
+    AskedInTurns,
     ChainSource,
     as_reply,
     asking,
@@ -34,7 +35,7 @@ from trl_r1.stages.cold_start.sources import (
     take_apart,
 )
 from trl_r1.storage.shards import Shards, Unit, cut, digest_of
-from trl_r1.text.records import Completion, Origin, Problem, Prompt, Row, Sample
+from trl_r1.text.records import Completion, Messages, Origin, Problem, Prompt, Row, Sample
 
 
 STAGE = "cold_start"
@@ -109,7 +110,8 @@ def draw_unit(source: ReadySource, unit: Unit, engine: Engine, chat: bool, origi
 def prompt_for(source: ReadySource, problem: Problem, chat: bool, renderer: Renderer | None) -> Prompt:
     """What a source asks about a problem; worked examples stand in the user's message where the template would not show
     them as earlier turns with their thoughts."""
-    question, language = problem.question, problem.language
+    question: str | Messages = problem.turns if isinstance(problem, AskedInTurns) else problem.question
+    language = problem.language
     prompt = asking(source.source, question, language, chat, source.examples)
     shown = examples_of_source(source.source, language, source.examples)
     if isinstance(prompt, str) or not shown or renderer is None:

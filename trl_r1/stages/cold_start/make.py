@@ -40,7 +40,7 @@ from trl_r1.runs.processor import Generation
 from trl_r1.stages.cold_start.draw import STAGE, draw, judge_all
 from trl_r1.stages.cold_start.job import DATA, ColdStartJob, ReadySource
 from trl_r1.stages.cold_start.options import ColdStartOptions
-from trl_r1.stages.cold_start.sources import ChainSource, Example, lay_out
+from trl_r1.stages.cold_start.sources import AskedInTurns, ChainSource, Example, conversation, lay_out
 from trl_r1.storage.files import read_json_lines
 from trl_r1.storage.shards import Shards, digest_of, write_or_tell
 from trl_r1.text.completions import reply
@@ -116,13 +116,15 @@ def generations(job: ColdStartJob) -> list[Generation]:
 
 def problem_of(row: Row, question_column: str) -> Problem:
     """A row that `to_prompts` made."""
-    return Problem(
+    question = row.get(question_column, "")
+    problem = Problem(
         row["prompt"],
-        str(row.get(question_column, "")),
+        conversation(question) if isinstance(question, list) else str(question),
         solution=row["solution"],
         language=row.get("language") or prompt_language(row["prompt"]),
         domain=row.get("domain") or "reasoning",
     )
+    return AskedInTurns(**vars(problem), turns=question) if isinstance(question, list) else problem
 
 
 def with_defaults(source: ChainSource, options: ColdStartOptions, model: ModelConfig) -> ChainSource:

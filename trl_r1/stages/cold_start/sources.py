@@ -11,20 +11,22 @@ Source      DeepSeek-R1, arXiv:2501.12948v1, Sec. 2.3.1 (the four roads and the 
             ``|special_token|<reasoning_process>|special_token|<summary>``); v2, supplement B.3.2 (first person, the
             question's language, a summary written from the thought).
 Departure   all wording is ours. The paper's summaries are written by a model; without one, a bare final answer is put
-            into a box and stands as the summary.
+            into a box and stands as the summary; a sentence stands as it is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trl_r1.models.templates import Template, find_template, render, with_system
 from trl_r1.rewards.format import LAYOUTS, SPECIAL_TOKEN, well_formed
+from trl_r1.rewards.semantic import spoken
 from trl_r1.storage.structured import option, read_entries, refuse_twins
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, completed, reasoning_of, visible
-from trl_r1.text.records import Messages
+from trl_r1.text.records import Messages, Problem
 
 
 SOURCES: dict[str, str] = {
@@ -165,9 +167,38 @@ def worked(example: Example) -> str:
     return lay_out(example.reasoning, example.summary, "summary")
 
 
+@dataclass(frozen=True)
+class AskedInTurns(Problem):
+    """A problem whose question is a conversation; ``question`` is the same as text."""
+
+    turns: Messages = field(default_factory=list)
+
+
+def conversation(question: str | Messages) -> str:
+    """A question as text: of a conversation its only message, or its turns by their roles; a system message is none.
+
+    >>> conversation([{"role": "user", "content": "2+2?"}])
+    '2+2?'
+    """
+    if isinstance(question, str):
+        return question
+    turns = [message for message in question if message.get("role") not in ("system", "developer")]
+    if len(turns) == 1:
+        return spoken(turns[0])
+    return "\n".join(f"{str(turn.get('role', 'user')).capitalize()}: {spoken(turn)}" for turn in turns)
+
+
+def put_to_chat(task: str, question: str | Messages) -> Messages:
+    """A question as the last turns of a conversation, the task in front of its last message."""
+    if isinstance(question, str):
+        return [{"role": "user", "content": f"{task} {question}"}]
+    *earlier, last = question
+    return [*earlier, {"role": "user", "content": f"{task} {spoken(last)}"}]
+
+
 def asking(
     source: ChainSource,
-    question: str,
+    question: str | Messages,
     language: str | None,
     chat: bool,
     examples: Sequence[Example] = (),
@@ -176,6 +207,8 @@ def asking(
     """The prompt that a source puts to its model: a conversation, or a text that ends where the model goes on.
 
     Args:
+        question: text; or a conversation that ends with the user's message, whose turns stay turns where the model can be
+            talked to.
         chat: whether the model can be talked to; else it gets a text that opens the thought (``OPEN``).
         examples: for `few_shot`; default: ours, in the problem's language.
         turns: show them as earlier turns of the conversation; else inside of the user's message, for templates that
@@ -183,20 +216,24 @@ def asking(
     """
     words = words_of(language)
     if source.name == "zero":
-        return with_system(render(find_template(source.template or "r1_zero"), question), source.system_prompt)
+        own = list(question) if not isinstance(question, str) else None
+        prompt = own or render(find_template(source.template or "r1_zero"), conversation(question))
+        return with_system(prompt, source.system_prompt)
     examples_text = examples_of_source(source, language, examples)
     if not chat or not turns:
         parts = [words["task"], *(f"{words['problem']} {one.question}\n{worked(one)}" for one in examples_text)]
-        text = "\n\n".join([*parts, f"{words['problem']} {question}"])
+        text = "\n\n".join([*parts, f"{words['problem']} {conversation(question)}"])
         return with_system([{"role": "user", "content": text}], source.system_prompt) if chat else f"{text}\n{OPEN}"
     messages: Messages = []
+    turns_asked = put_to_chat(f"{words['task']}\n\n{words['problem']}", question)
+    if turns_asked[0].get("role") in ("system", "developer"):
+        messages.append(turns_asked.pop(0))
     for one in examples_text:
         messages += [
             {"role": "user", "content": f"{words['task']}\n\n{words['problem']} {one.question}"},
             {"role": "assistant", "content": worked(one)},
         ]
-    messages += [{"role": "user", "content": f"{words['task']}\n\n{words['problem']} {question}"}]
-    return with_system(messages, source.system_prompt)
+    return with_system([*messages, *turns_asked], source.system_prompt)
 
 
 def examples_of_source(source: ChainSource, language: str | None, examples: Sequence[Example] = ()) -> list[Example]:
@@ -262,13 +299,32 @@ def lay_out(reasoning: str, summary: str, layout: str) -> str:
     raise ValueError(f"layout={layout!r} is unknown. Choose one of: {', '.join(LAYOUTS)}.")
 
 
-def summarised(summary: str, layout: str) -> str:
-    r"""A bare final answer as a summary: in a box, unless the layout marks answers by a tag or there is a box.
+_SAYS = re.compile(
+    r"\b(?:is|are|was|were|equals?|has|have|gives?|makes?|costs?|needs?)\b|是|为|等于|得到|共有", re.IGNORECASE
+)
+_WORD = re.compile(r"[^\W\d_]{2,}")
 
-    >>> summarised("15", "summary"), summarised("15", "answer")
-    ('\\boxed{15}', '15')
+
+def is_sentence(summary: str) -> bool:
+    r"""Whether a summary says its answer in words of its own, rather than being one.
+
+    >>> [is_sentence(text) for text in ("The sum is 122.", "答案是 6", "15", "x = 5", "8 pieces, 20 cm", "New York City")]
+    [True, True, False, False, False, False]
     """
-    if layout == "answer" or "\\boxed" in summary or len(summary) > 60 or "\n" in summary:
+    text = summary.strip()
+    words = len(_WORD.findall(re.sub(r"\\[A-Za-z]+", "", text)))
+    ends = text[-1:] in tuple(".!?。！？") and (words > 1 or not text.isascii())
+    return bool(words) and (ends or _SAYS.search(text) is not None)
+
+
+def summarised(summary: str, layout: str) -> str:
+    r"""A bare final answer as a summary: in a box, unless the layout marks answers by a tag or there is a box. A sentence
+    stays as it was written.
+
+    >>> summarised("15", "summary"), summarised("15", "answer"), summarised("The sum is 122.", "summary")
+    ('\\boxed{15}', '15', 'The sum is 122.')
+    """
+    if layout == "answer" or "\\boxed" in summary or len(summary) > 60 or "\n" in summary or is_sentence(summary):
         return summary
     return f"\\boxed{{{summary}}}"
 
