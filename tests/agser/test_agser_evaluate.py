@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -152,6 +153,21 @@ def test_entities_of_html_are_read_as_what_they_mean(tmp_path):
     asked = datasets.read(str(path), "books").asked[0]
     assert "Pride & Prejudice," in asked.question
     assert asked.truth == ("L'Amour", "1813", "A <B>")
+
+
+def test_our_facts_are_whole():
+    source = datasets.read("facts")
+    assert len(source.asked) >= 200
+    assert len({asked.question for asked in source.asked}) == len(source.asked)
+    assert {asked.group for asked in source.asked} >= {"capitals", "elements", "authors", "arithmetic of years"}
+    for number, asked in enumerate(source.asked):
+        assert asked.question.endswith("?")
+        assert [source.made_up(number, f"It is {fact}.") for fact in asked.truth] == [False] * len(asked.truth)
+        assert not any(datasets.says(asked.question, fact) for fact in asked.truth if asked.group != "elements"), asked
+    spans = re.compile(r"How many years are there from (\d+) to (\d+)\?")
+    for asked in source.asked:
+        if found := spans.fullmatch(asked.question):
+            assert asked.truth == (str(int(found[2]) - int(found[1])),)
 
 
 def test_rows_keep_their_groups(tmp_path):

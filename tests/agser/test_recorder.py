@@ -3,10 +3,13 @@
 import pytest
 import torch
 import transformers
+from real_models import real_smollm2
 from tiny_models import SMALL, build
 
 from trl_r1.agser import recorder
+from trl_r1.agser.generation import Greedy
 from trl_r1.agser.recorder import Recorder
+from trl_r1.agser.split import locate
 
 
 WIDTH, PADDED = 23, 6  # tokens of the prompts; the first row of a padded batch has so many to the left
@@ -41,8 +44,9 @@ def recorded(model, padded=False, weights=None):
     return found, tokens
 
 
-def formula(model, padded=False, row=-1):
-    """(L, B, M) norms of sum_h A[h, row, j] (x_j W_V)_h W_O,h, head by head, from the weights; A by the eager model."""
+def formula(model, padded=False, row=-1, given=None):
+    """(L, B, M) norms of sum_h A[h, row, j] (x_j W_V)_h W_O,h, head by head, from the weights; A by the eager model.
+    ``given`` are other prompts, as `prompts` makes them."""
     inputs = []
     layers = recorder.unwrapped(model).model.layers
     hooks = [
@@ -52,7 +56,7 @@ def formula(model, padded=False, row=-1):
         )
         for layer in layers
     ]
-    ids, mask, _ = prompts(padded)
+    ids, mask, _ = given or prompts(padded)
     with torch.no_grad():
         seen = model(input_ids=ids, attention_mask=mask, output_attentions=True)
     for hook in hooks:
@@ -260,3 +264,18 @@ def test_the_mask_of_the_base_is_registered_too():
     recorded(build("Llama"))
     masks = transformers.AttentionMaskInterface._global_mapping
     assert masks["agser_sdpa"] is masks["sdpa"]
+
+
+def test_on_real_weights_contributions_equal_the_formula():
+    folder = real_smollm2()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    asked = [{"role": "user", "content": "Who wrote the novel Pride and Prejudice?"}]
+    query = locate(tokenizer, asked)
+    ids = torch.tensor([query.ids])
+    reading = Greedy(model, tokenizer).read([query])[0]
+    model.set_attn_implementation("eager")
+    wanted = formula(model, given=(ids, torch.ones_like(ids), None))[:, 0, query.places]
+    assert reading.norms.shape == (30, len(query.places))
+    assert difference(reading.norms, wanted) < 1e-5
+    assert reading.completeness < 1e-5
