@@ -46,9 +46,36 @@ def test_a_recipe_of_reinforcement_is_shown_with_its_prompts(recipe, capsys):
     assert "\x1b" not in output
 
 
-def test_a_stage_that_makes_its_rows_has_none_to_show(capsys):
-    assert call("data", ["preview", "--config", "mini/cold_start"]) == 2
-    assert "other stages make or mix their rows themselves" in capsys.readouterr().err
+def test_a_stage_without_rows_to_show_says_so(capsys):
+    assert call("data", ["preview", "--config", "mini/evaluate"]) == 2
+    assert "whose rows can be shown" in capsys.readouterr().err
+
+
+def test_a_cold_start_is_shown_by_its_prompts_and_once_it_has_made_rows_by_these(recipe, tmp_path, capsys):
+    keys = {"sources": [{"name": "zero"}], "template": "mini", "output_dir": str(tmp_path)}
+    path = recipe([{"question": "2+2?", "solution": "4"}], **keys)
+    assert call("data", ["preview", "--config", path]) == 0
+    output = capsys.readouterr()
+    assert "context  'User: 2+2? Assistant:'" in output.out
+    assert "made when the stage runs" in output.err
+    (tmp_path / "data.jsonl").write_text(json.dumps({"prompt": "2+2?", "completion": "<think>a</think>4"}) + "\n")
+    assert call("data", ["preview", "--config", path]) == 0
+    assert "thought  'a'" in capsys.readouterr().out
+
+
+def test_a_mixture_is_shown_by_the_prompts_of_each_dataset(recipe, tmp_path, capsys):
+    general = tmp_path / "general.jsonl"
+    general.write_text('{"question": "Write a poem."}\n')
+    path = recipe([{"question": "2+2?", "solution": "4"}] * 3, num_generations=2, template="mini")
+    content = yaml.safe_load(open(path)) | {"preference_last_steps": 2}
+    reasoning = {"name": content.pop("dataset_name"), "solution_column": "solution"}
+    content["datasets"] = [reasoning, {"name": str(general), "domain": "writing"}]
+    open(path, "w").write(yaml.safe_dump(content))
+    assert call("data", ["preview", "--config", path, "--rows", "1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["stage"] == "all-scenario-rl"
+    texts = [row["stretches"][0]["text"] for row in shown["rows"]]
+    assert texts == ["User: 2+2? Assistant:", "User: Write a poem. Assistant:"]
 
 
 def test_a_distillation_is_shown_as_sft_and_says_what_was_not_looked_at(recipe, capsys):
@@ -56,7 +83,7 @@ def test_a_distillation_is_shown_as_sft_and_says_what_was_not_looked_at(recipe, 
     assert call("data", ["preview", "--config", path, "--stage", "sft"]) == 0
     output = capsys.readouterr()
     assert "answer" in output.out
-    assert "Not looked at, as sft does not know them: method." in output.err
+    assert "Not looked at, as they change no row that is shown: method." in output.err
 
 
 def test_doctor_prints_the_table_of_one_template(tiny, capsys):

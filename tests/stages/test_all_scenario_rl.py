@@ -11,12 +11,12 @@ import pytest
 import yaml
 from stage_starts import recipe_writer, stage_error
 
+from trl_r1.data.mixture import MixtureSource, load_source, schedule
 from trl_r1.evaluation.metrics_log import FILE as METRICS
 from trl_r1.models.sampling import sample
 from trl_r1.monitor.hack_alarm import METRIC, HackAlarm, find_divergence, notes, read_alarms
 from trl_r1.stages import all_scenario_rl
 from trl_r1.stages.all_scenario_rl.hooks import ScenarioOptions, find_check
-from trl_r1.stages.all_scenario_rl.mixture import MixtureSource, load_source, schedule
 from trl_r1.storage.manifest import settings_of
 
 

@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from trl_r1.text.records import Row
 
 
 SHOWN = 5  # unusable rows that are printed
-PREVIEWED = {"sft": True, "zero": False, "reasoning-rl": False}  # stage -> whether it trains on labels
-NOT_COMPUTED = ["--use_cpu", "true", "--bf16", "false", "--fp16", "false", "--rewards", '[{"name": "accuracy"}]']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_grade_arguments(grading)
     previewing = commands.add_parser("preview", help="a recipe's first rows as its model sees them, and their labels")
     previewing.add_argument("--config", required=True, help="a recipe's name or a path to one")
-    previewing.add_argument("--stage", help="sft or zero: read the recipe as one of these, whatever else stands in it")
+    previewing.add_argument(
+        "--stage", help="sft, zero, cold-start, ...: whose recipe it is, whatever else stands in it"
+    )
     previewing.add_argument("--rows", type=int, default=2, help="how many rows (default: 2)")
     previewing.add_argument("--json", action="store_true", help="as data")
     previewing.add_argument(
@@ -272,84 +271,30 @@ def preview(args: argparse.Namespace) -> int:
     """
     from trl_r1.models.load import find_policy
     from trl_r1.runs import preview as shown
+    from trl_r1.runs.recipe_rows import read_recipe
     from trl_r1.runs.rendering import renderer_of
     from trl_r1.runs.sft import load_tokenizer
 
     if args.rows < 1:
         raise ValueError(f"--rows {args.rows}: give 1 or more.")
-    stage, options, config, model = _recipe(args)
-    rows = shown.first(_rows(stage, options, config), args.rows)
+    recipe = read_recipe(args.config, args.stage, args.set)
+    config, model = recipe.config, recipe.model
+    if recipe.unread:
+        keys = ", ".join(recipe.unread)
+        print(f"Not looked at, as they change no row that is shown: {keys}.", file=sys.stderr)
+    rows, labels = recipe.rows(args.rows)
+    if not labels and recipe.stage == "cold-start":
+        print("The rows to train on are made when the stage runs; these are the prompts.", file=sys.stderr)
     path = find_policy(model.model_name_or_path, config.seed)
     tokenizer = load_tokenizer(path, model, config)
-    renderer = renderer_of(tokenizer, config, path, options=options)
-    if PREVIEWED[stage]:
+    renderer = renderer_of(tokenizer, config, path, options=recipe.options)
+    if labels:
         found = shown.preview_rows(rows, renderer, bool(config.assistant_only_loss))
     else:
         found = shown.preview_prompts(rows, renderer)
     if args.json:
-        print(json.dumps(shown.as_json(found, renderer, stage), ensure_ascii=False, indent=2))
+        print(json.dumps(shown.as_json(found, renderer, recipe.stage), ensure_ascii=False, indent=2))
     else:
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print("\n".join(shown.lines(found, renderer, colour)))
     return int(any(one.refused for one in found))
-
-
-def _recipe(args: argparse.Namespace) -> tuple[str, Any, Any, Any]:
-    """The stage of a recipe, and its options parsed as the stage parses them."""
-    from dataclasses import fields
-
-    import yaml
-
-    from trl_r1 import recipes
-    from trl_r1.grpo.config import R1GRPOConfig
-    from trl_r1.models.options import R1ModelConfig
-    from trl_r1.runs.options import RLOptions, SFTOptions, parse
-    from trl_r1.runs.preview import fitting_stage
-    from trl_r1.runs.tuning_config import R1SFTConfig
-
-    to_imitate, to_reinforce = (SFTOptions, R1SFTConfig, R1ModelConfig), (RLOptions, R1GRPOConfig, R1ModelConfig)
-    classes = {name: to_imitate if labels else to_reinforce for name, labels in PREVIEWED.items()}
-    path = recipes.find(args.config)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        content = None
-    if not isinstance(content, dict):
-        content = {}  # `parse` says what is wrong with the file
-    known = {name: {part.name for one in kinds for part in fields(one)} | {"env"} for name, kinds in classes.items()}
-    stage = args.stage.replace("_", "-") if args.stage else fitting_stage(content, known)
-    if "datasets" in content or stage not in classes:
-        raise ValueError(
-            f"{args.config!r} is read as a recipe of {', '.join(PREVIEWED)} only, and holds keys that these do not know: "
-            "other stages make or mix their rows themselves. Their products can be shown with --config sft --set "
-            "dataset_name=FILE, and a recipe of distill with --stage sft."
-        )
-    changes = []
-    for change in args.set:
-        key, given, value = change.partition("=")
-        if not given:
-            raise ValueError(f"--set {change}: write KEY=VALUE, such as dataset_name=rows.jsonl.")
-        changes += [f"--{key}", value]
-    more = sorted(set(content) - known[stage])
-    if not more:
-        return stage, *parse(classes[stage], ["--config", str(path), *NOT_COMPUTED, *changes])
-    print(f"Not looked at, as {stage} does not know them: {', '.join(more)}.", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:
-        rest = Path(folder) / path.name
-        rest.write_text(yaml.safe_dump({key: content[key] for key in content if key not in more}), encoding="utf-8")
-        return stage, *parse(classes[stage], ["--config", str(rest), *NOT_COMPUTED, *changes])
-
-
-def _rows(stage: str, options: Any, config: Any) -> Any:
-    """What the stage trains on, before it is rendered."""
-    from trl_r1.data.columns import to_prompts
-    from trl_r1.data.spec import spec_of
-    from trl_r1.runs.sft import imitated
-
-    rows = spec_of(options).read(config.seed)
-    if PREVIEWED[stage]:
-        return imitated(rows, options, options.dataset_name)
-    columns = options.question_column, options.solution_column
-    return to_prompts(
-        rows, *columns, options.template, options.language_column, options.drop_empty, options.system_prompt
-    )

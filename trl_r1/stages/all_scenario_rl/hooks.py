@@ -24,14 +24,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from trl_r1.grpo.config import R1GRPOConfig
-from trl_r1.grpo.trainer import R1GRPOTrainer
-from trl_r1.models.sampling import sample
-from trl_r1.monitor.hack_alarm import HackAlarm, notes
-from trl_r1.runs.folder import SUMMARY
-from trl_r1.runs.options import RLOptions, only_parsing
-from trl_r1.runs.rl import Hooks
-from trl_r1.stages.all_scenario_rl.mixture import (
+from trl_r1.data.mixture import (
     HARMLESSNESS,
     HELPFULNESS,
     RULE,
@@ -40,6 +33,13 @@ from trl_r1.stages.all_scenario_rl.mixture import (
     load_source,
     schedule,
 )
+from trl_r1.grpo.config import R1GRPOConfig
+from trl_r1.grpo.trainer import R1GRPOTrainer
+from trl_r1.models.sampling import sample
+from trl_r1.monitor.hack_alarm import HackAlarm, notes
+from trl_r1.runs.folder import SUMMARY
+from trl_r1.runs.options import RLOptions, only_parsing
+from trl_r1.runs.rl import Hooks
 from trl_r1.storage.files import replace_file
 from trl_r1.storage.structured import read_entries
 from trl_r1.text.records import Json
