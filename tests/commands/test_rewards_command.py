@@ -43,7 +43,7 @@ def test_what_accuracy_saw_and_what_its_options_did():
         "accuracy_gold": "391",
         "accuracy_verdict": "different",
     }
-    assert found.reply[found.thought[0] : found.thought[1]] == "hm"
+    assert found.reply[found.reasoning[0] : found.reasoning[1]] == "hm"
     options = {option.name: option for option in found.options}
     assert (options["require_simplified"].other, options["require_simplified"].other_score) == (False, 1.0)
     assert options["sources"].tried  # changed, so its default was tried

@@ -25,6 +25,7 @@ from trl_r1.agser.scorer import LAYERS, MEASURES, AGSERScorer
 from trl_r1.agser.split import UNITS
 from trl_r1.compat.sharding import shards_the_model
 from trl_r1.models.four_bit import make_trainable_on_cpu
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import reply
 
 
@@ -96,25 +97,21 @@ class AGSERReward:
     Source: AGSER, arXiv:2501.09997; as a reward it is ours.
     """
 
-    model: Any = field(
-        default=None, metadata={"help": f"Id, folder or model; else ${MODEL_VARIABLE}, else the policy."}
-    )
-    tokenizer: Any = field(default=None, metadata={"help": "Of a model that is given as an object."})
-    reference: str = field(default="frozen", metadata={"help": f"One of: {', '.join(REFERENCES)}."})
-    k: float = field(default=2 / 3, metadata={"help": "Share of attentive tokens."})
-    lam: float = field(default=1.0, metadata={"help": "Weight of the attentive agreement; above 1 constancy pays."})
-    layers: str = field(default="mean", metadata={"help": f"One of: {', '.join(LAYERS)}."})
-    measure: str = field(default="norm", metadata={"help": f"One of: {', '.join(MEASURES)}."})
-    consistency: Any = field(default="unicode", metadata={"help": "unicode, rouge_score, tokens, or a function."})
-    question_column: str = field(
-        default="question", metadata={"help": "Dataset column: the part of a text prompt to split."}
-    )
-    max_new_tokens: int = field(default=256, metadata={"help": "Of each answer to a sub-query."})
-    batch_size: int = field(default=64, metadata={"help": "Sub-queries answered at a time."})
-    end_loops: bool = field(default=True, metadata={"help": "End answers to sub-queries that only repeat themselves."})
-    mask_truncated: int | None = field(default=None, metadata={"help": "Completions of so many tokens score None."})
-    name: str = field(default="agser", metadata={"help": "The metric is logged as rewards/<name>/mean."})
-    units: str = field(default="token", metadata={"help": f"What is never torn apart: {', '.join(UNITS)}."})
+    model: Any = option(None, f"Id, folder or model; else ${MODEL_VARIABLE}, else the policy.")
+    tokenizer: Any = option(None, "Of a model that is given as an object.")
+    reference: str = option("frozen", f"One of: {', '.join(REFERENCES)}.")
+    k: float = option(2 / 3, "Share of attentive tokens.")
+    lam: float = option(1.0, "Weight of the attentive agreement; above 1 constancy pays.")
+    layers: str = option("mean", f"One of: {', '.join(LAYERS)}.")
+    measure: str = option("norm", f"One of: {', '.join(MEASURES)}.")
+    consistency: Any = option("unicode", "unicode, rouge_score, tokens, or a function.")
+    question_column: str = option("question", "Dataset column: the part of a text prompt to split.")
+    max_new_tokens: int = option(256, "Of each answer to a sub-query.")
+    batch_size: int = option(64, "Sub-queries answered at a time.")
+    end_loops: bool = option(True, "End answers to sub-queries that only repeat themselves.")
+    mask_truncated: int | None = option(None, "Completions of so many tokens score None.")
+    name: str = option("agser", "The metric is logged as rewards/<name>/mean.")
+    units: str = option("token", f"What is never torn apart: {', '.join(UNITS)}.")
     _bound: _Bound = field(default_factory=_Bound, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

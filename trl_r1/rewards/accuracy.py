@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.answers.declared import decide_as
@@ -23,6 +23,7 @@ from trl_r1.answers.forms import TYPES
 from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.types import type_name
 from trl_r1.answers.written import as_written
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import reply
 from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
@@ -214,20 +215,18 @@ class Accuracy(ReadsReasoning):
     and a last sentence also count (``sources``). A restated task is refused (``require_simplified``).
     """
 
-    solution_column: str = field(default="solution", metadata={"help": "Dataset column with the gold answer."})
-    sources: tuple[str, ...] = field(default=tuple(SOURCES), metadata={"help": f"Any of: {', '.join(SOURCES)}."})
-    answer_type: str | None = field(default=None, metadata={"help": f"For rows that name none: {', '.join(TYPES)}."})
-    type_column: str | None = field(
-        default="answer_type", metadata={"help": "Dataset column with the type of the gold; None: do not look."}
-    )
-    require_simplified: bool = field(default=True, metadata={"help": "Refuse expressions left to be evaluated."})
-    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
-    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
-    math_verify: bool = field(default=True, metadata={"help": "Ask math-verify about what is not decided exactly."})
-    seconds: float = field(default=SECONDS, metadata={"help": "Wall time math-verify may take for one answer."})
-    megabytes: int = field(default=MEGABYTES, metadata={"help": "Memory math-verify may take for one answer, in MiB."})
-    on_timeout: float | None = field(default=0.0, metadata={"help": "Score of an answer that exhausts the limits."})
-    name: str = field(default="accuracy", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    solution_column: str = option("solution", "Dataset column with the gold answer.")
+    sources: tuple[str, ...] = option(tuple(SOURCES), f"Any of: {', '.join(SOURCES)}.")
+    answer_type: str | None = option(None, f"For rows that name none: {', '.join(TYPES)}.")
+    type_column: str | None = option("answer_type", "Dataset column with the type of the gold; None: do not look.")
+    require_simplified: bool = option(True, "Refuse expressions left to be evaluated.")
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
+    math_verify: bool = option(True, "Ask math-verify about what is not decided exactly.")
+    seconds: float = option(SECONDS, "Wall time math-verify may take for one answer.")
+    megabytes: int = option(MEGABYTES, "Memory math-verify may take for one answer, in MiB.")
+    on_timeout: float | None = option(0.0, "Score of an answer that exhausts the limits.")
+    name: str = option("accuracy", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.megabytes < 256:

@@ -13,12 +13,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trl_r1.rewards.code_tests import Case, Unreadable, paired, read_cases
 from trl_r1.sandbox.choice import BACKENDS, open_sandbox
 from trl_r1.sandbox.protocol import DEFAULT_LIMITS, ResourceLimits, Sandbox
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
 from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
@@ -182,32 +183,25 @@ class Code(ReadsReasoning):
     output would pay.
     """
 
-    tests_column: str = field(
-        default="verification_info",
-        metadata={"help": "Dataset column with the tests; without it, `inputs`, `outputs` and `fn_name` are read."},
+    tests_column: str = option(
+        "verification_info", "Dataset column with the tests; without it, `inputs`, `outputs` and `fn_name` are read."
     )
-    partial: bool = field(default=False, metadata={"help": "Pay the share of tests passed instead of all or nothing."})
-    tolerance: float | None = field(
-        default=None, metadata={"help": "Numbers may differ by this much, absolutely or relatively. None: exact."}
+    partial: bool = option(False, "Pay the share of tests passed instead of all or nothing.")
+    tolerance: float | None = option(None, "Numbers may differ by this much, absolutely or relatively. None: exact.")
+    max_tests: int | None = option(None, "Run only the first so many tests of a row.")
+    backend: str = option("auto", f"One of: {', '.join(BACKENDS)}.")
+    url: str = option("", "Server of the sandbox_fusion or piston backend.")
+    allow_unsafe_local: bool = option(
+        False, "Without a sandbox, run programs unisolated. They can do whatever you can."
     )
-    max_tests: int | None = field(default=None, metadata={"help": "Run only the first so many tests of a row."})
-    backend: str = field(default="auto", metadata={"help": f"One of: {', '.join(BACKENDS)}."})
-    url: str = field(default="", metadata={"help": "Server of the sandbox_fusion or piston backend."})
-    allow_unsafe_local: bool = field(
-        default=False, metadata={"help": "Without a sandbox, run programs unisolated. They can do whatever you can."}
-    )
-    packages: tuple[str, ...] = field(
-        default=(), metadata={"help": "Directories with packages that programs may import, read-only."}
-    )
-    wall_seconds: float = field(default=10.0, metadata={"help": "Wall time of one test, in seconds."})
-    cpu_seconds: float = field(default=5.0, metadata={"help": "Processor time of one test, in seconds."})
-    memory_mib: int = field(default=512, metadata={"help": "Memory of one test, in MiB."})
-    workers: int | None = field(
-        default=None, metadata={"help": "Programs at once. None: TRL_R1_SANDBOX_WORKERS or the processors, at most 8."}
-    )
-    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
-    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
-    name: str = field(default="code", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    packages: tuple[str, ...] = option((), "Directories with packages that programs may import, read-only.")
+    wall_seconds: float = option(10.0, "Wall time of one test, in seconds.")
+    cpu_seconds: float = option(5.0, "Processor time of one test, in seconds.")
+    memory_mib: int = option(512, "Memory of one test, in MiB.")
+    workers: int | None = option(None, "Programs at once. None: TRL_R1_SANDBOX_WORKERS or the processors, at most 8.")
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
+    name: str = option("code", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import ANSWER, THINK, reply, says, visible
 from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning
 
@@ -111,13 +112,13 @@ class Format(ReadsReasoning):
     Departure: the paper names tags and gives no rule for repeated, empty or trailing text; we refuse them all.
     """
 
-    layout: str = field(default="answer", metadata={"help": f"One of: {', '.join(LAYOUTS)}."})
-    graded: bool = field(default=False, metadata={"help": "Pay each right tag its share instead of all or nothing."})
-    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
-    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
-    answer: tuple[str, str] = field(default=ANSWER, metadata={"help": "Opening and closing tag of the answer."})
-    special_token: str = field(default=SPECIAL_TOKEN, metadata={"help": "The token of the cold_start layout."})
-    name: str = field(default="format", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    layout: str = option("answer", f"One of: {', '.join(LAYOUTS)}.")
+    graded: bool = option(False, "Pay each right tag its share instead of all or nothing.")
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
+    answer: tuple[str, str] = option(ANSWER, "Opening and closing tag of the answer.")
+    special_token: str = option(SPECIAL_TOKEN, "The token of the cold_start layout.")
+    name: str = option("format", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:

@@ -21,7 +21,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -34,6 +34,7 @@ from trl_r1.claims.surds import TooLarge, sign
 from trl_r1.claims.tokens import every_token
 from trl_r1.claims.trees import Tree, Unreadable
 from trl_r1.rewards.logic import ClaimReward
+from trl_r1.storage.structured import option
 
 
 __all__ = ["Geometry", "claims", "claims_of", "geometry_reward", "points_in"]
@@ -351,15 +352,14 @@ class Geometry(ClaimReward):
         ImportError: algebraic=True without Z3.
     """
 
-    minimum_claims: int = field(default=1, metadata={"help": "Checkable claims it takes to judge a reply."})
-    most_claims: int = field(default=16, metadata={"help": "Beyond that many, right claims buy nothing."})
-    algebraic: bool | None = field(
-        default=None,
-        metadata={"help": "Ask Z3 what square roots do not decide; None: if the extra logic is installed."},
+    minimum_claims: int = option(1, "Checkable claims it takes to judge a reply.")
+    most_claims: int = option(16, "Beyond that many, right claims buy nothing.")
+    algebraic: bool | None = option(
+        None, "Ask Z3 what square roots do not decide; None: if the extra logic is installed."
     )
-    seconds: float = field(default=5.0, metadata={"help": "Solver time per reply."})
-    megabytes: int = field(default=1024, metadata={"help": "Solver memory, in MiB."})
-    name: str = field(default="geometry", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    seconds: float = option(5.0, "Solver time per reply.")
+    megabytes: int = option(1024, "Solver memory, in MiB.")
+    name: str = option("geometry", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from trl_r1.rewards.identification import identify, in_target, require_classifier, shared_scripts
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import reasoning_bounds, reply
 from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 from trl_r1.text.scripts import FIRST, LANGUAGES, SCRIPTS, language_code
@@ -166,16 +167,14 @@ class LanguageConsistency(ReadsReasoning):
         ImportError: same_script="classifier" without the extra ``lang``.
     """
 
-    language: str | None = field(default=None, metadata={"help": "Target for rows that name none, such as 'en'."})
-    language_column: str = field(default="language", metadata={"help": "Dataset column with the row's target."})
-    minimum_words: float = field(default=3.0, metadata={"help": "Words it takes to judge a thought."})
-    allowed: tuple[str, ...] = field(default=(), metadata={"help": "Terms that count for no language."})
-    same_script: str = field(
-        default="ignore", metadata={"help": "; ".join(f"{name}: {about}" for name, about in SAME_SCRIPT.items())}
-    )
-    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
-    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
-    name: str = field(default="language_consistency", metadata={"help": "Logged as rewards/<name>/mean."})
+    language: str | None = option(None, "Target for rows that name none, such as 'en'.")
+    language_column: str = option("language", "Dataset column with the row's target.")
+    minimum_words: float = option(3.0, "Words it takes to judge a thought.")
+    allowed: tuple[str, ...] = option((), "Terms that count for no language.")
+    same_script: str = option("ignore", "; ".join(f"{name}: {about}" for name, about in SAME_SCRIPT.items()))
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
+    name: str = option("language_consistency", "Logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         if self.minimum_words < 0:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.rewards.catalogue import load_reward, metric_name
+from trl_r1.storage.structured import option
 from trl_r1.text.reasoning_format import ReasoningFormat, tell
 from trl_r1.text.records import Json
 
@@ -81,12 +82,11 @@ class Layered:
     Source: ours; see the module.
     """
 
-    layers: Sequence[Any] = field(default=DEFAULT_LAYERS, metadata={"help": "Entries {name, weight, options}."})
-    schedule: Mapping[Any, Any] | None = field(
-        default=None,
-        metadata={"help": "Share of training -> weights, such as {0.0: [1, 0, 0], 0.5: [0.4, 0.3, 0.3]}."},
+    layers: Sequence[Any] = option(DEFAULT_LAYERS, "Entries {name, weight, options}.")
+    schedule: Mapping[Any, Any] | None = option(
+        None, "Share of training -> weights, such as {0.0: [1, 0, 0], 0.5: [0.4, 0.3, 0.3]}."
     )
-    name: str = field(default="layered", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    name: str = option("layered", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, (str, Mapping)) or not self.layers:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trl_r1.claims.find import Claim, arithmetic_claims, stated
 from trl_r1.claims.statements import Statement, linear_statements, propositional_statements
 from trl_r1.claims.tokens import tokens
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import reply
 
 
@@ -137,10 +138,10 @@ class ClaimReward:
     name: str
 
     def __post_init__(self) -> None:
-        for option in ("minimum_claims", "most_claims"):
-            value = getattr(self, option)
+        for name in ("minimum_claims", "most_claims"):
+            value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{option}={value!r} is not a number of claims. Give 1 or more.")
+                raise ValueError(f"{name}={value!r} is not a number of claims. Give 1 or more.")
         if not self.seconds > 0 or self.megabytes < 256:
             raise ValueError(
                 f"seconds={self.seconds}, megabytes={self.megabytes}: give the solver some time and at least 256 MiB."
@@ -218,13 +219,13 @@ class Logic(ClaimReward):
         ImportError: linear or propositional, without Z3.
     """
 
-    linear: bool = field(default=False, metadata={"help": "Judge linear statements over variables (Z3)."})
-    propositional: bool = field(default=False, metadata={"help": "Judge propositional formulas (Z3)."})
-    minimum_claims: int = field(default=1, metadata={"help": "Checkable claims it takes to judge a reply."})
-    most_claims: int = field(default=16, metadata={"help": "Beyond that many, right claims buy nothing."})
-    seconds: float = field(default=5.0, metadata={"help": "Solver time per reply."})
-    megabytes: int = field(default=1024, metadata={"help": "Solver memory, in MiB."})
-    name: str = field(default="logic", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    linear: bool = option(False, "Judge linear statements over variables (Z3).")
+    propositional: bool = option(False, "Judge propositional formulas (Z3).")
+    minimum_claims: int = option(1, "Checkable claims it takes to judge a reply.")
+    most_claims: int = option(16, "Beyond that many, right claims buy nothing.")
+    seconds: float = option(5.0, "Solver time per reply.")
+    megabytes: int = option(1024, "Solver memory, in MiB.")
+    name: str = option("logic", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

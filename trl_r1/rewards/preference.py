@@ -23,6 +23,7 @@ from typing import Any
 
 from trl_r1.models.judge import CRITERIA, Failure, Judge
 from trl_r1.rewards.semantic import model_id, spoken
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply
 from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
@@ -102,41 +103,39 @@ class Preference(ReadsReasoning):
     helpful model's input may be; pairs longer than ``max_length`` keep both ends.
     """
 
-    model: str | None = field(
-        default=None, metadata={"help": "Model id or folder, or the judge's name on its server."}
-    )
-    scope: str = field(default="summary", metadata={"help": f"What is judged: {', '.join(SCOPES)}."})
-    model_variable: str = field(default="", metadata={"help": "Environment variable that names the model instead."})
-    route: str | None = field(default=None, metadata={"help": "Score only rows whose route_column says this."})
-    route_column: str = field(default="reward_for", metadata={"help": "Dataset column: whose a prompt is."})
-    label: str | int | None = field(default=None, metadata={"help": "Which label is scored, as in id2label."})
-    normalize: str = field(default="affine", metadata={"help": f"One of: {', '.join(NORMALIZERS)}."})
-    sign: int = field(default=1, metadata={"help": "-1 where a high raw score is bad (toxicity)."})
-    center: float = field(default=0.0, metadata={"help": "Raw score that becomes 0."})
-    spread: float = field(default=1.0, metadata={"help": "Raw points that become 1."})
-    clip: float = field(default=5.0, metadata={"help": "Limit of zscore, in standard deviations."})
-    freeze_after: int | None = field(default=None, metadata={"help": "Scores after which zscore stops learning."})
-    empty_score: float | None = field(default=None, metadata={"help": "Score of a reply without text in scope."})
-    last_steps: int | None = field(default=None, metadata={"help": "Active in the last so many steps (R1: 400)."})
-    from_step: int | None = field(default=None, metadata={"help": "First step it is active in."})
-    to_step: int | None = field(default=None, metadata={"help": "First step it is active in no more."})
-    chat: bool | None = field(default=None, metadata={"help": "Use the chat template; None: where there is one."})
-    max_length: int = field(default=4096, metadata={"help": "Most tokens of prompt and text together."})
-    batch_size: int = field(default=8, metadata={"help": "Texts per forward pass."})
-    device: str | None = field(default=None, metadata={"help": "Such as cpu or cuda:1; else this process's own."})
-    endpoint: str | None = field(default=None, metadata={"help": "A judge, such as http://127.0.0.1:8000/v1."})
-    criterion: str = field(default="helpful", metadata={"help": f"{', '.join(CRITERIA)}, or a judge's task in words."})
-    judge_options: dict[str, Any] = field(default_factory=dict, metadata={"help": "Bounds: see judge.Judge."})
-    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
-    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
-    name: str = field(default="preference", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    model: str | None = option(None, "Model id or folder, or the judge's name on its server.")
+    scope: str = option("summary", f"What is judged: {', '.join(SCOPES)}.")
+    model_variable: str = option("", "Environment variable that names the model instead.")
+    route: str | None = option(None, "Score only rows whose route_column says this.")
+    route_column: str = option("reward_for", "Dataset column: whose a prompt is.")
+    label: str | int | None = option(None, "Which label is scored, as in id2label.")
+    normalize: str = option("affine", f"One of: {', '.join(NORMALIZERS)}.")
+    sign: int = option(1, "-1 where a high raw score is bad (toxicity).")
+    center: float = option(0.0, "Raw score that becomes 0.")
+    spread: float = option(1.0, "Raw points that become 1.")
+    clip: float = option(5.0, "Limit of zscore, in standard deviations.")
+    freeze_after: int | None = option(None, "Scores after which zscore stops learning.")
+    empty_score: float | None = option(None, "Score of a reply without text in scope.")
+    last_steps: int | None = option(None, "Active in the last so many steps (R1: 400).")
+    from_step: int | None = option(None, "First step it is active in.")
+    to_step: int | None = option(None, "First step it is active in no more.")
+    chat: bool | None = option(None, "Use the chat template; None: where there is one.")
+    max_length: int = option(4096, "Most tokens of prompt and text together.")
+    batch_size: int = option(8, "Texts per forward pass.")
+    device: str | None = option(None, "Such as cpu or cuda:1; else this process's own.")
+    endpoint: str | None = option(None, "A judge, such as http://127.0.0.1:8000/v1.")
+    criterion: str = option("helpful", f"{', '.join(CRITERIA)}, or a judge's task in words.")
+    judge_options: dict[str, Any] = option({}, "Bounds: see judge.Judge.")
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
+    name: str = option("preference", "The metric is logged as rewards/<name>/mean.")
 
     _moments: Moments = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for option, known in (("scope", SCOPES), ("normalize", NORMALIZERS)):
-            if getattr(self, option) not in known:
-                raise ValueError(f"{option}={getattr(self, option)!r} is unknown. Choose one of: {', '.join(known)}.")
+        for name, known in (("scope", SCOPES), ("normalize", NORMALIZERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown. Choose one of: {', '.join(known)}.")
         if self.sign not in (1, -1):
             raise ValueError(f"sign={self.sign} is neither 1 nor -1.")
         if not all(map(math.isfinite, (self.center, self.spread, self.clip))) or min(self.spread, self.clip) <= 0:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.answers.extract import SOURCES, checked_sources, extract
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, without_hidden
 
 
@@ -61,15 +62,13 @@ class ReasoningGym:
     Raises, when called on rows of reasoning-gym, ImportError if the package is missing.
     """
 
-    entry_column: str = field(default="reasoning_gym", metadata={"help": "Dataset column with the entry, as text."})
-    sources: tuple[str, ...] = field(default=tuple(SOURCES), metadata={"help": f"Any of: {', '.join(SOURCES)}."})
-    prefilled_think: bool = field(default=False, metadata={"help": "The template writes the opening think tag."})
-    think: tuple[str, str] = field(default=THINK, metadata={"help": "Opening and closing tag of the thought."})
-    seconds: float = field(
-        default=10.0, metadata={"help": "Processor time per answer; the first of a dataset loads it."}
-    )
-    megabytes: int = field(default=2048, metadata={"help": "Memory per answer, in MiB."})
-    name: str = field(default="reasoning_gym", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    entry_column: str = option("reasoning_gym", "Dataset column with the entry, as text.")
+    sources: tuple[str, ...] = option(tuple(SOURCES), f"Any of: {', '.join(SOURCES)}.")
+    prefilled_think: bool = option(False, "The template writes the opening think tag.")
+    think: tuple[str, str] = option(THINK, "Opening and closing tag of the thought.")
+    seconds: float = option(10.0, "Processor time per answer; the first of a dataset loads it.")
+    megabytes: int = option(2048, "Memory per answer, in MiB.")
+    name: str = option("reasoning_gym", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         if not self.seconds > 0 or not math.isfinite(self.seconds) or self.megabytes < 512:

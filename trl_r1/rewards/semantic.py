@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import reasoning_or_all, reply, visible
 from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
@@ -72,16 +73,16 @@ class Semantic(ReadsReasoning):
     Source: ours; see the module. The model is loaded on first use and never pickled.
     """
 
-    model: str | None = field(default=None, metadata={"help": f"Model id or folder; else ${MODEL_VARIABLE}."})
-    label: str | int | None = field(default=None, metadata={"help": "The label of a good chain, as in id2label."})
-    question_column: str = field(default="question", metadata={"help": "Dataset column with the bare question."})
-    missing: float | None = field(default=0.0, metadata={"help": "Score of a reply without a chain."})
-    max_length: int = field(default=2048, metadata={"help": "Most tokens of question and chain together."})
-    batch_size: int = field(default=16, metadata={"help": "Chains per forward pass."})
-    device: str | None = field(default=None, metadata={"help": "Such as cpu or cuda:1; else this process's own."})
-    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
-    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
-    name: str = field(default="semantic", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    model: str | None = option(None, f"Model id or folder; else ${MODEL_VARIABLE}.")
+    label: str | int | None = option(None, "The label of a good chain, as in id2label.")
+    question_column: str = option("question", "Dataset column with the bare question.")
+    missing: float | None = option(0.0, "Score of a reply without a chain.")
+    max_length: int = option(2048, "Most tokens of question and chain together.")
+    batch_size: int = option(16, "Chains per forward pass.")
+    device: str | None = option(None, "Such as cpu or cuda:1; else this process's own.")
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
+    name: str = option("semantic", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         if self.missing is not None and not 0.0 <= self.missing <= 1.0:

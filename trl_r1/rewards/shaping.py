@@ -21,9 +21,10 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import reply
 from trl_r1.text.reasoning_format import ReasoningFormat, tell
 
@@ -89,15 +90,10 @@ def repetition(items: Sequence[Any], size: int) -> float:
 class _Shaped:
     """What the three have in common: the inner reward, and TRL's calling convention."""
 
-    inner: Any = field(
-        default=None,
-        metadata={"help": "The reward to shape: a name, {name: ..., options: {...}}, or a callable. None: alone."},
-    )
-    weight: float = field(
-        default=0.2, metadata={"help": "What a right answer can lose, in points of the inner score."}
-    )
-    right: float = field(default=1.0, metadata={"help": "The inner reward's highest score."})
-    name: str = field(default="", metadata={"help": "Logged as rewards/<name>/mean; '' for a name made of both."})
+    inner: Any = option(None, "The reward to shape: a name, {name: ..., options: {...}}, or a callable. None: alone.")
+    weight: float = option(0.2, "What a right answer can lose, in points of the inner score.")
+    right: float = option(1.0, "The inner reward's highest score.")
+    name: str = option("", "Logged as rewards/<name>/mean; '' for a name made of both.")
 
     def __post_init__(self) -> None:
         if isinstance(self.inner, (str, Mapping)):
@@ -189,8 +185,8 @@ class Overlong(_Shaped):
     Departure: around a reward, wrong answers are not punished for their length (see the module).
     """
 
-    longest: int = field(default=20480, metadata={"help": "Length from which the punishment is full."})
-    soft: int = field(default=4096, metadata={"help": "Over how much before that it grows."})
+    longest: int = option(20480, "Length from which the punishment is full.")
+    soft: int = option(4096, "Over how much before that it grows.")
     _label = "overlong"
 
     def __post_init__(self) -> None:
@@ -220,7 +216,7 @@ class CosineLength(_Shaped):
     searching, because a wrong answer would profit from padding.
     """
 
-    longest: int = field(default=4096, metadata={"help": "Length at which the cosine has reached its end."})
+    longest: int = option(4096, "Length at which the cosine has reached its end.")
     _label = "cosine_length"
 
     def __post_init__(self) -> None:
@@ -246,8 +242,8 @@ class Repetition(_Shaped):
     Source: arXiv:2502.03373, Appendix C.2. The sizes are ours: short n-grams recur in every honest calculation.
     """
 
-    tokens: int = field(default=12, metadata={"help": "Tokens per n-gram."})
-    characters: int = field(default=32, metadata={"help": "Characters per n-gram, where there are no token ids."})
+    tokens: int = option(12, "Tokens per n-gram.")
+    characters: int = option(32, "Characters per n-gram, where there are no token ids.")
     _label = "repetition"
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from trl_r1.answers.declared import in_order, interval
@@ -30,6 +30,7 @@ from trl_r1.answers.notation import LONGEST_ANSWER, boxes, canonical
 from trl_r1.answers.quantities import quantity, unit_name
 from trl_r1.answers.types import MATHEMATICAL, Asked, asked, is_truth, letter_of, type_name
 from trl_r1.rewards.semantic import question_of
+from trl_r1.storage.structured import option
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, visible
 from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
@@ -257,16 +258,16 @@ class Symbolic(ReadsReasoning):
     Source: DeepSeek-R1, arXiv:2501.12948, Sec. 2.2.2. Departure: see the module.
     """
 
-    answer_type: str | None = field(default=None, metadata={"help": f"For rows that name none: {', '.join(TYPES)}."})
-    type_column: str = field(default="answer_type", metadata={"help": "Dataset column with the type asked for."})
-    unit_column: str = field(default="unit", metadata={"help": "Dataset column with the unit asked for."})
-    solution_column: str = field(default="solution", metadata={"help": "Dataset column with the gold answer."})
-    question_column: str = field(default="question", metadata={"help": "Dataset column with the bare question."})
-    read_question: bool = field(default=True, metadata={"help": "Look for type and unit in the question's words."})
-    sources: tuple[str, ...] = field(default=tuple(SOURCES), metadata={"help": f"Any of: {', '.join(SOURCES)}."})
-    prefilled_think: bool | None = field(default=None, metadata={"help": PREFILLED_HELP})
-    think: tuple[str, str] | None = field(default=None, metadata={"help": THINK_HELP})
-    name: str = field(default="symbolic", metadata={"help": "The metric is logged as rewards/<name>/mean."})
+    answer_type: str | None = option(None, f"For rows that name none: {', '.join(TYPES)}.")
+    type_column: str = option("answer_type", "Dataset column with the type asked for.")
+    unit_column: str = option("unit", "Dataset column with the unit asked for.")
+    solution_column: str = option("solution", "Dataset column with the gold answer.")
+    question_column: str = option("question", "Dataset column with the bare question.")
+    read_question: bool = option(True, "Look for type and unit in the question's words.")
+    sources: tuple[str, ...] = option(tuple(SOURCES), f"Any of: {', '.join(SOURCES)}.")
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
+    name: str = option("symbolic", "The metric is logged as rewards/<name>/mean.")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answer_type", type_name(self.answer_type) or None)
