@@ -9,6 +9,7 @@ from trl_r1.grpo import trainer
 
 CLASSES = {
     "R1GRPOTrainer": "r1",
+    "StepTimes": "times",
     "RenderedPrompts": "prompts",
     "ChosenKL": "kl",
     "GradedPrompts": "curriculum",

@@ -46,6 +46,22 @@ def test_a_run_that_stands_still_raises_nothing_but_that_it_converged():
 
 
 @pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rollout_copy/mismatch": 0.3}, "its tokens are 0.30 nats from the policy's."),
+        ({"rollout_copy/effective_samples": 0.2}, "20% of the samples are effective."),
+        ({"rollout_copy/capped": 0.4}, "40% of the ratios are outside the limits."),
+        ({"rollout_copy/mismatch": 0.03, "rollout_copy/effective_samples": 0.9, "rollout_copy/capped": 0.01}, None),
+    ],
+)
+def test_a_copy_that_drifts_away_is_told(changes, said):
+    found = [
+        one for one in look(History.of(lines(10, **metrics(**changes))), AlarmThresholds()) if one.name == "copy_drift"
+    ]
+    assert [one.seen.endswith(said) for one in found] == ([] if said is None else [True])
+
+
+@pytest.mark.parametrize(
     ("name", "changes"),
     [
         ("entropy_collapse", {"entropy": lambda t: 0.7 * (1 - t) + 0.05}),
@@ -165,7 +181,7 @@ def test_the_shape_of_a_healthy_miniature_run_is_silent():
 
 
 def test_every_alarm_says_what_to_do():
-    assert len(ALARMS) == 9
+    assert len(ALARMS) == 10
     rows = lines(80, **metrics(entropy=lambda t: 0.7 * (1 - t), length=lambda t: 20 + 60 * t, kl=lambda t: 3 * t))
     for found in look(History.of(rows), AlarmThresholds()):
         assert found.seen.endswith(".")

@@ -9,7 +9,7 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from trl_r1.grpo.identity import share_of_low_bytes, tiny_prompts
 from trl_r1.monitor import AlarmThresholds, Monitor
-from trl_r1.monitor.drift import Anchor, make_anchor
+from trl_r1.monitor.drift import Anchor, make_anchor, within
 from trl_r1.monitor.record import every_alarm, judged_again, passed_sentence, read_alarms
 from trl_r1.monitor.signals import History
 from trl_r1.storage.files import read_json_lines
@@ -95,6 +95,12 @@ def test_drift_is_zero_before_and_the_mean_log_ratio_after(tiny):
             now = sum(logits[place + i].log_softmax(-1)[token].item() for i, token in enumerate(completion))
             expected += before - now
     assert anchor.drift(model) == pytest.approx(expected / 5, abs=1e-5)
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(100, [0, 1, 2, 3, 4]), (12, [0, 2, 4]), (8, [0, 4]), (1, [0, 4])])
+def test_texts_are_dropped_evenly_until_they_fit_the_budget(budget, kept):
+    pairs = [([1] * 2, [number] * 2) for number in range(5)]
+    assert [said[0] for _, said in within(pairs, budget)] == kept
 
 
 def test_an_anchor_survives_a_restart(tiny, tmp_path):

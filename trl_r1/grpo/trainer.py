@@ -11,21 +11,21 @@ In which order the overrides of a method of TRL's run (the first calls the next;
 | train | r1 | takes the newest complete checkpoint, refuses a broken one |
 | create_optimizer | critic | adds the towers' weights |
 | _get_train_sampler | r1, curriculum | r1 keeps the sampler; curriculum orders the prompts and then asks nobody else |
-| _prepare_inputs | fast | deals the rows of an optimizer step out to micro-batches anew |
-| training_step | critic | averages the towers' gradients over processes |
+| _prepare_inputs | times, fast | fast deals the rows of an optimizer step out to micro-batches anew |
+| training_step | times, critic | critic averages the towers' gradients over processes |
 | _generate_and_score_completions | r1, prompts, copy, fast | r1 refills after; prompts: rows' options; copy: how it drew |
 | _tokenize_prompts | prompts | conversations that TRL would render otherwise than they are meant |
-| _generate_single_turn | fast | completions come from grpo/rollout |
-| _calculate_rewards | r1, curriculum, critic, fast | r1: marks; fast: early scores; critic, r1 keep; curriculum counts |
-| _compute_loss | kl, critic, copy, fast | fast skips rows; copy weighs; critic adds its loss; kl checks its term |
-| _get_per_token_logps_and_entropies | kl, critic, copy, precision, fast | fast packs, precision casts, others read along |
+| _generate_single_turn | times, fast | completions come from grpo/rollout |
+| _calculate_rewards | r1, times, curriculum, critic, fast | r1: marks; fast: early scores; critic keeps; curriculum counts |
+| _compute_loss | times, kl, critic, copy, fast | fast skips rows; copy weighs; critic adds its loss; kl checks its term |
+| _get_per_token_logps_and_entropies | times, kl, critic, copy, precision, fast | fast packs, precision casts |
 | _save_checkpoint | r1, curriculum, critic, copy | each its own file, before TRL's |
 | _load_optimizer_and_scheduler | r1, curriculum, critic, copy | critic its towers before TRL's, the others theirs after |
 | save_model | r1 | leaves the reference adapter out of an export |
 
-r1 is R1GRPOTrainer, prompts RenderedPrompts (prompts.py), kl ChosenKL (loss.py), curriculum GradedPrompts, critic
-CriticAdvantages (critic/connect.py), copy CopiedRollout (copies/connect.py), precision LossPrecision (precision.py), fast
-FastGRPOTrainer.
+r1 is R1GRPOTrainer, times StepTimes (times.py: looks at the clock), prompts RenderedPrompts (prompts.py), kl ChosenKL
+(loss.py), curriculum GradedPrompts, critic CriticAdvantages (critic/connect.py), copy CopiedRollout (copies/connect.py),
+precision LossPrecision (precision.py), fast FastGRPOTrainer.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ from trl_r1.grpo.prompts import RenderedPrompts
 from trl_r1.grpo.reasoning import TrainerReasoning
 from trl_r1.grpo.reference import AdapterReference, ReferencePolicy, RenewReference, WeightsReference
 from trl_r1.grpo.replay import VerifiedPaths
+from trl_r1.grpo.times import StepTimes
 from trl_r1.models.adapters import restore_types, types_of
 from trl_r1.models.four_bit import make_trainable_on_cpu
 from trl_r1.models.rendering import end_ids
@@ -83,7 +84,14 @@ SCALED = {"group": group_normalized, "batch": batch_normalized, "none": group_ce
 
 
 class R1GRPOTrainer(
-    RenderedPrompts, ChosenKL, GradedPrompts, CriticAdvantages, CopiedRollout, LossPrecision, FastGRPOTrainer
+    StepTimes,
+    RenderedPrompts,
+    ChosenKL,
+    GradedPrompts,
+    CriticAdvantages,
+    CopiedRollout,
+    LossPrecision,
+    FastGRPOTrainer,
 ):
     """[`~trl.GRPOTrainer`] whose advantages, KL, reference and order of problems are chosen in [`R1GRPOConfig`].
 
@@ -154,6 +162,7 @@ class R1GRPOTrainer(
         self._start_critic()
         self._start_copy()
         self._start_precision()
+        self._start_times()
         if isinstance(self.model, PeftModel):  # loading a checkpoint makes peft raise bfloat16 adapters to float32
             self._types = types_of(self.model)
         self.add_callback(SaveAtBoundary(self._left_over, args.gradient_accumulation_steps))

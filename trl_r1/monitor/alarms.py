@@ -39,6 +39,9 @@ class AlarmThresholds:
     shape_rise: float = 0.30  # points of a format reward that count as having learnt the format
     dead: float = 0.90  # share of groups without reward variance
     language_fall: float = 0.15  # share of words in the asker's language
+    mismatch: float = 0.1  # nats per token between the copy that generates and the policy (bfloat16: 0.03)
+    effective: float = 0.5  # of the samples: below it the weights of few decide
+    capped: float = 0.2  # share of ratios outside the limits
     plateau: int = 60  # lines over which a reward that stays within `still` has converged
     still: float = 0.02  # points of reward
 
@@ -279,6 +282,28 @@ def no_signal(history: History, limits: AlarmThresholds) -> Finding | None:
     return Finding("no_signal", sentence, advice, "notice" if easy else "alarm")
 
 
+def copy_drift(history: History, limits: AlarmThresholds) -> Finding | None:
+    """The copy that generates (`rollout_copy`) has drifted away from the policy: few samples carry the gradient."""
+    far, counted, capped = (
+        history.now(f"rollout_copy/{name}", limits.width) for name in ("mismatch", "effective_samples", "capped")
+    )
+    seen = []
+    if far is not None and far > limits.mismatch:
+        seen.append(f"its tokens are {far:.2f} nats from the policy's")
+    if counted is not None and counted < limits.effective:
+        seen.append(f"{counted:.0%} of the samples are effective")
+    if capped is not None and capped > limits.capped:
+        seen.append(f"{capped:.0%} of the ratios are outside the limits")
+    if not seen:
+        return None
+    return Finding(
+        "copy_drift",
+        f"The copy that generates is no longer close to the policy: {', '.join(seen)}.",
+        "Set rollout_copy: merged, or none; where completions are long and the mismatch is small, "
+        "vllm_importance_sampling_mode: token_truncate.",
+    )
+
+
 def converged(history: History, limits: AlarmThresholds) -> Finding | None:
     """The reward has stopped moving."""
     values = history.values("reward", limits.plateau)
@@ -303,6 +328,7 @@ ALARMS: dict[str, Alarm] = {
     "format_only": format_only,
     "language_mixing": language_mixing,
     "no_signal": no_signal,
+    "copy_drift": copy_drift,
     "converged": converged,
 }
 

@@ -28,7 +28,8 @@ from trl_r1.monitor.texts import measure, spread_evenly
 logger = logging.getLogger(__name__)
 
 PREFIX = "monitor/"
-ANCHORS = 16  # texts that drift is measured on
+ANCHORS = 16  # texts that drift is measured on, at most
+ANCHOR_TOKENS = 1024  # of all of them together, prompts included; two texts are kept in any case
 DUTY = 50  # a page that took a second to write is written again after that many
 
 
@@ -44,7 +45,8 @@ class Monitor(TrainerCallback):
         folder: of the run; None takes ``output_dir``.
         limits: where the alarms stand.
         most_texts: completions measured per step, spread evenly over the batch.
-        drift_every: steps between two measurements of ``monitor/drift``; 0: never. It takes a forward pass over 16 texts.
+        drift_every: steps between two measurements of ``monitor/drift``; 0: never. It is a forward pass
+            over up to 16 texts of 1,024 tokens together.
         page_seconds: least time between two writes of the page; a new alarm writes it at once. Writing takes at most a
             fiftieth of the run's time.
         title: of the page.
@@ -74,6 +76,7 @@ class Monitor(TrainerCallback):
         self.log: MetricsLog | None = None
         self.measured: tuple[Any, ...] = ()
         self.next_page = 0.0
+        self.spent = 0.0  # seconds on this step so far
 
     # --- the life of a run
 
@@ -95,6 +98,7 @@ class Monitor(TrainerCallback):
         if not self.drift_every or state.global_step != 0 or self.anchor is not None:
             return
         prompts, completions = self._texts()
+        began = time.perf_counter()
         chosen = spread_evenly(len(completions), ANCHORS)
         self.anchor = make_anchor(
             model,
@@ -102,18 +106,23 @@ class Monitor(TrainerCallback):
             [prompts[i] for i in chosen],
             [completions[i] for i in chosen],
             renderer=self._renderer(args),
+            budget=ANCHOR_TOKENS,
         )
         if self.anchor is not None and state.is_world_process_zero:
             self.anchor.save(self._folder())
+        self.spent += time.perf_counter() - began
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         metrics = getattr(self.trainer, "_metrics", None)
         if metrics is None:
             return
+        began = time.perf_counter()
         for name, value in self._measure_texts().items():
             metrics["train"][PREFIX + name].append(value)
         if self.anchor is not None and state.global_step % self.drift_every == 0:
             metrics["train"][PREFIX + "drift"].append(self.anchor.drift(model))
+        metrics["train"]["seconds/monitor"].append(self.spent + time.perf_counter() - began)
+        self.spent = 0.0
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.log is not None:

@@ -98,6 +98,21 @@ CHARTS = (
         ),
         share=True,
     ),
+    Chart(
+        "Seconds of a step", "by the clock",
+        fixed(
+            Line("seconds/generation", "generation"), Line("seconds/rewards", "rewards"),
+            Line("seconds/logps", "log-probabilities"), Line("seconds/loss", "loss"),
+            Line("seconds/backward", "backward"), Line("seconds/optimizer", "optimizer"),
+            Line("seconds/refresh", "refresh of the copy"), Line("seconds/monitor", "monitor"),
+        ),
+        zero=True,
+    ),
+    Chart(
+        "Copy that generates", "nats per token",
+        fixed(Line("rollout_copy/mismatch", "mismatch, mean"), Line("rollout_copy/mismatch_p99", "99th percentile")),
+        zero=True,
+    ),
     Chart("Imitation", "share of tokens guessed", fixed(Line("mean_token_accuracy", "next token")), share=True),
     Chart("Loss", "", fixed(Line("loss", "loss"))),
     Chart("Gradient norm", "", fixed(Line("grad_norm", "before clipping")), zero=True),

@@ -9,6 +9,7 @@ Source  ours; the estimator is k1 of Schulman, "Approximating KL Divergence" (20
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ import torch
 
 from trl_r1.models.four_bit import keep_layout
 from trl_r1.models.rendering import Renderer
+from trl_r1.monitor.texts import spread_evenly
 from trl_r1.storage.files import replace_file
 
 
@@ -60,6 +62,7 @@ def make_anchor(
     completions: Sequence[Any],
     most_tokens: int = 256,
     renderer: Renderer | None = None,
+    budget: int | None = None,
 ) -> Anchor | None:
     """An anchor from texts that ``model`` has just sampled; None where there is nothing to keep.
 
@@ -67,6 +70,7 @@ def make_anchor(
         prompts, completions: as TRL logs them, texts or messages.
         most_tokens: of a prompt (its end is kept) and of a completion (its start is kept).
         renderer: of the run's prompts; None is one with the tokenizer's own template and no options.
+        budget: tokens of all texts together, which bounds what a measurement costs; two texts are kept in any case.
     """
     renderer = renderer or Renderer(tokenizer)
     pairs = []
@@ -78,8 +82,19 @@ def make_anchor(
             pairs.append((asked[-most_tokens:], list(answered)[:most_tokens]))
     if not pairs:
         return None
+    if budget is not None:
+        pairs = within(pairs, budget)
     columns = [prompt_ids for prompt_ids, _ in pairs], [answered for _, answered in pairs]
     return Anchor(*columns, log_probabilities(model, *columns))
+
+
+def within(pairs: list[tuple[list[int], list[int]]], budget: int) -> list[tuple[list[int], list[int]]]:
+    """As many (prompt, completion) pairs, spread evenly, as have at most `budget` tokens together; at least two."""
+    for count in range(len(pairs), 2, -1):
+        chosen = [pairs[i] for i in spread_evenly(len(pairs), count)]
+        if sum(len(asked) + len(said) for asked, said in chosen) <= budget:
+            return chosen
+    return [pairs[i] for i in spread_evenly(len(pairs), 2)]
 
 
 @torch.no_grad()
@@ -90,6 +105,12 @@ def log_probabilities(model: Any, prompts: list[list[int]], completions: list[li
     """
     training = model.training
     device = next(model.parameters()).device
+    bare = getattr(model, "module", model)  # of DDP
+    bare = bare.get_base_model() if hasattr(bare, "get_base_model") else bare
+
+    def keep(answer: int) -> dict[str, int]:  # no logits of the prompt
+        return {"logits_to_keep": answer + 1} if "logits_to_keep" in inspect.signature(bare.forward).parameters else {}
+
     autocast = torch.autocast(device.type, torch.bfloat16) if device.type == "cuda" else nullcontext()
     keep_layout(model)  # whoever trains it
     model.eval()
@@ -98,8 +119,8 @@ def log_probabilities(model: Any, prompts: list[list[int]], completions: list[li
         for prompt, answered in zip(prompts, completions, strict=True):
             ids = torch.tensor([[*prompt, *answered]], device=device)  # (1, P + T)
             with autocast:
-                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits  # (1, P + T, V)
-            predicted = logits[0, len(prompt) - 1 : -1].float().log_softmax(dim=-1)  # (T, V)
+                logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **keep(len(answered))).logits
+            predicted = logits[0, -len(answered) - 1 : -1].float().log_softmax(dim=-1)  # (T, V)
             values.append(predicted.gather(1, ids[0, len(prompt) :, None]).sum().item())
         return values
     finally:

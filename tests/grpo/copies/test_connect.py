@@ -79,7 +79,7 @@ def test_the_mismatch_is_logged(ours):
         assert 1e-5 < line["rollout_copy/mismatch"] < line["rollout_copy/mismatch_p99"] < 1.0
         assert 0.9 < line["rollout_copy/effective_samples"] <= 1.0
         assert line["rollout_copy/capped"] == 0.0
-        assert line["rollout_copy/refresh_seconds"] > 0.0
+        assert line["seconds/refresh"] > 0.0
 
 
 def test_freeing_the_copy_changes_nothing(ours):

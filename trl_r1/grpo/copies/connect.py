@@ -101,7 +101,6 @@ class CopiedRollout(Host):
         batch[SAMPLED] = by_row(rollout.drawn, ids)
         if rollout.drawn is not rollout.logps:
             batch[PLAIN] = by_row(rollout.logps, ids)
-        self._metrics["train"][PREFIX + "refresh_seconds"].append(copies.refresh_seconds)
         return batch
 
     # -- loss ---------------------------------------------------------------------------------------------------------
