@@ -7,8 +7,9 @@ from fitting_tokenizers import fitting, template_text
 from parrot import parrot
 
 from trl_r1.models.rendering import Renderer
+from trl_r1.models.templates import TEMPLATES, render
 from trl_r1.routing.paths import Candidate, ModelPaths
-from trl_r1.routing.setup import add_options, router_of, sampler_of
+from trl_r1.routing.setup import add_options, asker, reads_conversations, router_of, sampler_of
 
 
 ASKED = [{"role": "user", "content": "What is 2+2?"}]
@@ -51,3 +52,17 @@ def test_the_template_s_options_come_from_the_command_line(monkeypatch):
     assert text.endswith("</think>\n\n")
     with pytest.raises(ValueError, match="must be a mapping|no JSON|mapping"):
         sampler_of(options("--chat-template-kwargs", "yes"))
+
+
+def test_without_a_template_a_model_is_asked_in_its_own_and_in_r1_zero_where_it_has_none(monkeypatch):
+    tokenizer = fitting("qwen3")
+    sampler = ModelPaths(parrot(tokenizer, [tokenizer.eos_token_id]), tokenizer)
+    monkeypatch.setattr(tokenizer, "chat_template", template_text("qwen3"))
+    assert asker(options(), sampler)("2+2?") == [{"role": "user", "content": "2+2?"}]
+    assert reads_conversations(options(), sampler)
+    assert not reads_conversations(options("--template", "mini"), sampler)
+    monkeypatch.setattr(tokenizer, "chat_template", None)
+    assert asker(options(), sampler)("2+2?") == render(TEMPLATES["r1_zero"], "2+2?")
+    assert not reads_conversations(options(), sampler)
+    assert asker(options(), None)("2+2?") == [{"role": "user", "content": "2+2?"}]  # a server has a template
+    assert reads_conversations(options(), None)

@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-from trl_r1.routing.setup import add_options, asker, router_of, sampler_of, settings_of
+from trl_r1.routing.setup import add_options, asker, reads_conversations, router_of, sampler_of, settings_of
 
 
 TOKEN = "TRL_R1_SERVE_TOKEN"  # environment variable
@@ -112,13 +112,12 @@ def prepare(args: argparse.Namespace):
         tell_before_answering("serve", args.model, args.dtype, args.cpu)
     sampler = sampler_of(args)
     name = args.served_name or args.model
-    in_process = isinstance(sampler, ModelPaths)
     queue = BatchQueue(sampler) if isinstance(sampler, ModelPaths) else sampler
     router = router_of(args, queue, sampler if isinstance(sampler, ModelPaths) else None)
     if router.limits.choose == "agser":
         raise ValueError("--choose agser asks the model outside the server's queue; it is for `trl-r1 answer`.")
-    template = asker(args, sampler) if args.template or in_process else None
-    service = Service(router, queue, template if args.template else None, not args.reasoning_in_content)
+    template = None if reads_conversations(args, sampler) else asker(args, sampler)
+    service = Service(router, queue, template, not args.reasoning_in_content)
     bounds = Bounds(
         most_characters=args.most_characters,
         most_bytes=max(100_000, 8 * args.most_characters),

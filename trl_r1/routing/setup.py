@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--template",
         help="put a question into this template (r1_zero, mini, chat, ... or a text with "
-        "{question}); default: the model's chat template",
+        "{question}); default: the model's chat template, r1_zero where it has none",
     )
     model.add_argument(
         "--chat-template-kwargs",
@@ -175,17 +175,18 @@ def score_of(args: argparse.Namespace, limits: RoutingLimits, model: ModelPaths 
 
 
 def asker(args: argparse.Namespace, sampler: Any) -> Callable[[str], Any]:
-    """How a question becomes a prompt.
+    """How a question becomes a prompt: by ``--template``, else as everywhere (`trl_r1.models.templates.template_for`).
 
     Raises:
-        ValueError: an unknown template, or neither a template nor a chat template.
+        ValueError: an unknown template.
     """
-    from trl_r1.models.templates import find_template, render
+    from trl_r1.models.templates import render, template_for
 
-    if args.template:
-        template = find_template(args.template)
-        return lambda question: render(template, question)
+    template = template_for(args.template, getattr(sampler, "tokenizer", None))
+    return lambda question: render(template, question)
+
+
+def reads_conversations(args: argparse.Namespace, sampler: Any) -> bool:
+    """Whether whole conversations can be put to the model: no template was asked for, and it has a chat template."""
     tokenizer = getattr(sampler, "tokenizer", None)
-    if tokenizer is not None and not getattr(tokenizer, "chat_template", None):
-        raise ValueError("This model's tokenizer has no chat template; say how to put questions: --template r1_zero.")
-    return lambda question: [{"role": "user", "content": question}]
+    return not args.template and (tokenizer is None or bool(getattr(tokenizer, "chat_template", None)))
