@@ -53,15 +53,21 @@ ENVIRONMENT = {
 
 
 def measure(
-    sections: Sequence[Section], record: Record, setting: Setting, minutes: float, again: Sequence[str] = ()
+    sections: Sequence[Section],
+    record: Record,
+    setting: Setting,
+    minutes: float,
+    again: Sequence[str] = (),
+    commit: str | None = None,
 ) -> list[str]:
     """Runs what fits into the minutes, by priority; returns the names of what was measured now.
 
     Args:
+        commit: that is measured; None: as git tells.
         again: sections to measure anew though they are finished.
     """
     deadline = time.monotonic() + 60 * minutes
-    folder, commit = record.path.parent, commit_of(ROOT)
+    folder, commit = record.path.parent, commit or commit_of(ROOT)
     done = record.finished(again)
     chosen, _ = plan(sections, done, 60 * minutes, setting.tiny)
     print(
@@ -90,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="miniature shapes: tries every section, measures nothing")
     parser.add_argument("--write", action="store_true", help="put kept figures into recipes, docs and README")
+    parser.add_argument("--commit", help="what is measured, where the checkout has no .git; default: as git tells")
     parser.add_argument("--list", action="store_true", help="name the sections")
 
 
@@ -135,9 +142,8 @@ def run(args: argparse.Namespace) -> int:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        measured = measure(
-            sections, record, Setting(args.device, args.tiny, scratch.resolve()), args.minutes, args.again
-        )
+        setting = Setting(args.device, args.tiny, scratch.resolve())
+        measured = measure(sections, record, setting, args.minutes, args.again, args.commit)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     failed = [name for name in measured if record.sections[name]["status"] != "finished"]
@@ -160,4 +166,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     for name, value in ENVIRONMENT.items():  # before anything heavy is imported
         os.environ.setdefault(name, value)
+    if "--tiny" in sys.argv:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # miniatures gain nothing from a second thread
     sys.exit(main())

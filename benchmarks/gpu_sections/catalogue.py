@@ -78,6 +78,7 @@ SECTIONS = (
     Section("rollout", "Fast rollout against generate, greedy", 25, 90, Late("rollout")),
     _steps("zero", 130, whole=True),
     Section("ratio", "A step of zero against stock TRL", 110, 240, Late("ratio")),
+    Section("copy", "The same with a bfloat16 copy", 60, 150, Late("ratio", options=(("arms", ("copy",)),))),
     Section("nf4", "Gradient of NF4 against float32", 25, 90, Late("gradients", "measure_nf4")),
     _steps("sft"),
     _steps("reasoning_rl"),

@@ -24,6 +24,8 @@ class Meter:
 
     def __init__(self, device: str):
         self.is_gpu = device == "cuda"
+        if self.is_gpu:
+            torch.cuda.init()
 
     def wait(self) -> None:
         """Until all that was asked of the device is done."""
@@ -63,6 +65,11 @@ class Meter:
     def release(self) -> None:
         """Gives back what nothing refers to any more."""
         gc.collect()
+        if self.is_gpu:
+            torch.cuda.empty_cache()
+
+    def trim(self) -> None:
+        """Gives back torch's reserve, so that a later peak of it is a later need."""
         if self.is_gpu:
             torch.cuda.empty_cache()
 

@@ -2,7 +2,7 @@
 
 Model      four layers of Qwen2.5-1.5B's widths with a small vocabulary, random weights; two layers of the miniature under
            `tiny`. Completions of many lengths are given, so that all arms see the same; where the rollout itself is
-           compared, both arms draw the same.
+           compared, the policy's gradient is that of the completions it drew.
 Error      |a - b| / |b| over the whole gradient, and 1 - cosine.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from gpu_sections.shapes import WORDS, config_of, random_model, tokenizer_of
 
 
 def measure(setting: Setting, note: Note) -> None:
-    from trl_r1.grpo.config import R1GRPOConfig
-
     folder = cut_model(setting)
     reference, _ = gradient(setting, folder, "float32")
     found: dict[str, Any] = {}
@@ -37,18 +34,15 @@ def measure(setting: Setting, note: Note) -> None:
         note(against_float32=found)
     del reference
     drawn: dict[str, Any] = {}
-    fast = {"rollout": "fast", "num_iterations": 2}
-    policy, written = gradient(setting, folder, "bfloat16", given=False, **fast)
+    fast = {"rollout": "fast", "num_iterations": 2}  # so that the old policy's log-probabilities are asked for
     for name, options in (
         ("old_logps: sampled", {"old_logps": "sampled"}),
-        ("rollout_copy", {"rollout_copy": "bfloat16"}),
+        ("rollout_copy: merged", {"rollout_copy": "merged"}),
+        ("rollout_copy: bfloat16", {"rollout_copy": "bfloat16"}),
     ):
-        missing = [option for option in options if option not in {entry.name for entry in fields(R1GRPOConfig)}]
-        if missing:
-            drawn[name] = f"this version has no option {missing[0]}"
-        else:
-            sampled, again = gradient(setting, folder, "bfloat16", given=False, **fast, **options)
-            drawn[name] = {**errors(sampled, policy), "same_completions": again == written}
+        sampled, written = gradient(setting, folder, "float32", draw=True, **fast, **options)
+        policys, _ = gradient(setting, folder, "float32", given=written, num_iterations=2)
+        drawn[name] = errors(sampled, policys)
         note(against_the_policys_own=drawn)
 
 
@@ -72,10 +66,15 @@ def measure_nf4(setting: Setting, note: Note) -> None:
 
 
 def gradient(
-    setting: Setting, folder: str, dtype: str, given: bool = True, lora: bool = False, quantization: Any = None,
-    **options: Any,
+    setting: Setting, folder: str, dtype: str, draw: bool = False, given: list[list[int]] | None = None,
+    lora: bool = False, quantization: Any = None, **options: Any,
 ) -> tuple[Tensor, list[list[int]]]:  # fmt: skip
-    """The gradient of one optimizer step, flat in float32, and the completions it is of."""
+    """The gradient of one optimizer step, flat in float32, and the completions it is of.
+
+    Args:
+        draw: the completions are the rollout's own.
+        given: these completions; default: random ones of many lengths.
+    """
     from datasets import Dataset
     from peft import LoraConfig
 
@@ -103,7 +102,8 @@ def gradient(
         **more,
         **({} if quantization is None else {"quantization_config": quantization}),
     )  # fmt: skip
-    trainer.given = given_completions(16, columns, trainer.model.config.vocab_size) if given else None
+    if not draw:
+        trainer.given = given or given_completions(16, columns, trainer.model.config.vocab_size)
     if lora:
         same_adapters(trainer.model)
     trainer.train()

@@ -151,7 +151,7 @@ def page(content: Figures) -> str:
     """The tables of docs/performance.md; empty where nothing of them was measured."""
     parts = []
     if is_finished(content, "ratio"):
-        parts.append([f"A step of `zero` ({source(content, 'ratio')}):", "", *ratio(figures_of(content, "ratio"))])
+        parts.append([f"A step of `zero` ({source(content, 'ratio')}):", "", *ratio(content)])
     if recipes(content):
         dates = sorted({f"{kept['date']}, {kept['commit']}" for kept in content["sections"].values()})
         parts.append([f"Recipes ({content['card']}; {'; '.join(dates)}):", "", *recipes(content)])

@@ -34,7 +34,7 @@ def climb(fits: Callable[[int], bool], start: int, rungs: Sequence[int] = RUNGS)
 
 def largest_batches(
     trainer: Any, micro_batch: dict[str, Any], rows: int, meter: Meter, besides: float = 0.0, seconds: float = 40.0,
-    rungs: Sequence[int] = RUNGS,
+    rungs: Sequence[int] = RUNGS, cards: Sequence[int] = CARDS,
 ) -> dict[str, Any]:  # fmt: skip
     """Card -> the largest micro-batch, with what one took; only cards smaller than this one, and while there is time.
 
@@ -44,7 +44,7 @@ def largest_batches(
     """
     began, found, peaks = time.monotonic(), dict[str, Any](), dict[str, float]()
     start = rows
-    for card in CARDS:
+    for card in cards:
         if meter.is_gpu and card > meter.total() + 2:  # a card of 80 GB has 79.2 GiB
             continue
 

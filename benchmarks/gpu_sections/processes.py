@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -59,6 +60,8 @@ def preload(device: str) -> str:
     """
     for name in PRELOADED if device == "cuda" else PRELOADED_ON_CPU:
         import_module(name)
+    gc.collect()
+    gc.freeze()  # what was imported stays; a section's process need not walk it
     trial = multiprocessing.get_context("fork").Process(target=_touch, args=(device,))
     trial.start()
     trial.join(60)

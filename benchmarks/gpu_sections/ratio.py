@@ -3,10 +3,10 @@
 Mix     as the recipe has it: NF4 and LoRA, 8 questions of 16 completions, beta 0.001. Lengths are drawn once, from an
         exponential distribution with a quarter of the longest as its mean, cut there, and the same in both arms; half of the
         groups are dead.
-Ours    generates every token; lengths are forced through the logits.
-Stock   generates 128 tokens for all rows; the time is scaled to the longest completion, which stock TRL generates to, and
-        the step goes on with completions of the drawn lengths. Scaling leaves out that its cache grows: stock is flattered.
-Time    the second step of each arm, after one with 16 tokens to warm up.
+Ours    generates every token; lengths are forced through the logits. `copy` is the same with `rollout_copy: bfloat16`.
+Stock   generates 128 tokens for all rows; the time of a token is scaled to the longest completion, and the step goes on with
+        completions of the drawn lengths. Scaling leaves out that its cache grows: stock is flattered.
+Time    the third step of each arm, after two with 16 tokens: one to warm up, one that says what reading the prompts takes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from gpu_sections.catalogue import Note, Setting
 from gpu_sections.device import Meter
 from gpu_sections.inputs import ask, prepared
 from gpu_sections.shapes import END
+from gpu_sections.steps import roads
 from gpu_sections.watch import Watch, watching
 
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = 128  # tokens that stock generates
-WARM = 16
+WARM, STEPS = 16, 3
+FAST = {"rollout": "fast", "batching": "fast"}
+OPTIONS = {"stock": {}, "ours": FAST, "copy": {**FAST, "rollout_copy": "bfloat16"}}
 
 
-def measure(setting: Setting, note: Note) -> None:
+def measure(setting: Setting, note: Note, arms: tuple[str, ...] = ("ours", "stock")) -> None:
     _, _, settings = prepared("zero", setting, ROOT, whole=True)
     longest = settings["max_completion_length"]
     count = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
@@ -37,10 +40,12 @@ def measure(setting: Setting, note: Note) -> None:
     note(rows=count, longest=longest, mean_length=round(sum(lengths) / count, 1), dead_groups="half",
          stock_generation="scaled from 128 tokens" if longest > TIMED else "whole")  # fmt: skip
     seconds = {}
-    for arm in ("ours", "stock"):
-        seconds[arm] = one_arm(arm, setting, settings, lengths)
-        note(**{arm: seconds[arm]})
-    note(ratio=round(seconds["stock"]["step_seconds"] / seconds["ours"]["step_seconds"], 2))
+    for arm in arms:
+        found = one_arm(arm, setting, settings, lengths)
+        seconds[arm] = found["step_seconds"]
+        note(**{arm: found})
+    if {"ours", "stock"} <= set(seconds):
+        note(ratio=round(seconds["stock"] / seconds["ours"], 2))
 
 
 def drawn_lengths(count: int, longest: int) -> list[int]:
@@ -56,9 +61,12 @@ def one_arm(arm: str, setting: Setting, settings: dict[str, Any], lengths: list[
     with watching(watch):
         trainer = make_trainer(arm, setting, settings, lengths)
         trainer.train()
+    if arm != "stock" and (trainer._fast_rollout.last is None or not trainer._packs):
+        raise RuntimeError(f"Ours took not its own roads here: {roads(trainer)}.")
     step, longest = watch.steps[-1], settings["max_completion_length"]
-    timed = longest if arm == "ours" else min(TIMED, longest)
-    generation = step.generation_seconds * longest / timed
+    generation = step.generation_seconds
+    if arm == "stock" and longest > TIMED:
+        generation = scaled(watch.steps[-2].generation_seconds, generation, longest)
     rest = step.seconds - step.generation_seconds
     found = {
         "step_seconds": round(generation + rest, 2),
@@ -75,8 +83,17 @@ def one_arm(arm: str, setting: Setting, settings: dict[str, Any], lengths: list[
     return found
 
 
+def scaled(short: float, timed: float, longest: int) -> float:
+    """Seconds for `longest` tokens, from those of WARM and of TIMED tokens.
+
+    >>> scaled(2.6, 13.8, 1016)  # 1 s for the prompts, 0.1 s for a token
+    102.6
+    """
+    return round(short + (timed - short) / (TIMED - WARM) * (longest - WARM), 6)
+
+
 def make_trainer(arm: str, setting: Setting, settings: dict[str, Any], lengths: list[int]) -> Any:
-    """A trainer that takes two steps: one with few tokens, one with the drawn lengths."""
+    """A trainer that takes three steps: two with few tokens, one with the drawn lengths."""
     from datasets import Dataset
     from transformers import BitsAndBytesConfig
     from trl import GRPOConfig, GRPOTrainer
@@ -85,7 +102,7 @@ def make_trainer(arm: str, setting: Setting, settings: dict[str, Any], lengths: 
     from trl_r1.grpo.trainer import R1GRPOTrainer
     from trl_r1.models.templates import R1_ZERO
 
-    ours = arm == "ours"
+    ours = arm != "stock"
     base: Any = R1GRPOTrainer if ours else GRPOTrainer
 
     class OfDrawnLengths(base):
@@ -93,7 +110,7 @@ def make_trainer(arm: str, setting: Setting, settings: dict[str, Any], lengths: 
 
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
             self.generations += 1
-            warming = self.generations == 1
+            warming = self.generations < STEPS
             wanted = [min(length, WARM) for length in lengths] if warming else lengths
             config, whole = self.generation_config, self.generation_config.max_new_tokens
             if ours:
@@ -110,7 +127,7 @@ def make_trainer(arm: str, setting: Setting, settings: dict[str, Any], lengths: 
         for key in (
             "num_generations", "beta", "temperature", "epsilon", "learning_rate", "per_device_train_batch_size",
             "gradient_accumulation_steps", "max_completion_length", "optim", "max_grad_norm", "gradient_checkpointing",
-            "bf16", "loss_type", "use_bias_correction_kl", "seed", "report_to", "disable_tqdm", "max_steps",
+            "bf16", "loss_type", "use_bias_correction_kl", "seed", "report_to", "disable_tqdm",
         )
         if key in settings
     }  # fmt: skip
@@ -123,9 +140,10 @@ def make_trainer(arm: str, setting: Setting, settings: dict[str, Any], lengths: 
         settings["model_name_or_path"],
         [half_dead],
         (R1GRPOConfig if ours else GRPOConfig)(
-            output_dir=str(setting.scratch / f"ratio-{arm}"), save_strategy="no", logging_steps=1, shuffle_dataset=False,
+            output_dir=str(setting.scratch / f"ratio-{arm}"), save_strategy="no", logging_steps=1,
+            shuffle_dataset=False, max_steps=STEPS,
             use_cpu=setting.device == "cpu", model_init_kwargs={"dtype": settings["dtype"]},
-            **known, **({"rollout": "fast", "batching": "fast"} if ours else {}),
+            **known, **OPTIONS[arm],
         ),
         train_dataset=Dataset.from_list(rows),
         peft_config=adapter(settings),

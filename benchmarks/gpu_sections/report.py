@@ -10,7 +10,7 @@ from gpu_sections.catalogue import Section
 
 Figures = Mapping[str, Any]
 RECIPE_HEAD = (
-    "recipe", "micro-batch", "training, GiB", "rollout, GiB", "step, s", "trained tokens/s", "generated tokens/s",
+    "recipe", "micro-batch", "roads", "training, GiB", "rollout, GiB", "step, s", "trained tokens/s", "generated tokens/s",
     "largest micro-batch on 24 / 48 / 80 GB",
 )  # fmt: skip
 CARDS = ("24 GB", "48 GB", "80 GB")
@@ -23,7 +23,7 @@ def markdown(content: Figures, sections: Sequence[Section]) -> str:
     lines += [*machine(figures_of(content, "machine")), "", *outcomes(kept, sections, content["left_out"])]
     for title, made in (
         ("Recipes", recipes(content)),
-        ("A step of zero against stock TRL", ratio(figures_of(content, "ratio"))),
+        ("A step of zero against stock TRL", ratio(content)),
         ("Sampling", sampling(content)),
         ("Identity with stock TRL", identity(figures_of(content, "identity"))),
         ("Gradients", gradients(content)),
@@ -102,25 +102,27 @@ def recipe_row(name: str, figures: Figures) -> list[Any]:
     if scaled:
         rollout = f"{figures['rollout_peak_computed_gib']}\\*"
     batch = figures.get("largest_micro_batch", {})
+    roads = ", ".join(str(figures[key]) for key in ("rollout", "batching") if key in figures)
     mark = "\\*\\*" if scaled or figures["accumulated"] != figures["accumulated_by_recipe"] else ""
     return [
-        f"`{name}`", figures["micro_batch"], figures["training_peak_gib"], rollout,
+        f"`{name}`", figures["micro_batch"], roads or None, figures["training_peak_gib"], rollout,
         f"{figures['recipe_step_seconds']}{mark}", figures["trained_tokens_per_second"],
         figures.get("generated_tokens_per_second"), " / ".join(str(batch.get(card, "–")) for card in CARDS),
     ]  # fmt: skip
 
 
-def ratio(figures: Figures) -> list[str]:
-    """Stock beside ours."""
-    if not {"ours", "stock"} & set(figures):
-        return []
+def ratio(content: Figures) -> list[str]:
+    """Stock beside ours, and beside ours with a copy."""
+    figures = {**figures_of(content, "copy"), **figures_of(content, "ratio")}
     keys = ("step_seconds", "generation_seconds", "training_seconds", "generated_tokens_per_second",
             "trained_tokens_per_second", "training_peak_gib", "rollout_peak_gib")  # fmt: skip
-    rows = [[arm, *(figures[arm].get(key) for key in keys)] for arm in ("stock", "ours") if arm in figures]
-    lines = table(("", *(key.replace("_", " ") for key in keys)), rows)
+    names = {"stock": "stock", "ours": "ours", "copy": "ours, `rollout_copy: bfloat16`"}
+    rows = [[name, *(figures[arm].get(key) for key in keys)] for arm, name in names.items() if arm in figures]
+    if not rows:
+        return []
     told = f"Ratio {figures['ratio']}. " if "ratio" in figures else ""
     return [
-        *lines,
+        *table(("", *(key.replace("_", " ") for key in keys)), rows),
         "",
         f"{told}{figures['rows']} completions of at most {figures['longest']} tokens, {figures['mean_length']} on average, "
         f"{figures['dead_groups']} of the groups dead; stock's generation: {figures['stock_generation']}.",

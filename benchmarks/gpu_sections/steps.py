@@ -14,7 +14,7 @@ from typing import Any
 from gpu_sections.catalogue import Note, Setting
 from gpu_sections.device import GIB, Meter
 from gpu_sections.inputs import prepared, recipe_settings
-from gpu_sections.ladder import RUNGS, largest_batches
+from gpu_sections.ladder import CARDS, RUNGS, largest_batches
 from gpu_sections.watch import Watch, watching
 
 
@@ -35,9 +35,9 @@ def measure(setting: Setting, note: Note, recipe: str, whole: bool = False) -> N
     def at_the_end(trainer: Any, micro_batch: dict[str, Any]) -> None:
         note(**figures(watch, trainer, settings, own))
         rollout = watch.steps[-1].generation_peak if whole else computed_rollout(trainer, settings, own)
-        rungs = RUNGS[:4] if setting.tiny else RUNGS
+        tried = {"rungs": RUNGS[:3], "cards": CARDS[:1]} if setting.tiny else {}
         rows = settings["per_device_train_batch_size"]
-        note(largest_micro_batch=largest_batches(trainer, micro_batch, rows, meter, rollout or 0.0, rungs=rungs))
+        note(largest_micro_batch=largest_batches(trainer, micro_batch, rows, meter, rollout, **tried))
 
     watch = Watch(meter, None if whole else (4 if setting.tiny else GENERATED), at_the_end)
     with watching(watch):
@@ -73,7 +73,18 @@ def figures(watch: Watch, trainer: Any, settings: dict[str, Any], own: dict[str,
             "generated_tokens_per_second": round(step.generated / step.generation_seconds, 1),
             "rollout_scaled_from": None if generated == longest else generated,
         }
-    return {**made, "recipe_step_seconds": round(whole_step, 2)}
+    return {**made, **roads(trainer), "recipe_step_seconds": round(whole_step, 2)}
+
+
+def roads(trainer: Any) -> dict[str, Any]:
+    """Which of our roads the trainer took, and why it did not take the other."""
+    made = {}
+    rollout = getattr(trainer, "_fast_rollout", None)
+    if rollout is not None:
+        made["rollout"] = "fast" if rollout.last is not None else f"TRL's: {rollout._refusal}"
+    if getattr(trainer, "_fast_batching", False):
+        made["batching"] = "packed" if trainer._packs else "trimmed"
+    return made
 
 
 def rows_of(settings: dict[str, Any]) -> int:

@@ -84,6 +84,8 @@ class Watch:
             self.meter.wait()
             self.now.generation_seconds += time.perf_counter() - began
             self.now.generation_peak = max(self.now.generation_peak, self.meter.peak())
+            self.meter.trim()
+            self.meter.forget_peak()
             self.now.peak, self.now.peak_allocated = (
                 max(self.now.peak, before[0]),
                 max(self.now.peak_allocated, before[1]),

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -20,7 +21,9 @@ from gpu_sections.device import Meter
 from gpu_sections.headers import HEADER, write_figures
 from gpu_sections.ladder import climb, enlarged, largest_batches
 from gpu_sections.processes import run_apart
+from gpu_sections.ratio import scaled
 from gpu_sections.record import Record
+from gpu_sections.watch import filled
 
 
 IDENTITY = {"card": "a card", "device": "cpu", "tiny": True}
@@ -127,6 +130,24 @@ def test_a_section_out_of_time_is_ended_with_the_processes_it_started(place):
     while time.monotonic() < deadline and is_running(outcome.figures["child"]):
         time.sleep(0.02)
     assert not is_running(outcome.figures["child"])
+
+
+def test_a_real_section_that_is_killed_leaves_the_real_ones_beside_it(place):
+    known = {one.name: one for one in SECTIONS}
+    setting, folder = place
+
+    def killed(setting, note):
+        threading.Timer(0.3, kills_itself).start()  # long before its first step
+        known["identity"].measure(setting, note)
+
+    sections = [known["machine"], section("identity", killed), known["attribution"]]
+    kept = measured(sections, (Setting("cpu", True, setting.scratch), folder))["sections"]
+    assert [kept[name]["status"] for name in ("machine", "identity", "attribution")] == [
+        "finished", "killed", "finished",
+    ]  # fmt: skip
+    assert kept["machine"]["figures"]["versions"]["torch"] == torch.__version__
+    assert kept["attribution"]["figures"]["rows"]["sdpa, float32"]["relative_error"] < 1e-5
+    assert "rows" not in kept["identity"]["figures"]
 
 
 def is_running(process):
@@ -276,6 +297,16 @@ def test_every_gpu_recipe_has_a_place_for_its_figures(checkout):
 def test_figures_of_a_cpu_are_never_written(checkout):
     with pytest.raises(ValueError, match="only a GPU's are written"):
         write_figures({**record_of(zero=kept(STEPS)), "device": "cpu", "tiny": True}, checkout)
+
+
+def test_stocks_generation_is_scaled_by_the_time_of_a_token_and_the_prompts_are_read_once():
+    assert scaled(short=1 + 16 * 0.1, timed=1 + 128 * 0.1, longest=1024) == pytest.approx(1 + 1024 * 0.1)
+
+
+def test_a_completion_that_was_cut_is_filled_and_one_that_ended_stays():
+    assert filled([5, 1], short=3, whole=8, vocabulary=9) == [5, 1]
+    made = filled([5, 6, 7], short=3, whole=8, vocabulary=9)
+    assert (made[:3], len(made), 1 in made[3:]) == ([5, 6, 7], 8, False)
 
 
 # -- the largest micro-batch ----------------------------------------------------------------------------------------------
