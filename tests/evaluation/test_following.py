@@ -28,3 +28,10 @@ def test_following_is_understood_however_it_is_written():
         "--output_dir",
         "o",
     ]
+
+
+def test_of_one_sample_the_table_shows_one_number(tmp_path):
+    followed.record(tmp_path, 10, {"gsm8k": Evaluation([graded("4", ["4"], "en")])})
+    assert "| step | dataset | pass@1 | format | language | tokens |" in followed.section(tmp_path)
+    followed.record(tmp_path, 20, {"gsm8k": Evaluation([graded("4", ["4", "5"], "en")])})
+    assert "| step | dataset | pass@1 | majority | at least one | format |" in followed.section(tmp_path)

@@ -60,19 +60,30 @@ def section(run: str | os.PathLike[str]) -> str:
     rows = read_followed(run)
     if not rows:
         return ""
+    several = any((row.get("samples") or 0) > 1 for row in rows)  # one sample is its own majority
+    columns = [
+        "step",
+        "dataset",
+        "pass@1",
+        *(["majority", "at least one"] if several else []),
+        "format",
+        "language",
+        "tokens",
+    ]
     lines = [
         HEADING,
         "",
         "A second process (`trl-r1 evaluate --follow`) sampled these; bootstrap intervals over problems in brackets.",
         "",
-        "| step | dataset | pass@1 | majority | at least one | format | language | tokens |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|",
+        f"| {' | '.join(columns)} |",
+        "|---:|---|" + "---:|" * (len(columns) - 2),
     ]
     for row in rows:
         low, high = row.get("interval", {}).get("pass@1", [None, None])
         k = row.get("samples")
+        of_k = (f"cons@{k}", f"pass@{k}") if several else ()
         cells = [percent(row.get("pass@1")) + (f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None else "")]
-        cells += [percent(row.get(name)) for name in (f"cons@{k}", f"pass@{k}", "format", "language")]
+        cells += [percent(row.get(name)) for name in (*of_k, "format", "language")]
         length = row.get("length")
         cells.append("–" if length is None else f"{length:.0f}")
         part = re.sub(r"[^\w.-]+", "-", row["part"])
