@@ -1,14 +1,17 @@
 """What `answer` and `serve` make of their options: a vote counts what stands behind the thought, whoever opened it."""
 
 import argparse
+from types import SimpleNamespace
 
 import pytest
 from fitting_tokenizers import fitting, template_text
 from parrot import parrot
 
 from trl_r1.models.rendering import Renderer
+from trl_r1.models.rendering.prompts import RowPrompt
 from trl_r1.models.templates import TEMPLATES, render
-from trl_r1.routing.paths import Candidate, ModelPaths
+from trl_r1.routing.cache import cache_key
+from trl_r1.routing.paths import Candidate, ModelPaths, Settings
 from trl_r1.routing.setup import add_options, asker, reads_conversations, router_of, sampler_of
 
 
@@ -66,3 +69,19 @@ def test_without_a_template_a_model_is_asked_in_its_own_and_in_r1_zero_where_it_
     assert not reads_conversations(options(), sampler)
     assert asker(options(), None)("2+2?") == [{"role": "user", "content": "2+2?"}]  # a server has a template
     assert reads_conversations(options(), None)
+
+
+def test_a_question_has_the_system_prompt_before_it_and_a_text_has_no_place_for_one():
+    server = SimpleNamespace()
+    ask = asker(options("--system-prompt", "Be brief."), server)
+    assert ask("2+2?")[0] == {"role": "system", "content": "Be brief."}
+    opened = '[{"role": "user", "content": "{question}"}, {"role": "assistant", "content": "<think>"}]'
+    assert asker(options("--template", opened), server)("2+2?")[-1]["content"] == "<think>"
+    with pytest.raises(ValueError, match="system_prompt='Be brief.' goes before conversations"):
+        asker(options("--system-prompt", "Be brief.", "--template", "r1_zero"), server)
+
+
+def test_what_a_row_says_of_its_rendering_is_a_question_of_its_own_to_the_cache():
+    own = RowPrompt(ASKED, {"chat_template_kwargs": {"enable_thinking": False}})
+    keys = {cache_key("m", prompt, Settings(), None) for prompt in (ASKED, own)}
+    assert len(keys) == 2

@@ -196,3 +196,12 @@ def test_any_json_is_read_or_refused_never_anything_else(content, chat):
         assert 1 <= found.settings.max_new_tokens <= 50
         assert 1 <= found.n <= 4
     assert status in (400, 404)
+
+
+def test_an_opening_at_the_end_can_be_continued_and_nothing_else():
+    opened = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "<think>"}]
+    assert wanted(messages=opened, continue_final_message=True, add_generation_prompt=False).prompt == opened
+    with pytest.raises(BadRequest, match="Only an assistant's message at the end can be continued"):
+        wanted(continue_final_message=True)
+    with pytest.raises(BadRequest, match="continue_final_message is true or false"):
+        wanted(messages=opened, continue_final_message="yes")

@@ -21,6 +21,7 @@ from transformers import StoppingCriteriaList
 
 from trl_r1.agser.recorder import Recorder
 from trl_r1.agser.split import Prompt, Query
+from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import continue_rows, end_tokens, evaluation_mode, padding
 from trl_r1.text.records import Json
 
@@ -106,6 +107,7 @@ class Greedy:
     batch_tokens: int = BATCH_TOKENS
     memory: MutableMapping[tuple[int, ...], Generated] | None = None  # by prompt ids; None remembers nothing
     end_loops: bool = False  # end answers that repeat themselves, see EndLoops
+    renderer: Renderer | None = None  # decodes answers where the marks of a thought are special tokens
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """One answer per row of ids. Equal rows are answered once."""
@@ -187,9 +189,11 @@ class Greedy:
         if loops is not None:  # what stands behind is padding, which may look like an end token
             drawn = [ids[: loops.first(ids)] for ids in drawn]
         stops = [next((i for i, token in enumerate(ids) if token in ends), len(ids)) for ids in drawn]
-        texts = self.tokenizer.batch_decode(
-            [ids[:stop] for ids, stop in zip(drawn, stops, strict=True)], skip_special_tokens=True
-        )
+        answers = [ids[:stop] for ids, stop in zip(drawn, stops, strict=True)]
+        if self.renderer is not None and self.renderer.facts.marks_are_special:
+            texts = [self.renderer.decode(ids) for ids in answers]
+        else:
+            texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return [
             Generated(text, tuple(ids[: stop + 1]), stop < len(ids))
             for text, ids, stop in zip(texts, drawn, stops, strict=True)

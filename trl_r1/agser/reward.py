@@ -14,7 +14,7 @@ import copy
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +25,7 @@ from trl_r1.agser.scorer import LAYERS, MEASURES, AGSERScorer
 from trl_r1.agser.split import UNITS
 from trl_r1.compat.sharding import shards_the_model
 from trl_r1.models.four_bit import make_trainable_on_cpu
+from trl_r1.models.rendering import Renderer
 from trl_r1.storage.structured import option
 from trl_r1.text.completions import reply
 
@@ -158,7 +159,7 @@ class AGSERReward:
                 self._bound.without_adapter = policy
             else:
                 policy = frozen_copy(policy)
-        self._bound.scorer = self._scorer_of(policy, tokenizer)
+        self._bound.scorer = self._scorer_of(policy, tokenizer, getattr(args, "chat_template_kwargs", None))
         self._bound.known.clear()
 
     def __call__(
@@ -246,7 +247,8 @@ class AGSERReward:
             self._bound.scorer = self._scorer_of(model, tokenizer)
         return self._bound.scorer
 
-    def _scorer_of(self, model: Any, tokenizer: Any) -> AGSERScorer:
+    def _scorer_of(self, model: Any, tokenizer: Any, template_options: Mapping[str, Any] | None = None) -> AGSERScorer:
+        """``template_options``: for the chat template, as the run hands them to it."""
         consistency = "unicode" if self.consistency == "tokens" and tokenizer is None else self.consistency
         return AGSERScorer(
             model,
@@ -261,6 +263,7 @@ class AGSERReward:
             batch_size=self.batch_size,
             end_loops=self.end_loops,
             units=self.units,
+            renderer=None if tokenizer is None else Renderer(tokenizer, chat_template_kwargs=template_options),
         )
 
     def _log(

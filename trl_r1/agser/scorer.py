@@ -20,6 +20,7 @@ from torch import Tensor
 from trl_r1.agser.consistency import Consistency, find_consistency
 from trl_r1.agser.generation import Generate, Generated, Greedy, Reading, by_engine
 from trl_r1.agser.split import UNITS, Prompt, Query, locate, split_by_share, unit_scores
+from trl_r1.models.rendering import Renderer
 from trl_r1.text.records import Json
 
 
@@ -100,6 +101,7 @@ class AGSERScorer:
         cut: applied to every answer before it is compared, such as ``first_line``.
         end_loops: end a greedy answer whose last 12 tokens repeat with a period of at most 4.
         units: what the split never tears apart, a key of ``UNITS``; its score is the mean of its tokens'.
+        renderer: of conversations and answers; None is one with the tokenizer's own template and no options.
 
     Raises:
         ValueError: an unknown name or a number out of range; an architecture that is not supported, when it first runs.
@@ -121,6 +123,7 @@ class AGSERScorer:
         cut: Callable[[str], str] | None = None,
         end_loops: bool = False,
         units: str = "token",
+        renderer: Renderer | None = None,
     ) -> None:
         named = (
             ("layers", layers, LAYERS),
@@ -139,7 +142,8 @@ class AGSERScorer:
             raise ValueError(f"max_new_tokens={max_new_tokens}, batch_size={batch_size}: both are 1 or more.")
         self.k, self.lam, self.layers, self.rows, self.measure, self.units = k, lam, layers, rows, measure, units
         self.tokenizer = tokenizer
-        self.greedy = Greedy(model, tokenizer, max_new_tokens, batch_size, end_loops=end_loops)
+        self.renderer = renderer if renderer is not None or tokenizer is None else Renderer(tokenizer)
+        self.greedy = Greedy(model, tokenizer, max_new_tokens, batch_size, end_loops=end_loops, renderer=self.renderer)
         self.agree = find_consistency(consistency, tokenizer)
         self.generate: Generate | None = by_engine(generate) if hasattr(generate, "draw") else generate
         self.cut = cut
@@ -206,7 +210,14 @@ class AGSERScorer:
         if questions is not None and len(questions) != len(prompts):
             raise ValueError(f"There are {len(prompts)} prompts and {len(questions)} questions; give one for each.")
         queries = [
-            locate(self.tokenizer, prompt, None if questions is None else questions[number], number, self.units)
+            locate(
+                self.tokenizer,
+                prompt,
+                None if questions is None else questions[number],
+                number,
+                self.units,
+                self.renderer,
+            )
             for number, prompt in enumerate(prompts)
         ]
         most = getattr(self.greedy.model.config.get_text_config(), "max_position_embeddings", None) or math.inf

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.agser.consistency import UNSPACED
+from trl_r1.models.rendering import Renderer
 from trl_r1.text.records import Message, Messages, Prompt
 
 
@@ -65,7 +66,12 @@ class Query:
 
 
 def locate(
-    tokenizer: Any, prompt: Prompt, question: str | None = None, number: int = 0, units: str = "token"
+    tokenizer: Any,
+    prompt: Prompt,
+    question: str | None = None,
+    number: int = 0,
+    units: str = "token",
+    renderer: Renderer | None = None,
 ) -> Query:
     """Finds the user's content in a prompt.
 
@@ -77,6 +83,7 @@ def locate(
             occurrence counts.
         number: of the prompt, for messages.
         units: what is never torn apart, a key of ``UNITS``.
+        renderer: of conversations; None is one with the tokenizer's own template and no options.
 
     Raises:
         ValueError: no tokens, no user message, no chat template, ``question`` not in the prompt, slow tokenizer.
@@ -89,7 +96,7 @@ def locate(
     if isinstance(prompt, str):
         text, start, end = prompt, 0, len(prompt)
     else:
-        text, start, end = rendered(tokenizer, prompt, number)
+        text, start, end = rendered(tokenizer, prompt, number, renderer)
     if question is not None:
         found = text.rfind(question, start, end) if question else -1
         if found < 0:
@@ -127,7 +134,9 @@ def word_ends(text: str) -> dict[int, int]:
     return {place: word.end() for word in words for place in range(word.start(), word.end())}
 
 
-def rendered(tokenizer: Any, messages: Messages, number: int = 0) -> tuple[str, int, int]:
+def rendered(
+    tokenizer: Any, messages: Messages, number: int = 0, renderer: Renderer | None = None
+) -> tuple[str, int, int]:
     """A conversation as the chat template writes it, and where the last user message's text stands in it."""
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
@@ -137,9 +146,8 @@ def rendered(tokenizer: Any, messages: Messages, number: int = 0) -> tuple[str, 
     place = last_user(messages, number)
     content = text_of(messages[place], number)
     marked = [*messages[:place], {**messages[place], "content": MARK}, *messages[place + 1 :]]
-    text, around = (
-        tokenizer.apply_chat_template(m, tokenize=False, add_generation_prompt=True) for m in (messages, marked)
-    )
+    renderer = renderer or Renderer(tokenizer)
+    text, around = (renderer.prompt_text(one, **getattr(messages, "own", {})) for one in (messages, marked))
     if around.count(MARK) == 1:
         before, after = around.split(MARK)
         for shown in (content, content.strip()):  # many templates strip

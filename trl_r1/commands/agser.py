@@ -12,6 +12,8 @@ from trl_r1.text.records import Json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from trl_r1.runs.rendering import add_options
+
     commands = parser.add_subparsers(dest="command", required=True)
     scoring = commands.add_parser("score", help="one question: score, sub-queries, contributions")
     scoring.add_argument("--prompt", required=True, help="the question; a chat model gets it as the user's message")
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hacking.add_argument("--limit", type=int, default=64, help="only the first so many questions (default: 64)")
     hacking.add_argument("--template", default="chat", help="how they are put, as in a recipe (default: chat)")
     for command in (scoring, evaluating, hacking):
+        add_options(command)
         command.add_argument("--model", required=True, help="hub id, folder, or mini:knowledge[-templated]")
         command.add_argument("--cpu", action="store_true", help="stay on the CPU though there is a GPU")
         command.add_argument("--units", default="token", help="what is never torn apart: token, word (default: token)")
@@ -77,15 +80,17 @@ def build(args: argparse.Namespace, cut: str = "none"):
     from trl import ModelConfig
 
     from trl_r1.agser import AGSERScorer, first_line
-    from trl_r1.models.engines import SamplingServer
+    from trl_r1.models.engines import SamplingServer, for_server
     from trl_r1.models.load import find_policy, load_policy
     from trl_r1.runs.folder import quiet_libraries
+    from trl_r1.runs.rendering import read_kwargs, renderer_of
 
     quiet_libraries()
     engine = None
     if args.endpoint:
         name = args.endpoint_model or args.model
-        engine = SamplingServer(args.endpoint, name, temperature=0.0, max_new_tokens=args.max_new_tokens)
+        extra = for_server(read_kwargs(args.chat_template_kwargs))
+        engine = SamplingServer(args.endpoint, name, temperature=0.0, max_new_tokens=args.max_new_tokens, extra=extra)
         engine.check()
     path = find_policy(args.model, args.seed)
     model, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype=args.dtype), args.cpu)
@@ -104,6 +109,7 @@ def build(args: argparse.Namespace, cut: str = "none"):
         first_line if (args.cut or cut) == "first_line" else None,
         args.end_loops,
         args.units,
+        renderer_of(tokenizer, args, model=model),
     )
 
 
@@ -198,7 +204,7 @@ def hacks(args: argparse.Namespace) -> int:
     from trl_r1.agser.reward import AGSERReward
     from trl_r1.data.columns import load_rows
     from trl_r1.data.goldcheck import PROMPT_COLUMNS, find_column
-    from trl_r1.models.templates import find_template, render
+    from trl_r1.models.templates import find_template, render, with_system
 
     rows = load_rows(args.data, args.split, args.config)
     column = find_column(rows.column_names, None, PROMPT_COLUMNS, "question")
@@ -216,5 +222,6 @@ def hacks(args: argparse.Namespace) -> int:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
     )
-    print("\n".join(pay(reward, [render(template, question) for question in questions], questions).lines()))
+    prompts = [with_system(render(template, question), args.system_prompt) for question in questions]
+    print("\n".join(pay(reward, prompts, questions).lines()))
     return 0

@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
 def add_grade_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `trl-r1 data grade ROWS OUTPUT`."""
     from trl_r1.data.difficulty import DOMAINS
+    from trl_r1.runs.rendering import add_options
 
+    add_options(parser)
     parser.add_argument("rows", help="a data file or folder, a saved dataset, a hub id, or mini:<name>")
     parser.add_argument("output", help="file to write, .jsonl or .parquet")
     parser.add_argument("--split", default="train", help="split or slice, such as train[:100] (default: train)")
@@ -241,12 +243,13 @@ def _sampled(rows: Any, args: argparse.Namespace) -> list[Any]:
     from trl_r1.evaluation.benchmark import evaluate
     from trl_r1.models.load import find_policy, load_policy
     from trl_r1.models.templates import template_for
+    from trl_r1.runs.rendering import renderer_of
 
     template_for(args.template)  # a mistake is told before a model is loaded
     path = find_policy(args.model, args.seed)
     policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
     template = template_for(args.template, tokenizer)
-    prompts = to_prompts(rows, args.question_column, args.solution_column, template)
+    prompts = to_prompts(rows, args.question_column, args.solution_column, template, system_prompt=args.system_prompt)
     evaluation = evaluate(
         policy,
         tokenizer,
@@ -259,6 +262,7 @@ def _sampled(rows: Any, args: argparse.Namespace) -> list[Any]:
         batch_size=args.batch_size,
         seed=args.seed,
         progress=False,
+        renderer=renderer_of(tokenizer, args, model=policy),
     )
     return evaluation.problems
 

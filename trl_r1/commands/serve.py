@@ -117,7 +117,7 @@ def prepare(args: argparse.Namespace):
     if router.limits.choose == "agser":
         raise ValueError("--choose agser asks the model outside the server's queue; it is for `trl-r1 answer`.")
     template = None if reads_conversations(args, sampler) else asker(args, sampler)
-    service = Service(router, queue, template, not args.reasoning_in_content)
+    service = Service(router, queue, template, not args.reasoning_in_content, args.system_prompt)
     bounds = Bounds(
         most_characters=args.most_characters,
         most_bytes=max(100_000, 8 * args.most_characters),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from trl_r1.runs.rendering import add_options
+
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("make", help="draw traces from a model, aimed at the levels with the fewest")
     taking = commands.add_parser("annotate", help="traces from texts that exist, such as GSM8K's solutions")
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     making.add_argument("--max-tokens", type=int, default=512)
     making.add_argument("--wrong-share", type=float, default=0.5, help="most wrong traces, as a share (default: 0.5)")
     making.add_argument("--seed", type=int, default=0)
+    add_options(making)
     taking.add_argument("--text-column", required=True, help="column with the reasoning")
     verifying = commands.add_parser("verify", help="replay every formal step; exit code 1 where a verdict differs")
     verifying.add_argument("folder")
@@ -73,18 +76,24 @@ def problems_of(args: argparse.Namespace, template: Prompt, *more: str) -> tuple
 def make(args: argparse.Namespace) -> int:
     """Draws traces; returns the exit code."""
     from trl_r1.data import traces
-    from trl_r1.models.engines import Engine, InProcess, SamplingServer
-    from trl_r1.models.templates import PLACEHOLDER, render, template_for
+    from trl_r1.models.engines import Engine, InProcess, SamplingServer, for_server
+    from trl_r1.models.templates import PLACEHOLDER, render, template_for, with_system
+    from trl_r1.runs.rendering import read_kwargs, renderer_of
 
     if not args.model:
         raise ValueError("No model was named; give --model, or --endpoint with the --model that the server knows.")
     template_for(args.template)  # a mistake is told before a model is loaded
+    template_options = read_kwargs(args.chat_template_kwargs)
     folder, (problems, _) = Path(args.folder), problems_of(args, PLACEHOLDER)
     engine: Engine
     tokenizer = None
     if args.endpoint:
         engine = SamplingServer(
-            args.endpoint, args.model, temperature=args.temperature, max_new_tokens=args.max_tokens
+            args.endpoint,
+            args.model,
+            temperature=args.temperature,
+            max_new_tokens=args.max_tokens,
+            extra=for_server(template_options),
         )
         engine.check()
     else:
@@ -94,10 +103,13 @@ def make(args: argparse.Namespace) -> int:
 
         path = find_policy(args.model, args.seed)
         policy, tokenizer = load_policy(path, ModelConfig(model_name_or_path=path, dtype="auto"))
-        engine = InProcess(policy, tokenizer, temperature=args.temperature, max_new_tokens=args.max_tokens)
+        renderer = renderer_of(tokenizer, args, model=policy)
+        engine = InProcess(
+            policy, tokenizer, temperature=args.temperature, max_new_tokens=args.max_tokens, renderer=renderer
+        )
     template = template_for(args.template, tokenizer)
     result = traces.make(
-        [replace(one, prompt=render(template, one.question)) for one in problems],
+        [replace(one, prompt=with_system(render(template, one.question), args.system_prompt)) for one in problems],
         engine,
         args.target,
         args.source or args.model,

@@ -16,10 +16,15 @@ import inspect
 import os
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from trl_r1.models.rendering import Renderer
+from trl_r1.text.completions import THINK
+from trl_r1.text.records import Message
 
 
 GAP = " … "  # stands for what was left out
@@ -121,18 +126,40 @@ class Classifier:
 
     def _encode_chat(self, context: Any, text: str) -> dict[str, list[int]]:
         turns = [{"role": "user", "content": context}] if isinstance(context, str) else list(context)
+        if turns and turns[-1]["role"] == "assistant":  # the opening of the reply
+            opening = turns.pop()["content"]
+            text = text if text.startswith(opening) else opening + text
         roles = [turn["role"] for turn in turns]
         spoken = [self._plain(turn["content"]) for turn in turns]
 
         def render(contents: list[str], last: str) -> str:
             messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
-            messages.append({"role": "assistant", "content": last})
-            rendered: str = self.tokenizer.apply_chat_template(messages, tokenize=False)
-            return rendered
+            return self._whole_turn(messages, last)
 
         frame = len(self.tokenizer(render([""] * len(turns), ""), add_special_tokens=False)["input_ids"])
         contents, last = self._fit(spoken, text, self.max_length - frame - _SLACK)
         return self._tokenize(render(contents, last), add_special_tokens=False)
+
+    def _whole_turn(self, messages: list[Message], last: str) -> str:
+        """A conversation with the judged text as the assistant's last turn. Where the template leaves a part of it out, as
+        some do with a thought, the text stands behind the generation prompt as the model would have written it."""
+        answered = [*messages, {"role": "assistant", "content": last}]
+        rendered: str = self.tokenizer.apply_chat_template(answered, tokenize=False)
+        if "".join(last.split()) in "".join(rendered.split()):
+            return rendered
+        prompt = self._renderer.prompt_text(messages)
+        opened = next((mark for mark in self._openings if prompt.rstrip().endswith(mark)), None)
+        if opened is not None and last.lstrip().startswith(opened):
+            last = last.lstrip().removeprefix(opened)
+        return prompt + last + self._renderer.facts.end_text
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.tokenizer)
+
+    @cached_property
+    def _openings(self) -> tuple[str, ...]:
+        return tuple(filter(None, dict.fromkeys((self._renderer.facts.reasoning_open, THINK[0]))))
 
     def _tokenize(self, *texts: str, **options: Any) -> dict[str, list[int]]:
         encoded = self.tokenizer(*texts, truncation=True, max_length=self.max_length, **options)

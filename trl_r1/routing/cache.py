@@ -16,6 +16,7 @@ from trl_r1.text.records import Prompt
 def cache_key(model: str, prompt: Prompt, settings: Settings, seed: int | None = None) -> str:
     """What has to be equal for paths to be used again: model, prompt, sampling settings, and a seed if one was asked for."""
     parts = [model, prompt, astuple(settings), seed]
+    parts += [own] if (own := getattr(prompt, "own", None)) else []  # the prompt's own options for the chat template
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 

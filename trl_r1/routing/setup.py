@@ -102,8 +102,6 @@ def sampler_of(args: argparse.Namespace) -> ModelPaths | EndpointPaths:
     if args.endpoint:
         from trl_r1.models.engines import SamplingServer
 
-        if args.system_prompt:
-            raise ValueError("--system-prompt goes with a model in this process; write it into the --template.")
         extra = {"chat_template_kwargs": template_options} if template_options else {}
         endpoint = SamplingServer(args.endpoint, args.model, concurrency=args.concurrency, extra=extra)
         endpoint.check()
@@ -178,12 +176,13 @@ def asker(args: argparse.Namespace, sampler: Any) -> Callable[[str], Any]:
     """How a question becomes a prompt: by ``--template``, else as everywhere (`trl_r1.models.templates.template_for`).
 
     Raises:
-        ValueError: an unknown template.
+        ValueError: an unknown template, or a system prompt for a text.
     """
-    from trl_r1.models.templates import render, template_for
+    from trl_r1.models.templates import render, template_for, with_system
 
     template = template_for(args.template, getattr(sampler, "tokenizer", None))
-    return lambda question: render(template, question)
+    with_system(template, args.system_prompt)  # or one sentence that says why not
+    return lambda question: with_system(render(template, question), args.system_prompt)
 
 
 def reads_conversations(args: argparse.Namespace, sampler: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from trl_r1.data.imitation import training_row
 from trl_r1.models.rendering import Renderer, TrainingRow, UnfitTemplate
+from trl_r1.models.rendering.prompts import prompt_of
 from trl_r1.text.records import Json, Row
 
 
@@ -79,7 +80,7 @@ def preview_prompts(rows: Iterable[Row], renderer: Renderer) -> list[Preview]:
     previews = []
     for number, row in enumerate(rows):
         try:
-            ids = renderer.prompt_ids(row["prompt"])
+            ids = renderer.prompt_ids(prompt_of(row))
         except ValueError as error:
             previews.append(Preview(number, refused=str(error)))
         else:

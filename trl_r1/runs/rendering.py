@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -50,6 +51,19 @@ def renderer_of(
         stop_token_ids=stops,
     )
     return run_date.dated(make, getattr(config, "output_dir", None))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that asks a model, as `renderer_of` reads them off its arguments."""
+    parser.add_argument(
+        "--chat-template-kwargs",
+        "--chat_template_kwargs",
+        metavar="JSON",
+        help="for the chat template, such as '{\"enable_thinking\": false}'",
+    )
+    parser.add_argument(
+        "--system-prompt", "--system_prompt", help="put before conversations that bring no system message of their own"
+    )
 
 
 def keep_date(renderer: Renderer, config: Any) -> None:

@@ -45,6 +45,8 @@ SENTENCES = {  # field -> what is said where its value does not fit; {field}, {v
     "stop": "stop is a text, or up to four of them, none of them empty.",
     "seed": f"seed is a whole number from {-(2**63)} to {2**63 - 1}; got {{value}}.",
     "stream": "stream is true or false; got {value}.",
+    "add_generation_prompt": "add_generation_prompt is true or false; got {value}.",
+    "continue_final_message": "continue_final_message is true or false; got {value}.",
 }
 NEEDED = ("messages", "prompt")  # a body without its one is refused as incomplete
 

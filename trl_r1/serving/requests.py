@@ -282,8 +282,18 @@ class ChatBody(Body):
         short_enough(lambda messages: sum(len(message.content) for message in messages)),
     ]
 
+    add_generation_prompt: bool | None = None  # vLLM's, as the next: an opening of the reply is seen without them
+    continue_final_message: bool | None = None
+
     def conversation(self) -> Messages:
-        """As the model reads it: a developer's words are the system's."""
+        """As the model reads it: a developer's words are the system's, and an assistant's message at the end is the
+        opening of the reply, which it goes on from.
+
+        Raises:
+            BadRequest: it is to go on from a message that is not the assistant's.
+        """
+        if self.continue_final_message and self.messages[-1].role != "assistant":
+            raise BadRequest("Only an assistant's message at the end can be continued.", "continue_final_message")
         return [
             {
                 **(message.model_extra or {}),

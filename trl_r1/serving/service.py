@@ -13,6 +13,7 @@ from typing import Any
 
 from trl_r1.models.engines import EngineRefusal
 from trl_r1.models.rendering.stream import ReplyRule
+from trl_r1.models.templates import with_system
 from trl_r1.routing.paths import Ask, Candidate, EndpointPaths
 from trl_r1.routing.router import BEST_OF, Router
 from trl_r1.serving.batch_queue import BatchQueue
@@ -40,6 +41,7 @@ class Service:
     sampler: BatchQueue | EndpointPaths
     template: Callable[[str], Any] | None = None  # last user message -> prompt, instead of the chat template
     separate_reasoning: bool = True  # beside the content of a chat's message, not in it between tags
+    system_prompt: str | None = None  # before conversations that bring none of their own
     in_process: bool = field(init=False)  # whether texts can be told while they are written
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class Service:
             if not questions:
                 raise BadRequest("There is no user message to answer.", "messages")
             request = replace(request, prompt=self.template(questions[-1]))
+        if request.chat and not isinstance(request.prompt, str):
+            request = replace(request, prompt=with_system(request.prompt, self.system_prompt))
         if not isinstance(self.sampler, BatchQueue):
             text = request.prompt if isinstance(request.prompt, str) else "".join(m["content"] for m in request.prompt)
             return request, -(-len(text) // 4)  # if the server behind does not say: four characters for one token
