@@ -7,8 +7,9 @@ Needs the extras `real` and `serve`. Three parts, over HTTP but for the second:
 Chat      200 chat requests of our own (chat_requests.py), answers of at most 24 tokens, temperature 0.6. Passes of a request
           are the paths that were drawn for it. Tokens per token of the answer: everything generated, over the tokens of
           the texts that were sent.
-Problems  100 of reasoning-gym's `chain_sum`, two terms of one digit. 16 paths of each are drawn once, and every policy is
-          replayed over them: one pass (the mean over all paths), the router with its defaults, a vote of 16.
+Problems  100 of reasoning-gym's `chain_sum`, two terms of one digit, one example in the prompt. 16 paths of each are drawn
+          once, and every policy is replayed over them: one pass (the mean over all paths), the router with its defaults,
+          a vote of 16.
 Crowd     64 requests at once: whole, streamed, with stop strings, two that hang up in four; the server is told to end while
           the last of them are under way. None is lost: each has an answer, an error object or an error event. Nothing
           is left: no thread, no open request.
@@ -136,22 +137,22 @@ def chat(server: Server, count: int) -> dict[str, float]:
 
 
 def problems_of(count: int, seed: int) -> list[Any]:
-    """Problems of the task with two examples in their prompt, none twice."""
+    """Problems of the task with an example in their prompt, none twice."""
     import reasoning_gym
 
     from trl_r1.text.records import Problem
 
-    data = reasoning_gym.create_dataset("chain_sum", size=4 * count + 2, seed=seed, **TASK)
+    data = reasoning_gym.create_dataset("chain_sum", size=4 * count + 1, seed=seed, **TASK)
     rows = [data[number] for number in range(len(data))]
     shown = [
         turn
-        for row in rows[:2]
+        for row in rows[:1]
         for turn in (
             {"role": "user", "content": row["question"]},
             {"role": "assistant", "content": f"The answer is {row['answer']}."},
         )
     ]
-    others = {row["question"]: row for row in rows[2:]}
+    others = {row["question"]: row for row in rows[1:]}
     return [
         Problem(
             [{"role": "system", "content": SYSTEM}, *shown, {"role": "user", "content": question}],
