@@ -6,11 +6,11 @@ from collections import Counter
 import pytest
 
 from trl_r1 import cli
+from trl_r1.data.trace_card import card
 from trl_r1.data.traces import (
     FILE,
     LevelledProblem,
-    Made,
-    card,
+    TraceSet,
     kind_of,
     load,
     make,
@@ -92,7 +92,7 @@ def test_levels_that_are_thin_already_come_first():
     first = make(problems(), Writer(), 4, "writer", samples=1, batch=4)
     first.rows = [{**row, "level": 1} for row in first.rows]  # as if all so far were easy
     engine = Writer()
-    made = make(problems(), engine, 16, "writer", samples=1, batch=4, made=first)
+    made = make(problems(), engine, 16, "writer", samples=1, batch=4, traces=first)
     assert made.levels() == {1: 4, 3: 4, 5: 4, 6: 4}
 
 
@@ -132,7 +132,7 @@ def test_what_is_saved_loads_with_datasets_and_replays(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert "# A title" in text
     assert "writer b (10)" in text  # nothing that Markdown or HTML would act on
-    assert "<b>" not in card(made, "x")
+    assert "<b>" not in card(made.rows, made.funnel, "x")
 
 
 def test_a_changed_verdict_is_found(tmp_path, capsys):
@@ -200,7 +200,7 @@ def test_a_target_of_which_nothing_is_kept_says_why(tmp_path, capsys):
 
 
 def test_the_commonest_reason_is_advised_on():
-    made = Made([], Counter({"drawn": 9, "cut off": 5, "gold unreadable": 3}))
+    made = TraceSet([], Counter({"drawn": 9, "cut off": 5, "gold unreadable": 3}))
     assert why_nothing(made) == (
         "What became of the texts: cut off 5, gold unreadable 3. To get some, give longer texts (--max-tokens)."
     )

@@ -24,7 +24,8 @@ from trl_r1.evaluation.suite_report import numbers, paired_on_questions
 from trl_r1.evaluation.suites import choose_shots, problems_of, read_suite, with_shots
 from trl_r1.models.templates import TEMPLATES
 from trl_r1.stages import evaluate
-from trl_r1.stages.evaluate.run import EvaluateOptions, load_parts, match_earlier, prepare_evaluation
+from trl_r1.stages.evaluate.matching import match_earlier
+from trl_r1.stages.evaluate.run import EvaluateOptions, load_parts, prepare_evaluation
 
 
 ROWS = [{"question": f"Compute {i} + 1.", "solution": str(i + 1), "language": "en"} for i in range(6)]

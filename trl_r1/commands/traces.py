@@ -130,7 +130,7 @@ def annotate(args: argparse.Namespace) -> int:
     from trl_r1.text.steps import without_marks
 
     folder, (problems, given) = Path(args.folder), problems_of(args, PLACEHOLDER, "text")
-    result = traces.load(folder) if (folder / traces.FILE).is_file() else traces.Made()
+    result = traces.load(folder) if (folder / traces.FILE).is_file() else traces.TraceSet()
     questions = {row["question"] for row in result.rows}
     fresh = [(one, text) for one, text in zip(problems, given[args.text_column]) if one.question not in questions]
     problems, texts = [one for one, _ in fresh], [without_marks(str(text)) for _, text in fresh]

@@ -18,7 +18,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from datasets import Dataset, Features, Value
 
 from trl_r1.claims.formal import formal_steps
 from trl_r1.data.difficulty import LEVELS
+from trl_r1.data.trace_card import card
 from trl_r1.models.engines import Engine
 from trl_r1.rewards.accuracy import Accuracy
 from trl_r1.sandbox import pool as verifier
@@ -142,7 +142,7 @@ def thinnest(counts: Mapping[int, int], available: Mapping[int, Sequence[Any]]) 
 
 
 @dataclass
-class Made:
+class TraceSet:
     """What came out: traces as rows, and what became of everything that was drawn."""
 
     rows: list[Trace] = field(default_factory=list)
@@ -203,24 +203,24 @@ def make(
     batch: int = 32,
     wrong_share: float = 0.5,
     seed: int = 0,
-    made: Made | None = None,
-    save_batch: Callable[[Made], Any] | None = None,
+    traces: TraceSet | None = None,
+    save_batch: Callable[[TraceSet], Any] | None = None,
     reward: Accuracy | None = None,
-) -> Made:
+) -> TraceSet:
     """Draws traces from a model until there are ``target``, or no problems; each batch is aimed at the thinnest levels.
 
     Args:
-        problems: none is asked twice, nor one that ``made`` has.
+        problems: none is asked twice, nor one that ``traces`` has.
         wrong_share: at most this share of all traces is wrong ones; of a problem at most one of either kind is kept.
-        made: traces from before; they count, and the new ones are added.
+        traces: traces from before; they count, and the new ones are added.
         save_batch: called after every batch.
     """
     if target < 1 or samples < 1 or batch < 1 or not 0.0 <= wrong_share <= 1.0:
         raise ValueError(
             f"target={target}, samples={samples} and batch={batch} are 1 or more, wrong_share={wrong_share} in [0, 1]."
         )
-    made = made or Made()
-    asked = {row["question"] for row in made.rows}
+    traces = traces or TraceSet()
+    asked = {row["question"] for row in traces.rows}
     waiting: dict[int, list[LevelledProblem]] = {level: [] for level in LEVELS}
     for problem in problems:
         if problem.question not in asked:
@@ -228,8 +228,8 @@ def make(
     for level, shelf in waiting.items():
         random.Random(f"traces {seed} {level}").shuffle(shelf)
     round_number = 0
-    while len(made.rows) < target:
-        counts = made.levels()
+    while len(traces.rows) < target:
+        counts = traces.levels()
         chosen: list[LevelledProblem] = []
         while len(chosen) < batch and (thin := thinnest(counts, waiting)) is not None:
             chosen.append(waiting[thin].pop())
@@ -238,34 +238,34 @@ def make(
             break
         drawn = engine.draw([p.prompt for p in chosen], samples, seed_of(seed, len(asked), round_number))
         pairs = [(p, draw) for p, draws in zip(chosen, drawn, strict=True) for draw in draws]
-        made.funnel["drawn"] += len(pairs)
-        made.funnel["cut off"] += sum(draw.truncated for _, draw in pairs)
-        made.funnel["refused"] += sum(bool(draw.refused) and not draw.truncated for _, draw in pairs)
+        traces.funnel["drawn"] += len(pairs)
+        traces.funnel["cut off"] += sum(draw.truncated for _, draw in pairs)
+        traces.funnel["refused"] += sum(bool(draw.refused) and not draw.truncated for _, draw in pairs)
         pairs = [(p, draw) for p, draw in pairs if not draw.truncated and not draw.refused]
         rows, counted = judged([p for p, _ in pairs], [draw.text for _, draw in pairs], source, reward)
-        made.funnel.update({why: count for why, count in counted.items() if " " in why})
-        take(made, rows, target, wrong_share)
+        traces.funnel.update({why: count for why, count in counted.items() if " " in why})
+        take(traces, rows, target, wrong_share)
         round_number += 1
         if save_batch is not None:
-            save_batch(made)
-    return made
+            save_batch(traces)
+    return traces
 
 
-def take(made: Made, rows: Sequence[Trace], target: int, wrong_share: float) -> None:
+def take(traces: TraceSet, rows: Sequence[Trace], target: int, wrong_share: float) -> None:
     """Adds what is kept of a batch: at most one right and one wrong trace per question, the quota of wrong ones held."""
-    seen = {(row["question"], row["kind"]) for row in made.rows}
+    seen = {(row["question"], row["kind"]) for row in traces.rows}
     for row in sorted(rows, key=lambda row: row["kind"]):  # right before wrong
-        if row["kind"] not in ("right", "wrong") or len(made.rows) >= target:
+        if row["kind"] not in ("right", "wrong") or len(traces.rows) >= target:
             continue
-        wrong = sum(one["kind"] == "wrong" for one in made.rows)
+        wrong = sum(one["kind"] == "wrong" for one in traces.rows)
         if (row["question"], row["kind"]) in seen:
-            made.funnel["another of its question"] += 1
-        elif row["kind"] == "wrong" and wrong + 1 > wrong_share * (len(made.rows) + 1):
-            made.funnel["too many wrong ones"] += 1
+            traces.funnel["another of its question"] += 1
+        elif row["kind"] == "wrong" and wrong + 1 > wrong_share * (len(traces.rows) + 1):
+            traces.funnel["too many wrong ones"] += 1
         else:
             seen.add((row["question"], row["kind"]))
-            made.rows.append(row)
-            made.funnel[f"kept {row['kind']}"] += 1
+            traces.rows.append(row)
+            traces.funnel[f"kept {row['kind']}"] += 1
 
 
 ADVICE = {
@@ -280,9 +280,9 @@ ADVICE = {
 }
 
 
-def why_nothing(made: Made) -> str:
+def why_nothing(traces: TraceSet) -> str:
     """Why no trace was kept, the commonest reason first, and what to do about that one."""
-    reasons = [(why, count) for why, count in made.funnel.most_common() if why in ADVICE and count]
+    reasons = [(why, count) for why, count in traces.funnel.most_common() if why in ADVICE and count]
     if not reasons:
         return "There was no text to judge: no problem of the rows has a level from 1 to 6, or all were asked before."
     told = ", ".join(f"{why} {count}" for why, count in reasons)
@@ -297,17 +297,17 @@ def as_dataset(rows: Sequence[Trace]) -> Dataset:
     return Dataset.from_dict({name: [row.get(name) for row in rows] for name in FEATURES}, features=FEATURES)
 
 
-def save(folder: Path, made: Made, title: str = "Reasoning traces") -> Path:
+def save(folder: Path, traces: TraceSet, title: str = "Reasoning traces") -> Path:
     """Writes ``data/traces.parquet``, ``funnel.json`` and the card ``README.md``; each whole or not at all."""
     content = io.BytesIO()
-    as_dataset(made.rows).to_parquet(content)
+    as_dataset(traces.rows).to_parquet(content)
     path = replace_file(folder / FILE, content.getvalue())
-    replace_file(folder / "funnel.json", json.dumps(dict(made.funnel), indent=1))
-    replace_file(folder / "README.md", card(made, title))
+    replace_file(folder / "funnel.json", json.dumps(dict(traces.funnel), indent=1))
+    replace_file(folder / "README.md", card(traces.rows, traces.funnel, title))
     return path
 
 
-def load(folder: Path) -> Made:
+def load(folder: Path) -> TraceSet:
     """Traces that were saved.
 
     Raises:
@@ -322,7 +322,7 @@ def load(folder: Path) -> Made:
         raise ValueError(f"{str(path)!r} has no column {missing[0]!r}, so it holds no traces of this schema.")
     funnel = folder / "funnel.json"
     counted = Counter(json.loads(funnel.read_text(encoding="utf-8"))) if funnel.is_file() else Counter()
-    return Made([cast(Trace, row) for row in rows], counted)
+    return TraceSet([cast(Trace, row) for row in rows], counted)
 
 
 def replayed(rows: Sequence[Trace], seconds: float = 5.0) -> list[tuple[int, int, str, str]]:
@@ -335,70 +335,3 @@ def replayed(rows: Sequence[Trace], seconds: float = 5.0) -> list[tuple[int, int
         if stored != now:
             differ.append((r, n, stored, now))
     return differ
-
-
-CARD = """---
-configs:
-- config_name: default
-  data_files: data/traces.parquet
-tags:
-- reasoning
-- trl-r1
----
-
-# {title}
-
-{count} traces: {right} right, {wrong} wrong. Each has three annotations:
-
-1. `trace`: the reasoning in natural language, as its source wrote it.
-2. `steps`: those of its steps that could be written in SMT-LIB, with `premises`, `claim`, and the `verdict` that Z3 gave
-   them: `right` (the premises leave the claim no way to fail) or `wrong` (no way to hold). `trl-r1 traces verify FOLDER`
-   replays them.
-3. `counterexample` of a wrong step: a state of affairs that the premises allow and the claim denies, as JSON.
-
-A right trace ends in the gold answer and has no wrong step. A wrong one ends in another answer and has at least one wrong
-step. Steps that nobody could formalise are not judged: a right trace may still say something wrong in words.
-
-| level | traces | right | wrong |
-|---:|---:|---:|---:|
-{levels}
-
-Sources: {sources}. Domains: {domains}. Steps: {steps} judged, {bad} of them wrong.
-
-What became of what was drawn:
-
-| | |
-|---|---:|
-{funnel}
-"""
-
-
-def card(made: Made, title: str) -> str:
-    """The dataset card, in Markdown."""
-    rows = made.rows
-    by_level = "\n".join(
-        f"| {level} | {len(part)} | {sum(r['kind'] == 'right' for r in part)} | {sum(r['kind'] == 'wrong' for r in part)} |"
-        for level in LEVELS
-        for part in [[row for row in rows if row["level"] == level]]
-    )
-    steps = [step for row in rows for step in row["steps"]]
-    return CARD.format(
-        title=_line(title),
-        count=len(rows),
-        right=sum(row["kind"] == "right" for row in rows),
-        wrong=sum(row["kind"] == "wrong" for row in rows),
-        levels=by_level,
-        sources=_named(row["source"] for row in rows),
-        domains=_named(row["domain"] for row in rows),
-        steps=len(steps),
-        bad=sum(step["verdict"] == "wrong" for step in steps),
-        funnel="\n".join(f"| {_line(name)} | {count} |" for name, count in made.funnel.most_common()),
-    )
-
-
-def _named(values: Any) -> str:
-    return ", ".join(f"{_line(str(name))} ({count})" for name, count in Counter(values).most_common()) or "none"
-
-
-def _line(text: str) -> str:
-    return " ".join(re.sub(r"[|`<>\[\]]", " ", text).split())

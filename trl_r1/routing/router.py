@@ -221,8 +221,10 @@ class Router:
                 paths.append(read)
                 tally.add(read.answer, weight_of(read, limits.sharpness))
 
-        def ask(count: int, most: int | None = None) -> Ask:
-            return Ask(prompt, count, most, cancelled)
+        def wave(count: int) -> Generator[Ask, list[Candidate], int]:
+            drawn = yield Ask(prompt, count, None, cancelled)
+            take(drawn)
+            return sum(path.token_count for path in drawn)
 
         features = prompt_features(prompt)
         if self.difficulty is not None:
@@ -230,7 +232,7 @@ class Router:
         take(cached_paths[: limits.most_paths])
         cached = len(paths)
         if not paths and limits.draft_tokens is not None and route == "auto" and asked:
-            draft = (yield ask(1, limits.draft_tokens))[0]
+            draft = (yield Ask(prompt, 1, limits.draft_tokens, cancelled))[0]
             tokens += draft.token_count
             if draft.truncated and limits.draft_tokens < settings.max_new_tokens:
                 draft_cost = draft.token_count  # it ended nowhere: its price is paid, and it is no path
@@ -239,9 +241,7 @@ class Router:
             else:
                 take([draft])
         elif not paths:
-            wave_paths = yield ask(1)
-            tokens += sum(path.token_count for path in wave_paths)
-            take(wave_paths)
+            tokens += yield from wave(1)
         if paths:
             features |= draft_features(paths[0])
         votable = asked or limits.choose in BEST_OF or (bool(paths) and paths[0].answer is not None)
@@ -250,9 +250,7 @@ class Router:
         if settings.temperature == 0:
             simple, stopped, why = True, ONE_PATH, "temperature 0 draws one path"
         if simple and not paths:  # after a short draft
-            wave_paths = yield ask(1)
-            tokens += sum(path.token_count for path in wave_paths)
-            take(wave_paths)
+            tokens += yield from wave(1)
         while not stopped:
             stopped = self._stop(tally, paths, limits, tokens, time.monotonic() - started)
             if stopped:
@@ -260,9 +258,7 @@ class Router:
             count = min(limits.wave, limits.most_paths - len(paths))
             if len(paths) < limits.least_paths:
                 count = max(count, limits.least_paths - len(paths))
-            wave_paths = yield ask(count)
-            tokens += sum(path.token_count for path in wave_paths)
-            take(wave_paths)
+            tokens += yield from wave(count)
         if self.cache is not None and len(paths) > cached:
             self.cache.put(key, paths)
         if simple and cached:  # one pass: the first cached path, without the others' votes

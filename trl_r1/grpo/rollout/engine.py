@@ -121,10 +121,7 @@ def generate(
             steps, row_steps = steps + 1, row_steps + len(batch.rows)
 
     bar.close()
-    rollout = Rollout(*written.lists(), len(unique), steps, row_steps)
-    if options.filters:
-        rollout.drawn = written.drawn_list()
-    return rollout
+    return written.rollout(len(unique), steps, row_steps)
 
 
 def _check(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
@@ -186,18 +183,17 @@ class _Written:
         if self.drawn is not None:
             self.drawn[rows, step] = drawn
 
-    def drawn_list(self) -> list[list[float]]:
-        """The log-probabilities drawn with, where they are others than `lists` has."""
-        rows = [] if self.drawn is None else self.drawn.tolist()
-        return [row[:length] for row, length in zip(rows, self.lengths.tolist())]
-
-    def lists(self) -> tuple[list[list[int]], list[list[float]]]:
-        """The completions and their log-probabilities, each row as long as it is."""
+    def rollout(self, prompts: int, steps: int, row_steps: int) -> Rollout:
+        """What was written, each row as long as it is, and what it cost."""
         lengths = self.lengths.tolist()
-        return (
-            [row[:length] for row, length in zip(self.tokens.tolist(), lengths)],
-            [row[:length] for row, length in zip(self.logps.tolist(), lengths)],
-        )
+
+        def cut(rows: Tensor) -> list[list[Any]]:
+            return [row[:length] for row, length in zip(rows.tolist(), lengths)]
+
+        rollout = Rollout(cut(self.tokens), cut(self.logps), prompts, steps, row_steps)
+        if self.drawn is not None:
+            rollout.drawn = cut(self.drawn)
+        return rollout
 
 
 class _Prompts:

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from trl import ModelConfig
 
 from trl_r1.evaluation import follow as following
-from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, is_evaluation, pair, plain
+from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, is_evaluation, plain
 from trl_r1.evaluation.chunks import Sampling, cut, evaluate_in_chunks
 from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
@@ -29,6 +29,7 @@ from trl_r1.runs.options import RAY_NAMES, RayOptions, SystemPrompt, TemplateKwa
 from trl_r1.runs.processor import Generation, check_processor
 from trl_r1.runs.rendering import keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import Run
+from trl_r1.stages.evaluate.matching import match_earlier, regrade_notes
 from trl_r1.storage import manifest
 from trl_r1.storage.structured import read_numbers
 from trl_r1.text.records import Json, Row
@@ -362,32 +363,6 @@ def judge_again(prepared: PreparedEvaluation, folder: Path, state: PartialState)
         state.wait_for_everyone()
         parts[part] = Evaluation.load(path)
     return parts
-
-
-def regrade_notes(before: dict[str, Evaluation], after: dict[str, Evaluation], source: str) -> list[str]:
-    """How many verdicts changed, per part."""
-    notes = [f"The stored answers of `{source}` judged again; nothing was generated."]
-    for part, old in before.items():
-        pairs = list(zip(old.problems, after[part].problems, strict=True))
-        samples = [both for one, two in pairs for both in zip(one.samples, two.samples, strict=True)]
-        changed, total = sum(a.correct != b.correct for a, b in samples), len(samples)
-        notes.append(f"- {part}: {changed} of {total} verdicts changed.")
-    return notes
-
-
-def match_earlier(earlier: dict[str, Evaluation], parts: dict[str, Evaluation]) -> dict[str, Evaluation]:
-    """For every part the earlier evaluation of its name, or else the one that holds most of its problems."""
-    matches = {}
-    for part, run in parts.items():
-        by_name = earlier.get(part)
-        if by_name is not None and pair(by_name, run):
-            matches[part] = by_name
-            continue
-        shared = {name: len(pair(other, run)) for name, other in earlier.items()}
-        best = max(shared, key=lambda name: shared[name], default=None)
-        if best is not None and shared[best]:
-            matches[part] = earlier[best]
-    return matches
 
 
 def follow_run(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> list[int]:
