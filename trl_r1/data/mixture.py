@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.columns import is_empty, to_prompt
 from trl_r1.data.spec import DatasetSpec
+from trl_r1.models.rendering.prompts import as_json, own_options
 from trl_r1.models.templates import Template, find_template
 from trl_r1.storage.structured import option
 from trl_r1.text.records import Row
@@ -87,14 +88,16 @@ def load_source(source: MixtureSource, template: Template, seed: int, system_pro
                 "solution_column, or give it reward_for: helpfulness."
             )
         language = row.get(source.language_column or "language") or source.language
+        prompt = to_prompt(template, question, system_prompt)
         rows_of_source.append(
             {
-                "prompt": to_prompt(template, question, system_prompt),
+                "prompt": prompt,
                 "question": question if isinstance(question, str) else json.dumps(question, ensure_ascii=False),
                 "solution": solution,
                 "language": language,
                 "domain": domain,
                 "reward_for": route,
+                **({} if isinstance(prompt, str) else as_json(own_options(row))),
             }
         )
     return rows_of_source
@@ -171,7 +174,8 @@ def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
             raise ValueError(
                 "Some datasets bring whole conversations and others are put into a text template; use a chat template."
             )
-        return Dataset.from_list([dict(row) for row in rows])
+        columns = dict.fromkeys(column for row in rows for column in row)
+        return Dataset.from_list([{column: row.get(column) for column in columns} for row in rows])
     return Dataset.from_list(
         [dict(row) for row in rows], features=Features({name: Value("string") for name in COLUMNS})
     )

@@ -7,7 +7,7 @@ import pytest
 from fitting_tokenizers import fitting, template_text
 
 from trl_r1.models.rendering import Renderer
-from trl_r1.models.rendering.prompts import RowPrompt, own_option, own_options, prompt_of, with_own
+from trl_r1.models.rendering.prompts import RowPrompt, as_json, own_option, own_options, prompt_of, with_own
 
 
 ASKED = [{"role": "user", "content": "What is 2+2?"}]
@@ -47,3 +47,21 @@ def test_whether_a_thought_is_opened_is_told_by_the_row_s_switch():
     made = Renderer(fitting("qwen3_5_think"), chat_template=template_text("qwen3_5_think"))
     assert made.opens_reasoning(ASKED)
     assert not made.opens_reasoning(RowPrompt(ASKED, OFF))
+
+
+def test_rows_that_say_different_things_are_one_data_set():
+    from trl_r1.data.mixture import as_dataset
+    from trl_r1.stages.cold_start.make import rows_to_imitate
+
+    row = {
+        "prompt": ASKED,
+        "question": "q",
+        "solution": "4",
+        "language": "en",
+        "domain": "reasoning",
+        "reward_for": "rule",
+    }
+    made = as_dataset([row, {**row, **as_json(own_options(OFF))}])
+    assert [getattr(prompt_of(one), "own", None) for one in made] == [None, OFF]
+    taught = rows_to_imitate([{"prompt": ASKED, "completion": "4"}, {"prompt": ASKED, "completion": "4", **OFF}])
+    assert [own_options(one) for one in taught] == [{}, OFF]

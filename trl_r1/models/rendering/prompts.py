@@ -43,6 +43,11 @@ def own_options(row: Mapping[str, Any]) -> Json:
     return {column: value for column, value in read.items() if value is not None}
 
 
+def as_json(own: Json) -> dict[str, str]:
+    """A row's own options as texts, so that rows of one column may say different things."""
+    return {column: json.dumps(value, ensure_ascii=False) for column, value in own.items()}
+
+
 def own_option(value: Any) -> Any:
     """A row's `chat_template_kwargs` or `tools`, data or JSON; None where it says nothing."""
     read = json.loads(value) if isinstance(value, str) and value.strip() else value

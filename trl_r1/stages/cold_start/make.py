@@ -31,6 +31,7 @@ from trl_r1.data.spec import spec_of
 from trl_r1.errors import WaitsForPerson
 from trl_r1.models.engines import SamplingServer
 from trl_r1.models.load import find_policy
+from trl_r1.models.rendering.prompts import as_json, own_options, prompt_of
 from trl_r1.models.templates import find_template, with_system
 from trl_r1.rewards.accuracy import SOURCES as ANSWER_SOURCES
 from trl_r1.rewards.accuracy import Accuracy
@@ -118,7 +119,7 @@ def problem_of(row: Row, question_column: str) -> Problem:
     """A row that `to_prompts` made."""
     question = row.get(question_column, "")
     problem = Problem(
-        row["prompt"],
+        prompt_of(row),
         conversation(question) if isinstance(question, list) else str(question),
         solution=row["solution"],
         language=row.get("language") or prompt_language(row["prompt"]),
@@ -264,6 +265,7 @@ def record(row: Row, problem: Problem, options: ColdStartOptions) -> Row:
         "solution": problem.solution,
         "language": problem.language,
         "domain": problem.domain,
+        **getattr(problem.prompt, "own", {}),
         "score": {"right": True} if "right" in options._filters else {},
         "provenance": {"stage": STAGE, **origin, "filters": options._filters, **rewritten},
     }
@@ -317,8 +319,15 @@ def after_review(job: ColdStartJob, candidates: list[Row]) -> list[Row]:
 
 
 def rows_to_imitate(rows: list[Row]) -> Dataset:
-    """The two columns that matter, of rows whose others may differ in type."""
-    return Dataset.from_list([{"prompt": row["prompt"], "completion": row["completion"]} for row in rows])
+    """The columns that matter, of rows whose others may differ in type."""
+    own = [as_json(own_options(row)) for row in rows]
+    columns = dict.fromkeys(column for options in own for column in options)
+    return Dataset.from_list(
+        [
+            {"prompt": row["prompt"], "completion": row["completion"], **{name: options.get(name) for name in columns}}
+            for row, options in zip(rows, own, strict=True)
+        ]
+    )
 
 
 def notes_on(rows: list[Row], counts: Json) -> list[str]:

@@ -103,6 +103,6 @@ def conclude(options: Any, config: Any, model: ModelConfig, prepared: Any, notes
     if reference is None and teacher is not None and after.is_file():
         graders = default_graders(prepared.graders)
         reference = evaluate_teacher(
-            teacher, Evaluation.load(after), model, folder / "evaluation_teacher.json", config.use_cpu, graders
+            teacher, Evaluation.load(after), model, folder / "evaluation_teacher.json", config, graders
         )
     finish(folder, compare_student_and_teacher(folder, student, teacher, reference, options.others, method), notes)

@@ -15,6 +15,7 @@ from trl_r1.evaluation.markdown import inline, percent, signed, with_section
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.models.load import load_policy, parameters_of
 from trl_r1.runs.folder import SUMMARY
+from trl_r1.runs.rendering import renderer_of
 from trl_r1.storage.files import replace_file
 from trl_r1.text.records import Json
 
@@ -37,13 +38,17 @@ def find_evaluation(place: str) -> Evaluation:
 
 
 def evaluate_teacher(
-    teacher: str, student: Evaluation, model: ModelConfig, path: Path, use_cpu: bool, graders: Any
+    teacher: str, student: Evaluation, model: ModelConfig, path: Path, config: Any, graders: Any
 ) -> Evaluation:
-    """The teacher on the student's problems, sampled as the student was; stored at ``path``."""
+    """The teacher on the student's problems, asked and sampled as the student was; stored at ``path``.
+
+    Args:
+        config: of the run: use_cpu, chat_template_kwargs and output_dir are read.
+    """
     if path.is_file():
         return Evaluation.load(path)
     print(f"Evaluating the teacher: {len(student.problems)} problems, {student.samples} samples each.", flush=True)
-    policy, tokenizer = load_policy(teacher, model, use_cpu)
+    policy, tokenizer = load_policy(teacher, model, config.use_cpu)
     rows = [p.problem.to_row() for p in student.problems]
     settings = student.settings
     evaluation = evaluate(
@@ -58,6 +63,7 @@ def evaluate_teacher(
         seed=settings["seed"],
         progress=False,
         graders=graders,
+        renderer=renderer_of(tokenizer, config, model=policy),
     )
     evaluation.save(path)
     return evaluation

@@ -190,11 +190,16 @@ def asked_parts(entries: Sequence[Entry], template: str, options: EvaluateOption
     }
 
 
-def usual_template(options: EvaluateOptions, path: str | None) -> str:
-    """The name of the template where none is given: that of the run that is followed, else what `template_for` says."""
+def usual_template(options: EvaluateOptions, path: str | None) -> Any:
+    """The template where none is given: that of the run that is followed, whose system prompt and template options are
+    taken over too, else the name that `template_for` says."""
     if options.follow:
         record = json.loads((Path(options.follow) / manifest.FILE_NAME).read_text(encoding="utf-8"))
-        return str((record.get("settings") or {}).get("template") or "r1_zero")
+        followed = record.get("settings") or {}
+        for name in ASKED:
+            if getattr(options, name) is None:
+                setattr(options, name, followed.get(name))
+        return followed.get("template") or "r1_zero"
     if path is None:  # stored answers are not asked for again
         return "r1_zero"
     try:
