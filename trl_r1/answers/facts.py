@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from trl_r1.text.scripts import SCRIPTS
+
+
+def _ranges(places: Iterable[int]) -> str:
+    """Code points as the inside of a character class, neighbours as one range."""
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][1] == place - 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    return "".join(f"\\u{first:04x}-\\u{last:04x}" for first, last in runs)
 
 
 _DOUBT = re.compile(
@@ -25,12 +37,12 @@ _MOST_WORDS = 30
 
 _UNSPACED = "".join(ranges for ranges, per_word in SCRIPTS.values() if per_word) + "\u0f00-\u0fff"
 _KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
-_MARKS = "".join(re.escape(chr(c)) for c in range(0x300, 0xFFFF) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
+_MARKS = _ranges(c for c in range(0x300, 0xFFFF) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
 _LETTER = rf"[^\W_{_UNSPACED}]"  # of a script that is written with spaces, or a digit
 _ALONE = rf"(?<!{_LETTER})(?<![{_MARKS}](?<![{_UNSPACED}]))"  # no such letter before
 _OVER = rf"(?!{_LETTER})(?![{_MARKS}])"  # none behind, and the last character is whole
 _WORD = re.compile(rf"[-−]?\d+(?:[.,]\d+)*(?:[^\W_]|[{_MARKS}])*|[^\W_](?:[^\W_]|[{_MARKS}])*[+#]*")
-_BETWEEN = rf"(?:[^\w{_MARKS}]|_){{1,3}}"
+_BETWEEN = r"[\W_]{1,3}"
 _GLUED = "وفبكلבלמהושכ"  # Arabic and Hebrew: and, so, in, as, to, the, from
 _PARTICLES = (  # of Korean, longer ones first
     "이었습니다|였습니다|입니다|이에요|예요|이었다|였다|이다|다|이라고|라고|에서|에게|에|으로|로|까지|부터|은|는|이|가|을|를|의|와|과|도|만"
@@ -86,8 +98,12 @@ def found_in(text: str, fact: str) -> list[re.Match[str]]:
     if not words:
         return []
     first, last = words[0][0], words[-1][-1]
-    pattern = _before(first, len(words[0])) + _BETWEEN.join(map(re.escape, words)) + _after(last)
-    return list(re.finditer(pattern, said))
+    before, after = re.compile(_before(first, len(words[0]))), re.compile(_after(last))  # few, and slow to compile
+    return [
+        found
+        for found in re.finditer(_BETWEEN.join(map(re.escape, words)), said)
+        if before.match(said, found.start()) and after.match(said, found.end())
+    ]
 
 
 def _before(first: str, length: int) -> str:
