@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,6 +41,7 @@ def largest_batches(
         micro_batch: one of `rows` rows, whose rows are repeated or left out.
         besides: GiB that a rollout needs, whatever the micro-batch; a card must hold that too.
     """
+    meter.release()
     began, found, peaks = time.monotonic(), dict[str, Any](), dict[str, float]()
     start = rows
     for card in cards:
@@ -57,14 +57,13 @@ def largest_batches(
                 peaks[str(count)] = round(peak, 2)
             return peak is not None
 
-        meter.release()
         meter.cap(card)
         try:
             best = climb(fits, start, rungs) if besides <= card - 1 else 0
         finally:
             meter.cap(None)
-        if found.get("out_of_time") and not best:
-            break
+        if found.get("out_of_time"):
+            break  # larger ones may fit
         found[f"{card} GB"] = best
         start = max(start, best)
     return {**found, "peaks_gib": peaks}
@@ -87,15 +86,16 @@ def enlarged(micro_batch: dict[str, Any], rows: int, count: int) -> dict[str, An
 
 def peak_of(trainer: Any, micro_batch: dict[str, Any], meter: Meter) -> float | None:
     """GiB at most reserved in one forward and backward pass; None where it ran out of memory."""
-    meter.release()
+    meter.trim()
     meter.forget_peak()
-    peak = None
-    with contextlib.suppress(torch.OutOfMemoryError):
+    try:
         loss = trainer.compute_loss(trainer.model_wrapped, micro_batch)
         trainer.accelerator.backward(loss)
         meter.wait()
-        peak = meter.peak()
-    loss = None
-    trainer.model.zero_grad(set_to_none=True)
-    meter.release()
-    return peak
+        return meter.peak()
+    except torch.OutOfMemoryError:
+        loss = None
+    finally:
+        trainer.model.zero_grad(set_to_none=True)
+    meter.release()  # what the error's traceback held
+    return None

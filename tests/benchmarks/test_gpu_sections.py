@@ -355,15 +355,21 @@ class Card(Meter):
 def test_out_of_memory_ends_the_climb_and_leaves_no_gradient():
     trainer = Hungry(0)
     micro_batch = {"input_ids": torch.ones(8, 4), "mask": torch.ones(8, 4), "of_all": torch.tensor(3)}
-    found = largest_batches(trainer, micro_batch, 8, Card(trainer, {24: 12, 48: 40, 80: 64}))
+    found = largest_batches(trainer, micro_batch, 8, Card(trainer, {24: 12, 48: 40, 80: 64}), seconds=600)
     assert [found[card] for card in ("24 GB", "48 GB", "80 GB")] == [12, 32, 64]
     assert trainer.model.weight.grad is None
+
+
+def test_a_climb_that_has_no_time_left_names_no_batch_for_that_card():
+    trainer = Hungry(0)
+    found = largest_batches(trainer, {"input_ids": torch.ones(8, 4)}, 8, Card(trainer, {24: 12}), seconds=-1)
+    assert found == {"out_of_time": True, "peaks_gib": {}}
 
 
 def test_a_card_that_the_rollout_does_not_fit_holds_no_micro_batch():
     trainer = Hungry(0)
     found = largest_batches(
-        trainer, {"input_ids": torch.ones(8, 4)}, 8, Card(trainer, {24: 12, 48: 40, 80: 64}), besides=30
+        trainer, {"input_ids": torch.ones(8, 4)}, 8, Card(trainer, {24: 12, 48: 40, 80: 64}), 30, seconds=600
     )
     assert [found[card] for card in ("24 GB", "48 GB", "80 GB")] == [0, 32, 64]
 
