@@ -127,7 +127,8 @@ def read_recipe(name: str, stage: str | None = None, changes: Sequence[str] = ()
             parts = parse(STAGES[stage], ["--config", str(rest), *NOT_COMPUTED, *arguments])
     else:
         parts = parse(STAGES[stage], ["--config", str(path), *NOT_COMPUTED, *arguments])
-    return Recipe(stage, *parts, content=content, unread=unread)
+    options, config, model = parts
+    return Recipe(stage, options, config, model, content, unread)
 
 
 def stage_of(content: Json, known: Mapping[str, set[str]]) -> str | None:
