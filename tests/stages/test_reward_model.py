@@ -386,3 +386,15 @@ def test_conversations_without_a_prompt_have_what_they_share_as_their_prompt():
     apart = Dataset.from_list([{"chosen": [turn("user", "a")], "rejected": [turn("user", "b")]}])
     with pytest.raises(ValueError, match="begin with different messages"):
         read_pairs(apart, "chat")
+
+
+def test_pairs_have_the_system_prompt_of_the_stage_and_template_options_are_refused():
+    from datasets import Dataset
+
+    from trl_r1.stages.reward_model.run import RewardModelOptions
+
+    rows = Dataset.from_list([{"question": "2+2?", "chosen": "4", "rejected": "5"}])
+    _, pairs, _ = read_pairs(rows, "chat", system_prompt="Be brief.")
+    assert pairs[0].prompt[0] == {"role": "system", "content": "Be brief."}
+    with pytest.raises(ValueError, match="chat_template_kwargs: a reward model reads finished replies"):
+        RewardModelOptions(helpful_dataset_name="x", chat_template_kwargs={"enable_thinking": False})

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trl_r1.data.columns import is_empty
+from trl_r1.data.columns import is_empty, to_prompt
 from trl_r1.models.rendering.messages import clean
-from trl_r1.models.templates import Template, find_template, render
+from trl_r1.models.templates import Template, find_template, with_system
 from trl_r1.stages.reward_model.pairs import Judged, Pair
 from trl_r1.text.completions import reply
 
@@ -83,8 +83,14 @@ def columns_of(
     return {part: name for part, name in {**columns, **names_given}.items() if name is not None}
 
 
-def prompts_of(rows: Dataset, template: Template, names_given: Mapping[str, str] | None, what: str) -> list[Any]:
-    """The prompt of every row.
+def prompts_of(
+    rows: Dataset,
+    template: Template,
+    names_given: Mapping[str, str] | None,
+    what: str,
+    system_prompt: str | None = None,
+) -> list[Any]:
+    """The prompt of every row, the system prompt before conversations that bring none.
 
     Raises:
         ValueError: there is neither a prompt nor a question, or one is empty.
@@ -104,9 +110,9 @@ def prompts_of(rows: Dataset, template: Template, names_given: Mapping[str, str]
     if empty is not None:
         raise ValueError(f"{what}: row {empty} (counted from 0) has nothing in its column {column!r}.")
     if "prompt" in columns:
-        return list(values)
+        return [with_system(value, system_prompt) for value in values]
     template = find_template(template)
-    return [value if isinstance(value, list) else render(template, str(value)) for value in values]
+    return [to_prompt(template, value, system_prompt) for value in values]
 
 
 def with_prompts(
@@ -148,7 +154,11 @@ def common(chosen: Sequence[Any], rejected: Sequence[Any]) -> int:
 
 
 def read_pairs(
-    rows: Dataset, template: Template, names_given: Mapping[str, str] | None = None, what: str = "The dataset"
+    rows: Dataset,
+    template: Template,
+    names_given: Mapping[str, str] | None = None,
+    what: str = "The dataset",
+    system_prompt: str | None = None,
 ) -> tuple[list[Judged], list[Pair], list[tuple[Any, list[str]]]]:
     """Pairs that are judged, pairs that were chosen already, and replies that have to be judged yet; one is not empty.
 
@@ -158,7 +168,7 @@ def read_pairs(
     own_names = {part: name for part, name in (names_given or {}).items() if part not in PROMPT_COLUMNS}
     columns = columns_of(rows, PAIR_COLUMNS, own_names, what)
     rows = with_prompts(rows, columns, names_given, what)
-    prompts = prompts_of(rows, template, names_given, what)
+    prompts = prompts_of(rows, template, names_given, what, system_prompt)
     if {"first", "second", "first_scores", "second_scores"} <= set(columns):
         parts = [rows[columns[part]] for part in ("first", "second", "first_scores", "second_scores")]
         return (
@@ -234,7 +244,11 @@ def text_of(value: Any) -> str:
 
 
 def read_labels(
-    rows: Dataset, template: Template, names_given: Mapping[str, str] | None = None, what: str = "The dataset"
+    rows: Dataset,
+    template: Template,
+    names_given: Mapping[str, str] | None = None,
+    what: str = "The dataset",
+    system_prompt: str | None = None,
 ) -> list[Labelled]:
     """Replies with their labels.
 
@@ -243,7 +257,7 @@ def read_labels(
     """
     own_names = {part: name for part, name in (names_given or {}).items() if part not in PROMPT_COLUMNS}
     columns = columns_of(rows, LABEL_COLUMNS, own_names, what)
-    prompts = prompts_of(rows, template, names_given, what)
+    prompts = prompts_of(rows, template, names_given, what, system_prompt)
     if {"reply", "label"} <= set(columns):
         sides = [("reply", "label")]
     elif {"reply_0", "reply_1", "safe_0", "safe_1"} <= set(columns):

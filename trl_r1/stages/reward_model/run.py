@@ -27,6 +27,7 @@ from trl_r1.models.templates import find_template
 from trl_r1.rewards.preference import _as_text, summary
 from trl_r1.runs.folder import RunFolder, find_model
 from trl_r1.runs.heldout import check_evaluation
+from trl_r1.runs.options import SystemPrompt, TemplateKwargs
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.run import Run
 from trl_r1.stages.reward_model.pair_judge import PairJudge, judge_pairs
@@ -43,7 +44,7 @@ LEAST_HELD_OUT = 2
 
 
 @dataclass
-class RewardModelOptions:
+class RewardModelOptions(SystemPrompt, TemplateKwargs):
     """What the stage reads besides the trainer's and the model's own fields."""
 
     helpful_dataset_name: str | None = field(
@@ -85,6 +86,11 @@ class RewardModelOptions:
     pairs_per_prompt: int = field(default=4, metadata={"help": "Most pairs among the replies to one prompt."})
 
     def __post_init__(self) -> None:
+        if self.chat_template_kwargs:
+            raise ValueError(
+                "chat_template_kwargs: a reward model reads finished replies in its template as it is, in training and as a "
+                "reward; leave them out, or give the model's folder a template of its own."
+            )
         for name in ("helpful_columns", "safety_columns", "judge_options"):
             if getattr(self, name) is not None:
                 setattr(self, name, read_mapping(name, getattr(self, name)))
@@ -124,13 +130,15 @@ def prepare(options: RewardModelOptions, config: RewardConfig, model: ModelConfi
         rows = load_rows(
             options.helpful_dataset_name, options.helpful_split, options.helpful_dataset_config, config.seed
         )
-        raw = read_pairs(rows, options.template, _mapping(options.helpful_columns), what)
+        raw = read_pairs(rows, options.template, _mapping(options.helpful_columns), what, options.system_prompt)
         if raw[2] and not options.judge_endpoint:
             raise ValueError(f"{what} holds replies that nobody has judged; set judge_endpoint and judge_model.")
     if options.safety_dataset_name:
         what = repr(options.safety_dataset_name)
         rows = load_rows(options.safety_dataset_name, options.safety_split, options.safety_dataset_config, config.seed)
-        safety_rows = read_labels(rows, options.template, _mapping(options.safety_columns), what)
+        safety_rows = read_labels(
+            rows, options.template, _mapping(options.safety_columns), what, options.system_prompt
+        )
         labels = split_by_prompt(safety_rows, lambda row: row.prompt, options.held_out)
         for side, chosen in zip(("training", "held-out"), labels, strict=True):
             if len({row.safe for row in chosen}) < 2:
