@@ -124,9 +124,9 @@ def read_recipe(name: str, stage: str | None = None, changes: Sequence[str] = ()
             rest = Path(folder) / path.name
             kept = {key: content[key] for key in content if key in known[stage]}
             rest.write_text(yaml.safe_dump(kept), encoding="utf-8")
-            options, config, model = parse(STAGES[stage], ["--config", str(rest), *NOT_COMPUTED, *arguments])
+            parts = parse(STAGES[stage], ["--config", str(rest), *NOT_COMPUTED, *arguments])
     else:
-        options, config, model = parse(STAGES[stage], ["--config", str(path), *NOT_COMPUTED, *arguments])
+        parts = parse(STAGES[stage], ["--config", str(path), *NOT_COMPUTED, *arguments])
     options, config, model = parts
     return Recipe(stage, options, config, model, content, unread)
 
