@@ -298,14 +298,19 @@ def main(argv: list[str] | None = None) -> int:
     print("task:", json.dumps(parts["task"]), flush=True)
     print("CPU seconds:", json.dumps({name: round(value) for name, value in seconds.items()}), flush=True)
     routed = parts["task"]["routed"]
-    print(json.dumps({
-        "passes_per_chat_request": round(parts["chat"]["passes"], 3),
-        "tokens_per_answer_token": round(parts["chat"]["tokens_per_answer_token"], 3),
-        "accuracy_task": round(routed["accuracy"], 3),
-        "one_pass_task": round(parts["task"]["one pass"]["accuracy"], 3),
-        "tokens_share_of_vote": round(routed["tokens"] / parts["task"]["vote of 16"]["tokens"], 3),
-        "lost": parts["crowd"]["lost"], "left_over": parts["crowd"]["left over"],
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "passes_per_chat_request": round(parts["chat"]["passes"], 3),
+                "tokens_per_answer_token": round(parts["chat"]["tokens_per_answer_token"], 3),
+                "accuracy_task": round(routed["accuracy"], 3),
+                "one_pass_task": round(parts["task"]["one pass"]["accuracy"], 3),
+                "tokens_share_of_vote": round(routed["tokens"] / parts["task"]["vote of 16"]["tokens"], 3),
+                "lost": parts["crowd"]["lost"],
+                "left_over": parts["crowd"]["left over"],
+            }
+        )
+    )
     return 0
 
 

@@ -188,3 +188,12 @@ def test_a_server_that_stops_inside_the_reasoning_is_asked_again_without_the_sto
     assert (
         paths.draw([Ask([], 1)], Settings(stop=(" 2",), stop_in_reasoning=True), 0)[0][0].text == "<think>1,</think>"
     )
+
+
+def test_log_probabilities_of_every_token_are_kept_only_for_who_asked(monkeypatch):
+    scored = {**chat(content="4"), "logprobs": {"content": [{"logprob": -1.0}]}}
+    replies(monkeypatch, scored, scored)
+    paths = EndpointPaths(SamplingServer("http://127.0.0.1:9/v1", "m"))
+    plain = paths.draw([Ask([], 1)], Settings(), 0)[0][0]
+    assert (plain.logprob, plain.choice) == (-1.0, chat(content="4"))
+    assert paths.draw([Ask([], 1)], Settings(extra={"logprobs": True}), 0)[0][0].choice == scored

@@ -294,8 +294,11 @@ def test_reasoning_comes_beside_the_content_whole_and_streamed(start, upstream):
     assert seen[0]["messages"] == hello  # the earlier reasoning too
     told = [chunk.choices[0].delta for chunk in client(server).chat.completions.create(stream=True, **asked)]
     assert [(d.content, getattr(d, "reasoning_content", None)) for d in told] == [
-        ("", None), (None, "hm"), ("Four.", None), (None, None),
-    ]  # fmt: skip
+        ("", None),
+        (None, "hm"),
+        ("Four.", None),
+        (None, None),
+    ]
     assert client(server).chat.completions.create(**asked).choices[0].message.reasoning_content == "hm"
     tags = client(server).chat.completions.create(**asked, extra_body={"separate_reasoning": False})
     assert tags.choices[0].message.content == "<think>hm</think>Four."

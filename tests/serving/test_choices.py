@@ -37,8 +37,12 @@ def test_deltas_add_up_to_the_whole_message(separate, opened):
 
 def test_a_message_carries_its_reasoning_under_both_names():
     assert of_text(TEXTS[1]).message() == {
-        "role": "assistant", "content": "Four.", "refusal": None, "reasoning_content": "hm", "reasoning": "hm",
-    }  # fmt: skip
+        "role": "assistant",
+        "content": "Four.",
+        "refusal": None,
+        "reasoning_content": "hm",
+        "reasoning": "hm",
+    }
     assert of_text(TEXTS[0]).message() == {"role": "assistant", "content": "Four.", "refusal": None}
 
 

@@ -105,6 +105,11 @@ def test_what_only_an_engine_can_do_is_handed_to_it_and_takes_one_path():
     assert history == [{**call, "content": ""}, {"role": "tool", "content": "4", "tool_call_id": "1"}]
 
 
+def test_a_text_has_no_template_whose_options_could_be_set():
+    with pytest.raises(BadRequest, match="There is no field 'chat_template_kwargs'"):
+        wanted(False, chat_template_kwargs={"enable_thinking": False})
+
+
 def test_how_texts_are_drawn_as_vllm_names_it():
     asked = wanted(
         top_k=-1, chat_template_kwargs={"enable_thinking": False}, stop_in_reasoning=True, separate_reasoning=False

@@ -42,9 +42,14 @@ def read_scored(content: bytes) -> Completion | None:
     read = (answer.get("usage") or {}).get("prompt_tokens")
     counted = read if isinstance(read, int) and not isinstance(read, bool) and read >= 0 else None
     return ServerCompletion(
-        completion.text, completion.token_count, completion.truncated, completion.refused, logprob,
-        prompt_tokens=counted, choice=choice,
-    )  # fmt: skip
+        completion.text,
+        completion.token_count,
+        completion.truncated,
+        completion.refused,
+        logprob,
+        prompt_tokens=counted,
+        choice=choice,
+    )
 
 
 @dataclass
@@ -79,7 +84,7 @@ class EndpointPaths:
             longest = min(ask.max_new_tokens or settings.max_new_tokens, settings.max_new_tokens)
             asking = replace(own, max_new_tokens=longest)
             draws = self.server(asking, ask.prompt).draw([ask.prompt], ask.count, numbered)[0]
-            paths = [candidate(completion) for completion in draws]
+            paths = [candidate(completion, bool(own.extra.get("logprobs"))) for completion in draws]
             if own.stop and not own.stop_in_reasoning:
                 paths = [self._behind_reasoning(path, ask, asking, numbered, k) for k, path in enumerate(paths)]
             candidates.append(paths)
@@ -128,9 +133,15 @@ def stopped_in_reasoning(path: Candidate) -> bool:
     return path.text.lstrip().startswith(THINK[0]) and THINK[1] not in path.text
 
 
-def candidate(completion: Completion) -> Candidate:
-    """A completion to be voted on; where a server does not count tokens, four characters are taken for one."""
-    counted = completion.token_count
+def candidate(completion: Completion, with_logprobs: bool = False) -> Candidate:
+    """A completion to be voted on; where a server does not count tokens, four characters are taken for one.
+
+    Args:
+        with_logprobs: keep those of every token, which a client has asked for; a path cache would be full of them.
+    """
+    counted, choice = completion.token_count, getattr(completion, "choice", None)
+    if choice is not None and not with_logprobs:
+        choice = {name: value for name, value in choice.items() if name != "logprobs"}
     return Candidate(
         completion.text,
         -(-len(completion.text) // 4) if counted is None else counted,
@@ -138,5 +149,5 @@ def candidate(completion: Completion) -> Candidate:
         completion.refused,
         completion.logprob,
         prompt_tokens=getattr(completion, "prompt_tokens", None),
-        choice=getattr(completion, "choice", None),
+        choice=choice,
     )

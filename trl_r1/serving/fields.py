@@ -15,11 +15,20 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {  # values that ask for nothing; any 
     "modalities": (None, ["text"]), "audio": (None,), "prediction": (None,), "best_of": (None, 1), "echo": (None, False),
     "suffix": (None, ""), "web_search_options": (None,),
 }  # fmt: skip
-PASSED_ON: dict[str, tuple[Any, ...]] = {  # the same, for a model in this process; an engine behind us is handed others
-    "tools": (None, []), "functions": (None, []), "tool_choice": (None, "none", "auto"), "function_call": (None, "none"),
-    "response_format": (None, {"type": "text"}), "logprobs": (None, False, 0), "top_logprobs": (None, 0),
-    "logit_bias": (None, {}), "presence_penalty": (None, 0, 0.0), "frequency_penalty": (None, 0, 0.0),
-}  # fmt: skip
+PASSED_ON: dict[
+    str, tuple[Any, ...]
+] = {  # the same, for a model in this process; an engine behind us is handed others
+    "tools": (None, []),
+    "functions": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "function_call": (None, "none"),
+    "response_format": (None, {"type": "text"}),
+    "logprobs": (None, False, 0),
+    "top_logprobs": (None, 0),
+    "logit_bias": (None, {}),
+    "presence_penalty": (None, 0, 0.0),
+    "frequency_penalty": (None, 0, 0.0),
+}
 HINTS = {"reasoning_effort", "parallel_tool_calls"}  # of no effect in this process; an engine behind us is handed them
 ONE_PATH = {"tools", "functions", "response_format", "logprobs"}  # what they ask for cannot be voted on
 KNOWN = frozenset({*NO_EFFECT, *UNSUPPORTED, *PASSED_ON, *HINTS})  # fields that no body of ours has

@@ -86,6 +86,7 @@ def read(
         parsed = kind.model_validate(fields, context=ServerInfo(model, bounds, engine))
     except ValidationError as error:
         raise refusal(error, bounds) from None
+    template_options = parsed.chat_template_kwargs if isinstance(parsed, ChatBody) else None
     longest = parsed.max_completion_tokens if parsed.max_completion_tokens is not None else parsed.max_tokens
     settings = replace(
         defaults,
@@ -95,7 +96,7 @@ def read(
         top_k=defaults.top_k if parsed.top_k is None else max(0, parsed.top_k),
         stop=parsed.stop,
         stop_in_reasoning=bool(parsed.stop_in_reasoning),
-        template_options=defaults.template_options | (parsed.chat_template_kwargs or {}),
+        template_options=defaults.template_options | (template_options or {}),
         extra=defaults.extra | passed,
     )
     return GenerationRequest(
@@ -261,7 +262,6 @@ class Body(BaseModel):
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(ge=0, le=1), AfterValidator(some_share)] = None
     top_k: Annotated[int | None, Field(ge=-1, le=1_000_000)] = None
-    chat_template_kwargs: Json | None = None
     stop_in_reasoning: bool | None = None
     separate_reasoning: bool | None = None
     route: Literal["auto", "simple", "complex"] = "auto"
@@ -276,6 +276,7 @@ class Body(BaseModel):
 class ChatBody(Body):
     """The body of a chat completion."""
 
+    chat_template_kwargs: Json | None = None
     messages: Annotated[
         list[Annotated[Message, BeforeValidator(may_be_empty)]],
         Field(min_length=1),

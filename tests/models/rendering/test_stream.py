@@ -24,11 +24,13 @@ def in_pieces(rule, pieces):
 
 @example(["<think>", "</", "think>"], False, True, ("</",))  # a stop string that begins the closing mark
 @given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<", "a", "b", "ab", "abc", " ", "</thi", "<|a|>", "<|e|>", "<|f|>"])),
+    st.lists(
+        st.sampled_from(["<think>", "</think>", "<", "a", "b", "ab", "abc", " ", "</thi", "<|a|>", "<|e|>", "<|f|>"])
+    ),
     st.booleans(),
     st.booleans(),
     st.sampled_from([(), ("abc", "b"), ("</",), ("ab", "a ")]),
-)  # fmt: skip
+)
 def test_the_cut_does_not_matter(pieces, opened, inside, stop):
     for rule in (ReplyRule(opened=opened, stop=stop, stop_in_reasoning=inside), CHANNELS):
         assert in_pieces(rule, "".join(pieces)) == in_pieces(rule, ["".join(pieces)])
