@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "TRL_EXPERIMENTAL_SILENCE": "1",
     "TRL_R1_TRACEBACK": "1",  # in a section's log
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking whether there is a GPU starts nothing: a process may fork after it
+    "CUDA_VISIBLE_DEVICES": "0",  # several cards would be one data-parallel trainer
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # equal sums in equal runs
 }
 

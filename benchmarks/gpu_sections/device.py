@@ -62,6 +62,10 @@ class Meter:
         """GiB at most in tensors since `forget_peak`; the rest of `peak` is torch's reserve."""
         return torch.cuda.max_memory_allocated() / GIB if self.is_gpu else self.peak()
 
+    def allocated(self) -> float:
+        """GiB in tensors now."""
+        return torch.cuda.memory_allocated() / GIB if self.is_gpu else self.peak()
+
     def release(self) -> None:
         """Gives back what nothing refers to any more."""
         gc.collect()

@@ -196,7 +196,10 @@ def decoded_model(setting: Setting, folder: str, quantization: Any) -> str:
     from trl_r1.models.four_bit import four_bit_layers
 
     model = AutoModelForCausalLM.from_pretrained(
-        folder, quantization_config=quantization, dtype=torch.float32, device_map={"": setting.device}
+        folder,
+        quantization_config=quantization,
+        dtype=torch.float32,
+        device_map={"": "cuda:0" if setting.device == "cuda" else "cpu"},
     )
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, layer in four_bit_layers(model):

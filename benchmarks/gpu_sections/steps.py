@@ -20,6 +20,7 @@ from gpu_sections.watch import Watch, watching
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = 128  # tokens of a rollout that is cut short
+PROMPT = 256  # tokens, more than the template and a question of ours have
 SAMPLED = 6  # copies of (rows, vocabulary) float32 that a draw holds at once
 
 
@@ -34,7 +35,8 @@ def measure(setting: Setting, note: Note, recipe: str, whole: bool = False) -> N
 
     def at_the_end(trainer: Any, micro_batch: dict[str, Any]) -> None:
         note(**figures(watch, trainer, settings, own))
-        rollout = watch.steps[-1].generation_peak if whole else computed_rollout(trainer, settings, own)
+        last = watch.steps[-1]
+        rollout = last.generation_peak if whole else computed_rollout(last.resident, config_of(trainer), settings, own)
         tried = {"rungs": RUNGS[:3], "cards": CARDS[:1]} if setting.tiny else {}
         rows = settings["per_device_train_batch_size"]
         note(largest_micro_batch=largest_batches(trainer, micro_batch, rows, meter, rollout, **tried))
@@ -66,7 +68,7 @@ def figures(watch: Watch, trainer: Any, settings: dict[str, Any], own: dict[str,
         whole_step += step.generation_seconds * longest / generated
         made |= {
             "rollout_peak_gib": round(max(one.generation_peak for one in steps), 2),
-            "rollout_peak_computed_gib": round(computed_rollout(trainer, settings, own), 2),
+            "rollout_peak_computed_gib": round(computed_rollout(step.resident, config_of(trainer), settings, own), 2),
             "rollout_seconds": round(step.generation_seconds, 2),
             "rollout_tokens": step.generated,
             "rollout_rows": rows_of(settings),
@@ -87,24 +89,29 @@ def roads(trainer: Any) -> dict[str, Any]:
     return made
 
 
+def config_of(trainer: Any) -> Any:
+    """Of the text model that generates."""
+    return trainer.model.config.get_text_config()
+
+
 def rows_of(settings: dict[str, Any]) -> int:
     """Completions of one generation."""
     return settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
 
 
-def computed_rollout(trainer: Any, settings: dict[str, Any], own: dict[str, Any]) -> float:
-    """GiB of a rollout of the recipe's rows at its whole length: weights, keys and values, one draw; 0 without rollouts."""
+def computed_rollout(resident: float, config: Any, settings: dict[str, Any], own: dict[str, Any]) -> float:
+    """GiB of a rollout of the recipe's rows at its whole length; 0 for a recipe without rollouts.
+
+    Args:
+        resident: GiB that are there when it begins. Added: keys and values, one layer's again while they grow, one draw.
+        config: of the model that generates.
+    """
     if "max_completion_length" not in settings:
         return 0.0
-    config = trainer.model.config.get_text_config()
     rows = settings["per_device_train_batch_size"] * own["gradient_accumulation_steps"]
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    columns = settings["max_completion_length"] + 256  # a prompt of the template's length
+    columns = settings["max_completion_length"] + PROMPT
     element = 2 if settings["dtype"] == "bfloat16" else 4
-    cache = 2 * config.num_hidden_layers * config.num_key_value_heads * size * columns * rows * element
-    growth = cache / config.num_hidden_layers  # of one layer at a time, old beside new
+    layer = 2 * config.num_key_value_heads * size * columns * rows * element
     draw = SAMPLED * 4 * rows * config.vocab_size
-    weights = sum(
-        value.numel() * value.element_size() for value in [*trainer.model.parameters(), *trainer.model.buffers()]
-    )
-    return (weights + cache + growth + draw) / GIB
+    return resident + (layer * (config.num_hidden_layers + 1) + draw) / GIB

@@ -30,6 +30,7 @@ class Step:
     peak: float = 0.0  # GiB, reserved
     peak_allocated: float = 0.0  # GiB, in tensors
     generation_peak: float = 0.0  # GiB, reserved
+    resident: float = 0.0  # GiB in tensors when a generation began: all models there are, the optimizer's state
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Watch:
             whole = config.max_new_tokens
             config.max_new_tokens = min(whole, self.generated or whole)
             before = self.meter.peak(), self.meter.peak_allocated()
+            self.now.resident = self.meter.allocated()
             self.meter.wait()
             self.meter.forget_peak()
             began = time.perf_counter()

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from gpu_sections.ladder import climb, enlarged, largest_batches
 from gpu_sections.processes import run_apart
 from gpu_sections.ratio import scaled
 from gpu_sections.record import Record
+from gpu_sections.steps import computed_rollout
 from gpu_sections.watch import filled
 
 
@@ -301,6 +303,18 @@ def test_figures_of_a_cpu_are_never_written(checkout):
 
 def test_stocks_generation_is_scaled_by_the_time_of_a_token_and_the_prompts_are_read_once():
     assert scaled(short=1 + 16 * 0.1, timed=1 + 128 * 0.1, longest=1024) == pytest.approx(1 + 1024 * 0.1)
+
+
+def test_the_memory_of_a_whole_rollout_is_computed_from_the_models_shape():
+    config = SimpleNamespace(
+        hidden_size=1536, num_attention_heads=12, num_key_value_heads=2, num_hidden_layers=28, vocab_size=151936
+    )
+    settings = {"per_device_train_batch_size": 8, "max_completion_length": 1024, "dtype": "bfloat16"}
+    own = {"gradient_accumulation_steps": 16}
+    layer = 2 * 2 * 128 * (1024 + 256) * 128 * 2  # keys and values, heads, head size, columns, rows, bytes: 160 MiB
+    draw = 6 * 4 * 128 * 151936
+    assert computed_rollout(2.0, config, settings, own) == pytest.approx(2.0 + (29 * layer + draw) / 2**30)
+    assert computed_rollout(2.0, config, {"max_length": 8192}, own) == 0.0
 
 
 def test_a_completion_that_was_cut_is_filled_and_one_that_ended_stays():
