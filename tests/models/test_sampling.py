@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from trl_r1.models.sampling import sample
+from trl_r1.models.sampling import FIRST_PASS, first_pass_for, sample
 
 
 PROMPTS = ["abc", "a much longer prompt than the first", "hello"]
@@ -179,3 +179,9 @@ def test_numbers_no_text_can_be_drawn_with(model, tokenizer, name, value):
 def test_an_empty_prompt_is_refused(model, tokenizer):
     with pytest.raises(ValueError, match="Prompt 1 .* no tokens"):
         sample(model, tokenizer, ["a", ""], **QUICK)
+
+
+def test_a_large_model_reads_no_prompt_again_for_a_few_tokens():
+    assert first_pass_for(135_000_000, [200, 240, 280]) == 120
+    assert first_pass_for(135_000_000, [20, 20]) == FIRST_PASS
+    assert first_pass_for(100_000, [200, 240, 280]) == FIRST_PASS  # held up by steps, not by tokens

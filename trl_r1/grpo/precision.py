@@ -34,7 +34,10 @@ class LossPrecision(Host):
             logger.warning("This processor has no units for bfloat16: loss_precision: bfloat16 is slower than policy.")
 
         if self.options.loss_head == "one_pass":
-            why = why_not_one_pass(self.accelerator.unwrap_model(self.model))
+            policy = self.accelerator.unwrap_model(self.model)
+            why = why_not_one_pass(policy)
+            if self.accelerator.num_processes > 1 and policy.get_output_embeddings().weight.requires_grad:
+                why = "DDP wants weights that are trained to be used inside its forward pass"
             if self._entropy_bonus_enabled:
                 why = "an entropy bonus needs the entropy's gradient"
             if is_sharded(self):

@@ -7,14 +7,17 @@ import pytest
 import torch
 from peft import LoraConfig
 from small_trainer import make
+from transformers import BitsAndBytesConfig
 from trl import GRPOTrainer
 
+from trl_r1 import R1GRPOConfig, R1GRPOTrainer
 from trl_r1.grpo.copies import sampler as samplers
 from trl_r1.grpo.copies.connect import PLAIN, SAMPLED, by_row
-from trl_r1.grpo.identity import differences
+from trl_r1.grpo.identity import differences, run
 from trl_r1.grpo.passes import LossPass, holding
-from trl_r1.grpo.rollout import FastRollout
+from trl_r1.grpo.rollout import FastRollout, connect
 from trl_r1.grpo.rollout.engine import Rollout
+from trl_r1.models.four_bit import four_bit_layers
 
 
 LORA = {"peft_config": LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.0, init_lora_weights=False)}
@@ -121,6 +124,32 @@ def test_auto_stays_with_the_policy_where_nothing_is_gained(ours, monkeypatch):
 
 def test_auto_measures_what_a_model_generates(mini):
     assert samplers.tokens_per_second(mini[0], [[5, 6, 7]] * 4) > 1.0
+
+
+@pytest.mark.slow
+def test_two_processes_train_alike(two_ranks, tiny, tmp_path):
+    assert two_ranks("two_processes_copy.py", tiny, tmp_path).count("same weights") == 2
+
+
+def test_a_4_bit_policy_generates_from_its_copy(wide, tmp_path):
+    """Its base is unpacked for the copy, and stays packed where it is trained."""
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    trace = run(
+        R1GRPOTrainer, R1GRPOConfig, wide, tmp_path / "run", {**FAST, "rollout_copy": "merged", "max_steps": 2},
+        {**LORA, "quantization_config": config},
+    )  # fmt: skip
+    trainer = trace["trainer"]
+    assert len(list(four_bit_layers(trainer.model))) == 14
+    assert list(four_bit_layers(trainer._copies.copy.model)) == []
+    assert not trainer._copies.exact  # TRL keeps the adapter of a 4-bit policy in bfloat16
+    assert all(line["rollout_copy/mismatch"] < 0.05 for line in trace["lines"])
+
+
+def test_a_bfloat16_copy_is_judged_by_its_own_precision(ours, monkeypatch):
+    asked = []
+    monkeypatch.setattr(connect, "disagreement", lambda model, prompts, dtype: asked.append(dtype))
+    ours(**FAST, rollout_copy="bfloat16", max_steps=1)
+    assert asked == [torch.bfloat16]
 
 
 # -- the loss ---------------------------------------------------------------------------------------------------------

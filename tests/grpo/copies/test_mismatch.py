@@ -169,6 +169,15 @@ def expected_gradient(policy, copied, trainer, scaled=False):
     return gradient(policy)
 
 
+def mismatch(policy, copied):
+    """Nats per token, over the copy's own tokens."""
+    batch = batch_of(range(len(COMPLETIONS)))
+    with torch.no_grad():
+        ours, theirs = token_logps(policy, batch), token_logps(copied, batch)
+    drawn = (theirs * batch["completion_mask"]).sum(dim=1, keepdim=True).exp() * batch["completion_mask"]
+    return ((ours - theirs).abs() * drawn).sum().item() / drawn.sum().item()
+
+
 def distance(found, true):
     return ((found - true).norm() / true.norm()).item()
 
@@ -194,8 +203,18 @@ def test_it_is_not_without(name, enumerated):
     policy, copied, trainer = enumerated
     found = expected_gradient(policy, copied, trainer(**BIASED[name])).clone()
     far = distance(found, true_gradient(policy))
-    print(f"bias, {name}: {far:.4f} of the gradient")
+    print(f"bias, {name}: {far:.4f} of the gradient at {mismatch(policy, copied):.3f} nats per token")
     assert far > 1e-3
+
+
+def test_scaled_by_the_spread_of_a_group_the_ratio_does_not_make_up_for_all(enumerated):
+    """The spread is of rewards that the copy drew, and no weight of a row changes it."""
+    policy, copied, trainer = enumerated
+    found = expected_gradient(policy, copied, trainer(**UNCUT), scaled=True).clone()
+    own = expected_gradient(policy, policy, trainer(**UNCUT), scaled=True).clone()
+    far = distance(found, own)
+    print(f"bias, scaled by the standard deviation: {far:.4f} of the gradient without a copy")
+    assert 1e-3 < far < 0.5
 
 
 def test_the_policy_itself_needs_no_ratio(enumerated):

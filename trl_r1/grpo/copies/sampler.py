@@ -98,7 +98,11 @@ class CopySampler:
 
     @staticmethod
     def _type(kind: str, trainer: Any, policy: Any) -> torch.dtype:
-        return torch.bfloat16 if kind == "bfloat16" else computing_type(policy, trainer.accelerator)
+        """The coarsest number type that copy or policy compute in: TRL keeps the adapter of a 4-bit policy in bfloat16."""
+        if kind == "bfloat16":
+            return torch.bfloat16
+        held = [part.dtype for part in policy.parameters() if part.is_floating_point() and part.dtype not in TOLERANCE]
+        return held[0] if held else computing_type(policy, trainer.accelerator)
 
     def _is_exact(self, trainer: Any, policy: nn.Module) -> bool:
         """Merged in float32, and no dropout in the policy that the copy, in evaluation mode, leaves out."""

@@ -82,7 +82,7 @@ class FastRollout:
             reason = reason or options
         if reason is None:
             with model_for_generation(trainer) as policy, self._sampling_from(trainer, policy, prompt_ids) as model:
-                reason = self._why_not(model, prompt_ids, computing_type(policy, trainer.accelerator))
+                reason = self._why_not(model, prompt_ids, computing_type(model, trainer.accelerator))
                 if reason is None:
                     assert isinstance(options, SamplingOptions)
                     config = trainer.generation_config
