@@ -15,19 +15,41 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from trl_r1.models.cluster import Cluster, connected, name_worker_deaths
 from trl_r1.models.engines import EngineError
+from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.models.sampling import end_tokens
 from trl_r1.storage.shards import seed_of
 from trl_r1.text.records import Completion, Json, Prompt, Row
 
 
 Request = tuple[Sequence[Prompt], int, int]  # prompts, samples of each, seed
+
+
+IDS = "ids"  # key of a draw: its tokens, until `read_draw` has read them
+
+
+def as_text(renderer: Renderer, prompt: Prompt) -> str:
+    """A prompt as vLLM is given it: rendered here, with an opening of the reply and its row's own options, and without the
+    token of the beginning that vLLM's tokenizer puts there itself."""
+    text = renderer.prompt_text(prompt)
+    bos, tokenizer = renderer.tokenizer.bos_token, renderer.tokenizer
+    adds_bos = bos is not None and list(tokenizer("a")["input_ids"])[:1] == [tokenizer.bos_token_id]
+    return text.removeprefix(str(bos)) if adds_bos and not isinstance(prompt, str) else text
+
+
+def read_draw(renderer: Renderer, draw: Row, prompt: Prompt) -> Row:
+    """A draw with its thought in ``<think>`` tags, as `InProcess` gives it: read from its tokens where the marks of the
+    thought are special ones, which vLLM's text lacks."""
+    completion = Completion.of_row(draw)
+    text = renderer.decode(draw[IDS]) if renderer.facts.marks_are_special else completion.text
+    text, opened = TemplateReasoningFormat(renderer).portable(text, prompt)
+    return replace(completion, text=text, opened=opened).to_row()
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,7 @@ def take(sampling: Sampling, row: Row) -> Row:
     """What Ray's vLLM stage answered, as a draw in JSON. Its rows do not say why a text ended; its last token does."""
     tokens = [int(token) for token in row["generated_tokens"]]
     truncated = len(tokens) >= sampling.max_new_tokens and tokens[-1] not in sampling.ends
-    draw = Completion(str(row["generated_text"]), len(tokens), truncated).to_row()
+    draw = {**Completion(str(row["generated_text"]), len(tokens), truncated).to_row(), IDS: tokens}
     return {**{name: int(row[name]) for name in ("unit", "place", "index")}, "draw": json.dumps(draw)}
 
 

@@ -26,7 +26,6 @@ from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
 from trl_r1.models.load import base_of, find_policy, load_policy, model_digest
-from trl_r1.models.ray_vllm import Sampling, draw_with_vllm, ends_of
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
@@ -45,6 +44,7 @@ from trl_r1.stages.rejection_sampling.select import (
     select,
     warnings_of,
 )
+from trl_r1.stages.rejection_sampling.vllm import draw_by_vllm
 from trl_r1.storage import manifest
 from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of
 from trl_r1.text.records import Completion, Json, Prompt, Sample
@@ -255,11 +255,7 @@ def draw_on_cluster(
     """The units as the workers of a Ray cluster finish them. Every worker loads the model once."""
     jobs = [request(unit, prepared) for unit in units]
     if options.engine == "ray_vllm":
-        chat = any(not isinstance(prompt, str) for prompts, _, _ in jobs for prompt in prompts)
-        sampling = Sampling(
-            options.temperature, options.top_p, options.max_new_tokens, ends_of(prepared.model), chat, options._vllm
-        )
-        results = draw_with_vllm(cluster, jobs, sampling, prepared.model)
+        results = draw_by_vllm(cluster, jobs, options, prepared.model)
     else:
         results = scatter(cluster, jobs, partial(start_drawing, options, model, prepared.model))
     for number, draws, seconds in results:
