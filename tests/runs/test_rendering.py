@@ -8,7 +8,7 @@ import torch
 from fitting_tokenizers import byte_level, fitting, template_text
 
 from trl_r1.models.rendering import end_ids
-from trl_r1.runs.rendering import dress, read_kwargs, renderer_of, stop_tokens
+from trl_r1.runs.rendering import check_prompt, dress, read_kwargs, renderer_of, stop_tokens
 
 
 def test_kwargs_are_a_mapping_json_or_nothing():
@@ -94,3 +94,15 @@ def test_training_evaluation_probe_and_drift_read_the_same_ids_with_thinking_off
     model.forward = lambda input_ids, attention_mask: SimpleNamespace(logits=logits.logits[:, : input_ids.shape[1]])
     anchor = drift.make_anchor(model, tokenizer, [asked], ["Four."], renderer=renderer_of(tokenizer, config))
     assert anchor.prompts == [trained]
+
+
+def test_a_template_that_takes_no_system_message_is_told_before_anything_runs(tmp_path):
+    tokenizer = copy.deepcopy(fitting("gemma"))
+    tokenizer.chat_template = template_text("gemma")
+    tokenizer.save_pretrained(tmp_path)
+    asked = [{"role": "user", "content": "2+2?"}]
+    config = SimpleNamespace(chat_template_kwargs=None)
+    check_prompt({"prompt": asked}, str(tmp_path), config, SimpleNamespace(system_prompt=None))
+    check_prompt({"prompt": "2+2?"}, "nowhere", config, SimpleNamespace(system_prompt="Be brief."))
+    with pytest.raises(ValueError, match="does not take this conversation .*[Ss]ystem"):
+        check_prompt({"prompt": asked}, str(tmp_path), config, SimpleNamespace(system_prompt="Be brief."))

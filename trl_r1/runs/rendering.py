@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl_r1.errors import first_line
 from trl_r1.models.rendering import Renderer, end_ids, run_date
+from trl_r1.models.rendering.prompts import prompt_of
 from trl_r1.text.records import Json
 
 
@@ -64,6 +65,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--system-prompt", "--system_prompt", help="put before conversations that bring no system message of their own"
     )
+
+
+def check_prompt(row: Mapping[str, Any], path: str, config: Any, options: Any) -> None:
+    """Whether a model's template takes the prompts of a run, asked of one row; text needs no template.
+
+    Args:
+        path: of the model, as `find_model` returned it.
+
+    Raises:
+        ValueError: it does not, in one sentence.
+    """
+    prompt = prompt_of(row)
+    if isinstance(prompt, str):
+        return
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=getattr(config, "trust_remote_code", False))
+    renderer_of(tokenizer, config, path, options=options).prompt_ids(prompt)
 
 
 def keep_date(renderer: Renderer, config: Any) -> None:

@@ -34,6 +34,7 @@ from trl_r1.runs.folder import RunFolder, find_model, model_options, quiet_libra
 from trl_r1.runs.heldout import Probe, asks_while_training, check_evaluation, evaluation_problems
 from trl_r1.runs.options import RLOptions, parse
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.rendering import check_prompt
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
 from trl_r1.text.records import Json, Row
@@ -103,6 +104,7 @@ def prepare(
     path = find_model(model.model_name_or_path, config, model.model_revision)
     check_gates(model, path, options, config)
     check_four_bit(model, path, config)
+    check_prompt(train_rows[0], path, config, options)
     tell_before_training(stage, options, config, model, path, evaluation_rows)
     folder.take()
     return PreparedRun(path, train_rows, evaluation_rows, rewards, folder.resume, folder.lock)
