@@ -47,6 +47,15 @@ def test_chat_requests_take_one_pass_each(serve_chat, paths):
     assert server.queue.close()
 
 
+def test_every_policy_is_measured_on_the_same_paths(serve_chat, paths):
+    pytest.importorskip("reasoning_gym", reason="the extra real is not installed")
+    told = serve_chat.task(paths, 4)
+    assert told["problems"] == 4
+    assert told["vote of 16"]["tokens"] == pytest.approx(16 * told["one pass"]["tokens"])
+    assert 1 <= told["routed"]["passes"] <= 16
+    assert told["routed"]["tokens"] <= told["vote of 16"]["tokens"]
+
+
 def test_a_missing_extra_is_one_sentence(serve_chat, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     pytest.importorskip("gguf", reason="the extra real is not installed")
