@@ -128,6 +128,13 @@ def test_extremes_stand_in_for_missing_percentiles(tmp_path):
     assert pictures(tmp_path) == {"length.png"}
 
 
+def test_a_prompt_is_shown_as_the_model_reads_it_in_a_fence(tmp_path):
+    text = write_report(tmp_path, "T", prompt="<|im_start|>system\nYou are helpful.<|im_end|>\n```").read_text()
+    section = text.partition("## A prompt as the model reads it")[2]
+    assert "````text\n<|im_start|>system\nYou are helpful.<|im_end|>\n```\n````" in section
+    assert "A prompt as the model reads it" not in write_report(tmp_path, "T").read_text()
+
+
 def test_only_one_evaluation(tmp_path):
     text = write_report(tmp_path, "x", after=evaluation(["is 7"])).read_text(encoding="utf-8")
     assert "| after |" in text

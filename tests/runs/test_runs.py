@@ -141,6 +141,7 @@ def test_a_run_leaves_what_it_promises_and_is_finished_the_second_time(recipe, c
         assert (out / name).is_file(), name
     summary = json.loads((out / "summary.json").read_text())
     assert summary["steps"] == 2
+    assert "## A prompt as the model reads it" in (out / "report.md").read_text()
     assert set(summary["before"]) >= {"pass@1", "cons@2", "pass@2", "format", "language", "interval"}
     logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert {"rewards/accuracy/mean", "rewards/format/mean", "heldout/pass@1", "entropy"} <= set(logged[0])

@@ -100,6 +100,7 @@ def test_a_run_leaves_what_it_promises_and_is_finished_the_second_time(recipe, c
         assert (out / name).is_file(), name
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["steps"], summary["rows"]) == (4, 24)
+    assert "## A prompt as the model reads it" in (out / "report.md").read_text()
     assert set(summary["after"]) >= {"pass@1", "cons@2", "pass@2", "format", "language", "interval"}
     capsys.readouterr()
     sft.main(["--config", recipe(**options)])

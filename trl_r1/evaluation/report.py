@@ -39,6 +39,7 @@ def write_report(
     before: Evaluation | None = None,
     after: Evaluation | None = None,
     notes: Sequence[str] = (),
+    prompt: str = "",
 ) -> Path:
     """Write ``report.md`` and its curves into a run folder.
 
@@ -48,6 +49,7 @@ def write_report(
         settings: options of the run by name; values that look like credentials are hidden.
         before, after: evaluations on the same problems, as far as they exist.
         notes: sentences for the top of the report, in Markdown (ours or the user's, never a model's).
+        prompt: one that the model was trained behind, rendered: what a chat template adds of itself is seen there.
 
     Returns:
         The path of ``report.md``.
@@ -64,11 +66,18 @@ def write_report(
         curves_section(pictures),
         training_section(rows),
         followed.section(folder),
+        prompt_section(prompt),
         samples_section(before, after),
         settings_section(settings or {}),
         environment_section(),
     ]
     return replace_file(folder / "report.md", "\n\n".join(part for part in parts if part) + "\n")
+
+
+def prompt_section(prompt: str) -> str:
+    """A rendered prompt; "" where there is none."""
+    about = "The first one, special tokens and what the template adds of itself included."
+    return f"## A prompt as the model reads it\n\n{about}\n\n{fenced(prompt)}" if prompt else ""
 
 
 def headline(before: Evaluation | None, after: Evaluation | None) -> str:

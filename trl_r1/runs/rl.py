@@ -33,6 +33,7 @@ from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options, quiet_libraries
 from trl_r1.runs.heldout import Probe, asks_while_training, check_evaluation, evaluation_problems
 from trl_r1.runs.options import RLOptions, parse
+from trl_r1.runs.preview import decoded
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.rendering import check_prompt
 from trl_r1.runs.run import HeldOut, Run
@@ -191,9 +192,21 @@ def run_rl(
 
     def report() -> None:
         every_note = [*_notes(trainer, prepared), *alarm_notes(run, trainer.state.log_history, watcher.limits), *notes]
-        write_report(run.folder, title, settings, run.before, run.after, notes=every_note)
+        prompt = first_prompt(trainer, prepared.train_rows)
+        write_report(run.folder, title, settings, run.before, run.after, every_note, prompt)
 
     return run.finish(more, report)
+
+
+def first_prompt(trainer: R1GRPOTrainer, rows: Dataset) -> str:
+    """The first prompt of a training, as text with all special tokens; "" where it holds more than text."""
+    if trainer._reasoning is None:
+        return ""
+    renderer = trainer._reasoning.renderer
+    try:
+        return decoded(renderer, renderer.prompt_ids(rows[0]["prompt"]))
+    except ValueError:
+        return ""
 
 
 def monitor(trainer: R1GRPOTrainer, options: RLOptions) -> Monitor:

@@ -36,6 +36,7 @@ from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options
 from trl_r1.runs.heldout import check_evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
+from trl_r1.runs.preview import decoded
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.rendering import dress, keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import HeldOut, Run
@@ -238,8 +239,16 @@ def run_sft(
     every_note = [*_notes(trainer, prepared, config), *(notes or [])]
     return run.finish(
         {"rows": len(prepared.train_rows), **(more or {})},
-        lambda: write_report(run.folder, title, settings, run.before, run.after, notes=every_note),
+        lambda: write_report(run.folder, title, settings, run.before, run.after, every_note, first_context(prepared)),
     )
+
+
+def first_context(prepared: PreparedTuning) -> str:
+    """What the first row trains behind, as text with all special tokens."""
+    row = prepared.train_rows[0] if prepared.train_rows is not None else {}
+    masked = zip(row.get("input_ids", ()), row.get("completion_mask", ()), strict=True)
+    ids = [token for token, trained in masked if not trained]
+    return decoded(prepared.renderer, ids)
 
 
 def _notes(trainer: SFTTrainer, prepared: PreparedTuning, config: SFTConfig) -> list[str]:
