@@ -88,7 +88,7 @@ def recipe(stage: str, case: Layout, folder: Path, steps: int, training: list[tu
     content: dict[str, Any] = {
         "model_name_or_path": MODEL, "dataset_name": str(data), "template": case.template, "max_steps": steps,
         "output_dir": str(folder / "model"), "per_device_train_batch_size": 2, "learning_rate": 1e-4, "max_length": 256,
-        "lr_scheduler_type": "constant", "weight_decay": 0.0, "seed": 0, "use_cpu": True, "bf16": False,
+        "lr_scheduler_type": "constant", "weight_decay": 0.0, "seed": 0, "use_cpu": True, "bf16": True,
         "dtype": "float32", "gradient_checkpointing": False, "logging_steps": 1, "save_strategy": "no",
         "report_to": "none", "disable_tqdm": True, "dataloader_pin_memory": False,
     }  # fmt: skip
@@ -118,13 +118,14 @@ def ask(case: Layout, model_folder: Path, questions: list[str]) -> dict[str, Any
         progress=False,
         renderer=renderer_of(tokenizer, None, str(model_folder)),
     )
-    texts = [text for (text,) in drawn.texts]
+    completions = [completion for (completion,) in drawn.completions]
+    texts = [completion.text for completion in completions]
     opened = [text.startswith(case.opens) if case.opens else not text.startswith("<") for text in texts]
     laid_out = [well_formed(text, layout=case.layout, prefilled_think=not case.opens) for text in texts]
     return {
         "replies": len(texts),
         "opened": sum(opened),
-        "ended": sum(not clipped for (clipped,) in drawn.clipped),
+        "ended": sum(not completion.truncated for completion in completions),
         "laid_out": sum(laid_out),
         "first": texts[0],
     }
