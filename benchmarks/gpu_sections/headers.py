@@ -20,6 +20,7 @@ Figures = Mapping[str, Any]
 HEADER = re.compile(r"^# Measured .*\n(?:# {11}.*\n)*", re.M)
 MARKED = re.compile(r"(<!-- gpu -->\n).*?(<!-- /gpu -->)", re.S)
 WIDTH = 125  # of a line
+FIGURES = "docs/performance.md#on-a-gpu"
 SAMPLED_BY = {"cold_start": "teacher"}  # recipe -> the section of a model it samples
 
 
@@ -117,7 +118,7 @@ def of_training(figures: Figures) -> str:
 def of_sampling(figures: Figures) -> str:
     """Memory and speed of one batch."""
     return (
-        f"{figures['rows']} rows of {figures['longest']:,} tokens with {figures['model']} takes "
+        f"{figures['rows']} rows of {figures['longest']:,} tokens with {figures['model']} take "
         f"{figures['peak_gib_computed']} GiB (computed from {figures['scaled_from']} tokens), "
         f"{figures['generated_tokens_per_second']:,.0f} tokens/s"
     )
@@ -167,7 +168,5 @@ def sentence(content: Figures) -> str:
     times = f"On a GPU a step of `zero` is {figures_of(content, 'ratio')['ratio']} times as fast as stock TRL's"
     how = figures_of(content, "ratio")["stock_generation"]
     memory = f", in {peaks(content)['zero']} GiB" if "zero" in peaks(content) else ""
-    return (
-        f"{times}{memory} ({source(content, 'ratio')}; stock's generation {how}; "
-        "[all figures](docs/performance.md#on-a-gpu))."
-    )
+    told = f"{times}{memory} ({source(content, 'ratio')}; stock's generation {how}; [all figures]({FIGURES}))."
+    return textwrap.fill(told, 119, break_on_hyphens=False)

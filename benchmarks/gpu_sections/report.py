@@ -10,8 +10,8 @@ from gpu_sections.catalogue import Section
 
 Figures = Mapping[str, Any]
 RECIPE_HEAD = (
-    "recipe", "micro-batch", "roads", "training, GiB", "rollout, GiB", "step, s", "trained tokens/s", "generated tokens/s",
-    "largest micro-batch on 24 / 48 / 80 GB",
+    "recipe", "micro-batch", "rollout, batching", "training, GiB", "rollout, GiB", "step, s", "trained tokens/s",
+    "generated tokens/s", "largest micro-batch on 24 / 48 / 80 GB",
 )  # fmt: skip
 CARDS = ("24 GB", "48 GB", "80 GB")
 
