@@ -7,6 +7,8 @@ import torch
 from peft import LoraConfig
 from small_trainer import make
 
+from trl_r1.grpo import batching
+
 
 LORA = {"peft_config": LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.0, init_lora_weights=False)}
 FAST = {"rollout": "fast", "batching": "fast"}
@@ -46,6 +48,19 @@ def test_packing_stays_on(tiny, tmp_path):
     gradient(trainer)
     assert trainer._packs is True
     assert trainer._computing_type(trainer.model) == torch.bfloat16
+
+
+def test_attention_stays_in_float32_on_a_cpu(tiny, tmp_path, monkeypatch):
+    seen = []
+    forward = batching.sdpa_attention_forward
+
+    def look(module, query, *rest, **more):
+        seen.append(query.dtype)
+        return forward(module, query, *rest, **more)
+
+    monkeypatch.setattr(batching, "sdpa_attention_forward", look)
+    gradient(make(tiny, tmp_path / "run", batching="fast", loss_precision="bfloat16"))
+    assert seen[-1] == torch.float32
 
 
 def test_weights_and_optimizer_stay_in_float32(ours):

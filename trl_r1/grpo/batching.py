@@ -36,6 +36,9 @@ class Packing:
 
     buckets: list[Tensor]  # (R, L) each: packed index of every place; padding, which no kept token sees, is 0
     inverse: Tensor  # (T,) where a packed token's output stands in the concatenation of the flattened buckets
+    whole: bool = (
+        False  # attention in float32, whatever the layers compute in: its backward in bfloat16 is slow on a CPU
+    )
 
 
 @dataclass
@@ -165,7 +168,12 @@ def packed_attention(
             places = torch.arange(bucket.size(1), device=query.device)
             behind = places[:, None] - places[None, :]
             mask = ((behind >= 0) & (behind < sliding_window))[None, None]
-        output, _ = sdpa_attention_forward(module, *rows, mask, **kwargs)  # (R, L, H, D)
+        if packing.whole:
+            with torch.autocast(query.device.type, enabled=False):
+                output, _ = sdpa_attention_forward(module, *(part.float() for part in rows), mask, **kwargs)
+            output = output.to(query.dtype)
+        else:
+            output, _ = sdpa_attention_forward(module, *rows, mask, **kwargs)  # (R, L, H, D)
         outputs.append(output.flatten(0, 1))
     return torch.cat(outputs).index_select(0, packing.inverse)[None], None
 
