@@ -2,8 +2,8 @@
 
     python benchmarks/loss_half.py [--model FOLDER] [--data FOLDER] [--rows 8] [--tokens 48]
 
-Two questions by the model's chat template, `--rows` random completions of `--tokens` tokens; CPU seconds of the second of two
-passes, and the cosine of its gradient with that of `policy`. The last line is JSON.
+Two questions by the model's chat template, `--rows` random completions of `--tokens` tokens; CPU seconds of the second of
+two passes, and the cosine of its gradient with that of `policy`. The last line is JSON.
 """
 
 from __future__ import annotations
