@@ -13,6 +13,7 @@ from trl_r1.rewards import catalogue
 from trl_r1.rewards.accuracy import Accuracy, accuracy_reward
 from trl_r1.rewards.catalogue import BUILT_IN, load_reward, load_rewards, metric_name
 from trl_r1.rewards.format import Format
+from trl_r1.text.reasoning_format import ReadsReasoning
 
 
 def plain_reward(completions, bonus=0.0, **columns):
@@ -141,3 +142,11 @@ def test_pyproject_declares_the_same_rewards_as_the_built_in_table():
     if declared is None:
         pytest.skip(f"pyproject.toml has no entry points {catalogue.GROUP!r} yet")
     assert declared == BUILT_IN
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_reward_that_looks_for_a_thought_can_be_told_of_it(name):
+    reward = load_reward(name)
+    if hasattr(reward, "think") or hasattr(reward, "prefilled_think"):
+        assert isinstance(reward, ReadsReasoning)
+        assert reward.think is None and reward.prefilled_think is None, "a stated default would win over what is found"

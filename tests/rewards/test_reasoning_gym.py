@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
@@ -158,3 +159,10 @@ def test_an_entry_comes_back_from_its_text_as_it_was():
     assert json.loads(to_text(Entry("a", {}, {"answer": "é"}))) == ["a", {}, {"answer": "é"}]
     with pytest.raises(TypeError, match="object is no plain data"):
         to_text(Entry("a", {}, {"answer": object()}))
+
+
+def test_a_guess_in_a_thought_that_the_prompt_opened_is_not_paid():
+    opened, marks = "4 + 3 = <think>", ("<think>", "</think>")
+    told = reasoning_gym_reward.with_format(SimpleNamespace(marks=marks, opened=lambda prompt, marks: True))
+    texts = ["it is <answer>7</answer>", "it is 8</think><answer>7</answer>"]
+    assert told(completions=texts, prompts=[opened, opened], reasoning_gym=[SUM, SUM]) == [0.0, 1.0]

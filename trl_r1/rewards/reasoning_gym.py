@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from trl_r1.answers.extract import SOURCES, checked_sources, extract
 from trl_r1.storage.structured import option
 from trl_r1.text.completions import ANSWER, THINK, after_reasoning, reply, without_hidden
+from trl_r1.text.reasoning_format import PREFILLED_HELP, THINK_HELP, ReadsReasoning, checked_tags
 
 
 SCORE = "trl_r1.rewards.reasoning_gym_scorer:score"
@@ -53,7 +54,7 @@ def readings(
 
 
 @dataclass(frozen=True)
-class ReasoningGym:
+class ReasoningGym(ReadsReasoning):
     """What the row's dataset gives the answer, in [0, 1], partial credit as the dataset gives it.
 
     0.0 without an answer, for one longer than 20,000 characters, and for one that exhausts the limits. None where the row
@@ -64,8 +65,8 @@ class ReasoningGym:
 
     entry_column: str = option("reasoning_gym", "Dataset column with the entry, as text.")
     sources: tuple[str, ...] = option(tuple(SOURCES), f"Any of: {', '.join(SOURCES)}.")
-    prefilled_think: bool = option(False, "The template writes the opening think tag.")
-    think: tuple[str, str] = option(THINK, "Opening and closing tag of the thought.")
+    prefilled_think: bool | None = option(None, PREFILLED_HELP)
+    think: tuple[str, str] | None = option(None, THINK_HELP)
     seconds: float = option(10.0, "Processor time per answer; the first of a dataset loads it.")
     megabytes: int = option(2048, "Memory per answer, in MiB.")
     name: str = option("reasoning_gym", "The metric is logged as rewards/<name>/mean.")
@@ -76,21 +77,21 @@ class ReasoningGym:
                 f"seconds={self.seconds}, megabytes={self.megabytes}: give a positive time and at least 512 MiB."
             )
         object.__setattr__(self, "sources", checked_sources(self.sources))
-        object.__setattr__(self, "think", tuple(self.think))
-
-    @property
-    def __name__(self) -> str:
-        return self.name
+        object.__setattr__(self, "think", checked_tags(self.think))
 
     def __call__(
         self,
         completions: list[Any],
+        prompts: Sequence[Any] | None = None,
         log_extra: Callable[[str, list[Any]], None] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
         entries = columns.get(self.entry_column) or [None] * len(completions)
-        answers = [readings(reply(one), self.sources, self.prefilled_think, self.think) for one in completions]
+        answers = [
+            self._answers_of(completion, prompt)
+            for completion, prompt in zip(completions, prompts or [None] * len(completions), strict=True)
+        ]
         work = {
             (tuple(answer), entry): None
             for answer, entry in zip(answers, entries, strict=True)
@@ -109,6 +110,10 @@ class ReasoningGym:
             log_metric(f"{self.name}/full", sum(score == 1.0 for score in scores) / count)
             log_metric(f"{self.name}/partial", sum(score is not None and 0 < score < 1 for score in scores) / count)
         return scores
+
+    def _answers_of(self, completion: Any, prompt: Any) -> list[str]:
+        think, prefilled = self.reading(completion, prompt)
+        return readings(reply(completion), self.sources, prefilled, think)
 
     def _ask(self, work: list[tuple[tuple[str, ...], str]]) -> list[float | None]:
         if not work:
