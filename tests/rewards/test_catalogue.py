@@ -149,4 +149,4 @@ def test_a_reward_that_looks_for_a_thought_can_be_told_of_it(name):
     reward = load_reward(name)
     if hasattr(reward, "think") or hasattr(reward, "prefilled_think"):
         assert isinstance(reward, ReadsReasoning)
-        assert reward.think is None and reward.prefilled_think is None, "a stated default would win over what is found"
+        assert (reward.think, reward.prefilled_think) == (None, None), "a stated default would win over what is found"
