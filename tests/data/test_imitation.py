@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset
 from fitting_tokenizers import fitting, template_text
 
-from trl_r1.data.imitation import to_imitate, tokenized
+from trl_r1.data.imitation import ids_and_mask, to_imitate, tokenized
 from trl_r1.models.rendering import Renderer
 
 
@@ -95,3 +95,32 @@ def test_questions_with_answers_are_told_the_two_ways_to_go_on():
     with pytest.raises(ValueError, match="set completion_column to it.*trl-r1 zero.*solution_column: answer"):
         to_imitate(rows)
     assert to_imitate(rows, completion_column="answer").to_list() == [{"prompt": "2+2?", "completion": "4"}]
+
+
+ASKED_IN_PARTS = [{"role": "user", "content": [{"type": "text", "text": "2+2?"}]}]
+REPLIES = {
+    "content": {"content": "<think>\nI add.\n</think>\n\nFour."},
+    "reasoning_content": {"content": "Four.", "reasoning_content": "I add."},
+    "thinking": {"content": "Four.", "thinking": "I add."},
+    "parts": {"content": [{"type": "thinking", "thinking": "I add."}, {"type": "text", "text": "Four."}]},
+    "parts of parts": {
+        "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "I add."}]},
+            {"type": "text", "text": "Four."},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gptoss", "deepseekv3", "gemma4", "muse_glimmer", "llama3_1"])
+def test_a_thought_trains_the_same_labels_wherever_a_row_carries_it(name):
+    made_by = renderer(name)
+    trained = {}
+    for form, reply in REPLIES.items():
+        asked = ASKED_IN_PARTS if "parts" in form else ASKED
+        rows = to_imitate(Dataset.from_list([{"messages": [*asked, {"role": "assistant", **reply}]}]))
+        trained[form] = ids_and_mask(rows[0], 0, made_by, False, "rows")
+    rows = Dataset.from_list([{"prompt": ASKED, "completion": "Four.", "why": "I add."}])
+    trained["column"] = ids_and_mask(to_imitate(rows, reasoning_column="why")[0], 0, made_by, False, "rows")
+    assert [form for form, made in trained.items() if made != trained["reasoning_content"]] == []
+    assert "I add." in made_by.tokenizer.decode(trained["column"]["input_ids"])
