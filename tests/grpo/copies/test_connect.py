@@ -85,6 +85,14 @@ def test_the_mismatch_is_logged(ours):
         assert line["seconds/refresh"] > 0.0
 
 
+def test_a_second_training_begins_with_what_the_first_has_learnt(tiny, tmp_path):
+    """Its steps are counted from 0 again, and a fused optimizer leaves no other trace."""
+    trainer = make(tiny, tmp_path / "run", **FAST, rollout_copy="merged", max_steps=1, learning_rate=1e-2)
+    for _ in range(2):
+        trainer.train()
+        assert trainer.state.log_history[0]["rollout_copy/mismatch"] < 1e-5
+
+
 def test_freeing_the_copy_changes_nothing(ours):
     kept = ours(**FAST, rollout_copy="bfloat16", trainer_options=LORA)
     freed = ours(**FAST, rollout_copy="bfloat16", rollout_copy_keep=False, trainer_options=LORA, folder="freed")

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import TrainerCallback
 
 from trl_r1.compat import trl as compat
 from trl_r1.compat.host import Batch
@@ -45,6 +46,16 @@ class CopyPass:
 
     batch: Batch
     seen: bool = False
+
+
+class NoteSteps(TrainerCallback):
+    """Tells the sampler of every optimizer step: fused optimizers write past torch's version counters."""
+
+    def __init__(self, copies: CopySampler):
+        self.copies = copies
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.copies.moved = True
 
 
 class CopiedRollout(Host):
@@ -88,6 +99,7 @@ class CopiedRollout(Host):
         assert self._fast_rollout is not None, "the config asks for rollout='fast'"
         self._copies = self._fast_rollout.sampler = CopySampler(kind, self.options.rollout_copy_keep)
         self._mismatch = MismatchWindow()
+        self.add_callback(NoteSteps(self._copies))
 
     # -- generation ---------------------------------------------------------------------------------------------------
 

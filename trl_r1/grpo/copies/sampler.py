@@ -39,7 +39,7 @@ class CopySampler:
         self.copy: LightCopy | None = None
         self.exact = False  # whether tokens are drawn from the very distribution that is trained
         self.refresh_seconds = 0.0  # what the last refresh took
-        self._step = -1
+        self.moved = False  # whether an optimizer step was made since the last refresh
 
     def model(self, trainer: Any, policy: Any, prompts: Sequence[Sequence[int]]) -> Any:
         """The model to sample from, up to date; the policy itself for `none`.
@@ -53,7 +53,6 @@ class CopySampler:
             ValueError: a policy that cannot be copied, or no memory for it.
             RuntimeError: the copy computes something else than the policy.
         """
-        step = trainer.state.global_step
         if self.kind == "auto":
             self.kind = self._measured(trainer, policy, prompts)
         if self.kind == "none":
@@ -67,8 +66,8 @@ class CopySampler:
                     f"rollout_copy={self.kind!r}: {why}. Set rollout_copy: none, and tell us of this model."
                 )
         else:
-            self.copy.refresh(moved=step != self._step)
-        self._step = step
+            self.copy.refresh(self.moved)
+        self.moved = False
         self.exact = self._is_exact(trainer, policy)
         self.refresh_seconds = time.perf_counter() - began
         return self.copy.model
