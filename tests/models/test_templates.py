@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trl_r1.models.templates import TEMPLATES, find_template, render, template_for, with_system
+from trl_r1.models.templates import (
+    TEMPLATES,
+    check_template_options,
+    find_template,
+    render,
+    template_for,
+    with_system,
+)
 
 
 def test_every_template_has_a_place_for_the_question():
@@ -114,3 +121,11 @@ def test_without_a_name_a_chat_model_is_asked_in_its_own_template():
     assert template_for("mini", chatty) == TEMPLATES["mini"]
     with pytest.raises(ValueError, match="template='chta' is neither"):
         template_for("chta", chatty)
+
+
+def test_options_of_a_chat_template_want_a_conversation():
+    talk = [{"role": "user", "content": "2+2?"}]
+    check_template_options({"enable_thinking": False}, ["2+2?", talk])
+    check_template_options({}, ["2+2?"])
+    with pytest.raises(ValueError, match="all prompts are text, which it never sees: take a template of messages"):
+        check_template_options({"enable_thinking": False}, ["2+2?", "3+3?"])

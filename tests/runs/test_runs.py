@@ -57,6 +57,7 @@ def test_a_misspelt_key(recipe, capsys, tmp_path):
         ({"eval_strategy": "steps", "eval_steps": 1}, "eval_strategy='steps' needs held-out prompts"),
         ({"eval_on_start": True}, "eval_on_start=True needs held-out prompts"),
         ({"resume_from_checkpoint": "./no/checkpoint-5"}, "it does not exist"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "all prompts are text"),
     ],
 )
 def test_other_mistakes(changes, sentence, recipe, capsys, tmp_path):

@@ -69,6 +69,7 @@ def logged(folder) -> list[dict]:
         ({"rewards": [{"name": "acuracy"}]}, "Did you mean 'accuracy'?"),
         ({"evaluation_dataset_name": "mini:trane"}, "mini:tr"),
         ({"resume_from_checkpoint": "./no/checkpoint-5"}, "it does not exist"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "all prompts are text"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(changes, sentence, recipe, capsys, tmp_path):

@@ -228,6 +228,7 @@ def test_prompts_of_an_evaluation_set_are_not_sampled_and_the_cap_holds(recipe, 
         ({"decontaminate": [{"dataset_name": "mini:test-tiny", "question_column": "q"}]}, "no column 'q'"),
         ({"language_share": 2.0}, "language_share=2.0"),
         ({"near_duplicate_similarity": 7}, "near_duplicate_similarity=7"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "all prompts are text"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(changes, sentence, recipe, capsys, tmp_path):

@@ -8,7 +8,7 @@ from, as in ``[{"role": "user", "content": "{question}"}, {"role": "assistant", 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trl_r1.errors import did_you_mean
@@ -126,6 +126,19 @@ def with_system(prompt: Template, system_prompt: str | None) -> Template:
     if prompt and prompt[0].get("role") in ("system", "developer"):
         return prompt
     return [{"role": "system", "content": system_prompt}, *prompt]
+
+
+def check_template_options(template_options: Mapping[str, Any] | None, prompts: Iterable[Template]) -> None:
+    """Whether there is a conversation for which the template could read its options.
+
+    Raises:
+        ValueError: there are options, and all prompts are text.
+    """
+    if template_options and all(isinstance(prompt, str) for prompt in prompts):
+        raise ValueError(
+            f"chat_template_kwargs={dict(template_options)} are for the model's chat template, and all prompts are text, "
+            "which it never sees: take a template of messages such as chat, or drop chat_template_kwargs."
+        )
 
 
 def template_for(given: Template | None, tokenizer: Any = None) -> Template:

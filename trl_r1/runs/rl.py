@@ -26,6 +26,7 @@ from trl_r1.grpo.curriculum import levels_of
 from trl_r1.grpo.trainer import R1GRPOTrainer
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import R1ModelConfig, check_gates
+from trl_r1.models.templates import check_template_options
 from trl_r1.monitor import AlarmThresholds, Monitor
 from trl_r1.monitor.record import judged_again, passed_sentence, read_alarms, sentence
 from trl_r1.monitor.signals import HELD_OUT, History
@@ -35,7 +36,7 @@ from trl_r1.runs.heldout import Probe, asks_while_training, check_evaluation, ev
 from trl_r1.runs.options import RLOptions, parse
 from trl_r1.runs.preview import decoded
 from trl_r1.runs.processor import tell_before_training
-from trl_r1.runs.rendering import check_prompt
+from trl_r1.runs.rendering import check_prompt, read_kwargs
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.storage import manifest
 from trl_r1.text.records import Json, Row
@@ -98,6 +99,7 @@ def prepare(
     _check_sharding(config)
     if config.curriculum != "none":
         levels_of(train_rows, config.curriculum_column)  # or one sentence that says what is missing
+    check_template_options(read_kwargs(config.chat_template_kwargs), (row["prompt"] for row in train_rows))
     evaluation_rows = evaluation_problems(options, config.seed)
     why = "the held-out problems lack the columns that say which reward judges a row" if make_rows else None
     check_evaluation(config, evaluation_rows, why)

@@ -32,6 +32,7 @@ from trl_r1.models.adapters import SameTypes, is_adapter, merged
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import check_gates
 from trl_r1.models.rendering import Renderer
+from trl_r1.models.templates import check_template_options
 from trl_r1.rewards.catalogue import load_rewards
 from trl_r1.runs.folder import RunFolder, find_model, model_options
 from trl_r1.runs.heldout import check_evaluation, evaluation_problems
@@ -80,12 +81,13 @@ def prepare(
     if not model.model_name_or_path:
         raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
     check_settings(config)
-    read_kwargs(getattr(config, "chat_template_kwargs", None))
+    template_options = read_kwargs(getattr(config, "chat_template_kwargs", None))
     graders, _ = load_rewards(options.reward_list)
     raw = None
     if not rows_come_later:
         raw = spec_of(options).read(config.seed)
         raw = imitated(raw, options, options.dataset_name)
+        check_template_options(template_options, raw["prompt"])
     evaluation_rows = evaluation_problems(options, config.seed)
     check_evaluation(
         config, why="the held-out problems are answered before and after training, and no rows to imitate"

@@ -22,7 +22,7 @@ from trl_r1.evaluation.suites import Entry, problems_of, read_suite
 from trl_r1.models.load import cannot_load, find_policy, load_policy, tokenizer_of
 from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import check_options
-from trl_r1.models.templates import TEMPLATES, template_for
+from trl_r1.models.templates import TEMPLATES, check_template_options, template_for
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, RayOptions, SystemPrompt, TemplateKwargs, check_cluster
@@ -161,6 +161,9 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     if options.template is None:
         options.template = usual_template(options, path)
         parts = asked_parts(entries, options.template, options)
+    prompts = [row["prompt"] for rows in parts.values() for row in rows]
+    if prompts:
+        check_template_options(read_kwargs(options.chat_template_kwargs), prompts)
     settings = manifest.settings_of(options) | {"model_name_or_path": model.model_name_or_path}
     settings = {name: value for name, value in settings.items() if name not in RAY_NAMES}
     folder = RunFolder.look("evaluate", options, settings, ("*.json", "*/*.json*"), ("compare_with", "ks", "pass_at"))  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from trl_r1.evaluation.graded import GradedProblem
 from trl_r1.models.cluster import Cluster, Work, scatter
 from trl_r1.models.engines import Engine, InProcess
 from trl_r1.models.load import base_of, find_policy, load_policy, model_digest
+from trl_r1.models.templates import check_template_options
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
 from trl_r1.runs.processor import check_processor
@@ -92,6 +93,7 @@ def prepare_rejection(options: RejectionOptions, limits: FilterLimits, model: Mo
             "Some pools have prompts that are text, others conversations; one data set takes one kind. Give all pools a "
             "text template, or all a chat template."
         )
+    check_template_options(options._kwargs, (problem.prompt for rows in problems.values() for problem in rows))
     known = contamination(options._evaluation_sets, options.seed)
     contaminated = {}
     for name, rows in problems.items():
