@@ -132,6 +132,7 @@ def test_both_roads_leave_a_student_and_the_comparison(recipe, capsys, tmp_path)
         report = (tmp_path / name / "report.md").read_text()
         assert "a ratio of 1.00" in report
         assert report.count("## Distillation") == 1
+        assert report.count("## A prompt as the model reads it") == 1
     assert "sft" in summary["distillation"]["compared"]
     assert "compared" not in json.loads((tmp_path / "out" / "summary.json").read_text())["distillation"]
     capsys.readouterr()

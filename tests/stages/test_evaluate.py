@@ -195,6 +195,7 @@ def test_an_evaluation_leaves_what_it_promises_and_is_finished_the_second_time(o
     stored = Evaluation.load(out / "rows-2shot.json")
     assert [stored.settings[key] for key in ("shots", "chunk", "samples", "seed")] == [2, 2, 2, 0]
     report = (out / "report.md").read_text()
+    assert report.count("## A prompt as the model reads it") == 1
     for words in ("## Zero-shot and few-shot", "drawing the right one", "pass_at_k.png", "rows-2shot"):
         assert words in report
     capsys.readouterr()

@@ -91,6 +91,7 @@ def test_the_right_and_readable_ones_are_kept_with_where_they_come_from(recipe, 
     assert {row["filter"] for row in lines(out / "log_dropped.jsonl")} == {"right", "mixed_language", "duplicates"}
     report = (out / "report.md").read_text()
     assert "| right | 10 | 30 | 75.0% |" in report
+    assert report.count("## A prompt as the model reads it") == 1
     assert (out / "funnel.png").read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
     run("--config", recipe())

@@ -21,7 +21,7 @@ from trl_r1.evaluation.markdown import (
 )
 from trl_r1.evaluation.metrics import Interval
 from trl_r1.evaluation.pictures import BLACK, COLOURS, canvas, save
-from trl_r1.evaluation.report import evaluation_section, samples_section
+from trl_r1.evaluation.report import evaluation_section, prompt_section, samples_section
 from trl_r1.storage.files import replace_file
 from trl_r1.text.records import Json
 
@@ -80,6 +80,7 @@ def write_suite_report(
     ks: Sequence[int],
     settings: Mapping[str, Any],
     notes: Sequence[str] = (),
+    prompt: str = "",
 ) -> Path:
     """Writes report.md and the pass@k picture.
 
@@ -87,6 +88,7 @@ def write_suite_report(
         parts: evaluations by part name.
         earlier: what they are compared with, by the same names; parts without one are only reported.
         ks: of the pass@k table.
+        prompt: the first one, as the model reads it.
     """
     folder = Path(folder)
     sections = [
@@ -100,7 +102,7 @@ def write_suite_report(
     first = next(iter(parts))
     names = ("Before", "After") if first in earlier else ("", "Samples")
     answers = samples_section(earlier.get(first), parts[first], names=names)
-    sections += [answers, settings_section(settings), environment_section()]
+    sections += [prompt_section(prompt), answers, settings_section(settings), environment_section()]
     return replace_file(folder / "report.md", "\n\n".join(part for part in sections if part) + "\n")
 
 

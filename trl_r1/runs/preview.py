@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trl_r1.data.imitation import training_row
 from trl_r1.models.rendering import Renderer, TrainingRow, UnfitTemplate
 from trl_r1.models.rendering.prompts import prompt_of
+from trl_r1.runs.rendering import renderer_of
 from trl_r1.text.records import Json, Row
 
 
@@ -60,6 +62,25 @@ def stretches(rendered: TrainingRow, renderer: Renderer) -> list[Stretch]:
 def decoded(renderer: Renderer, ids: Sequence[int]) -> str:
     """Ids as text, special tokens and all."""
     return str(renderer.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def as_read(path: str | None, options: Any, row: Row | None) -> str:
+    """The prompt of a row as a model reads it, as text with all special tokens; "" where no local model was asked, or its
+    tokenizer or template refuses: a report is written at the end of long work, and goes without it then.
+
+    Args:
+        path: of the model, as `find_model` returned it.
+        options: of the run, as `renderer_of` reads them.
+    """
+    if row is None or path is None or not Path(path).is_dir():
+        return ""
+    from transformers import AutoTokenizer
+
+    try:
+        renderer = renderer_of(AutoTokenizer.from_pretrained(path), options, path)
+        return decoded(renderer, renderer.prompt_ids(prompt_of(row)))
+    except (OSError, ValueError):
+        return ""
 
 
 def preview_rows(rows: Iterable[Row], renderer: Renderer, all_assistant_turns: bool = False) -> list[Preview]:

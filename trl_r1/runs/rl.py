@@ -23,9 +23,11 @@ from trl_r1.evaluation.report import write_report
 from trl_r1.grpo.checks import check_weights
 from trl_r1.grpo.config import R1GRPOConfig
 from trl_r1.grpo.curriculum import levels_of
+from trl_r1.grpo.prompts import RenderedPrompts
 from trl_r1.grpo.trainer import R1GRPOTrainer
 from trl_r1.models.four_bit import check_four_bit
 from trl_r1.models.options import R1ModelConfig, check_gates
+from trl_r1.models.rendering.prompts import prompt_of
 from trl_r1.models.templates import check_template_options
 from trl_r1.monitor import AlarmThresholds, Monitor
 from trl_r1.monitor.record import judged_again, passed_sentence, read_alarms, sentence
@@ -200,13 +202,13 @@ def run_rl(
     return run.finish(more, report)
 
 
-def first_prompt(trainer: R1GRPOTrainer, rows: Dataset) -> str:
+def first_prompt(trainer: RenderedPrompts, rows: Dataset) -> str:
     """The first prompt of a training, as text with all special tokens; "" where it holds more than text."""
     if trainer._reasoning is None:
         return ""
     renderer = trainer._reasoning.renderer
     try:
-        return decoded(renderer, renderer.prompt_ids(rows[0]["prompt"]))
+        return decoded(renderer, renderer.prompt_ids(prompt_of(rows[0])))
     except ValueError:
         return ""
 

@@ -40,6 +40,7 @@ from trl_r1.runs.folder import RunFolder, find_model, model_options
 from trl_r1.runs.heldout import check_evaluation, evaluation_problems
 from trl_r1.runs.options import SFTOptions
 from trl_r1.runs.processor import tell_before_training
+from trl_r1.runs.rl import first_prompt
 from trl_r1.runs.run import HeldOut, Run
 from trl_r1.runs.sft import imitated, load_tokenizer
 from trl_r1.runs.tuning_config import R1SFTConfig
@@ -225,5 +226,7 @@ def run_on_policy(
     settings, title = manifest.settings_of(options, model, config), f"distill: {model.model_name_or_path}"
     return run.finish(
         {"method": "on_policy", "rows": len(prepared.prompts)},
-        lambda: write_report(run.folder, title, settings, run.before, run.after, notes=[note]),
+        lambda: write_report(
+            run.folder, title, settings, run.before, run.after, [note], first_prompt(trainer, prepared.prompts)
+        ),
     )

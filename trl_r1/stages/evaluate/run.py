@@ -26,6 +26,7 @@ from trl_r1.models.templates import TEMPLATES, check_template_options, template_
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, RayOptions, SystemPrompt, TemplateKwargs, check_cluster
+from trl_r1.runs.preview import as_read
 from trl_r1.runs.processor import Generation, check_processor
 from trl_r1.runs.rendering import keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import Run
@@ -247,7 +248,7 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
     run = Run("evaluate", options)
     if run.summary is not None:
         return run.summary
-    state, folder = options.distributed_state, run.folder
+    state, folder, path = options.distributed_state, run.folder, prepared.model
     if options.regrade:
         parts = judge_again(prepared, folder, state)
         earlier, notes = prepared.stored, regrade_notes(prepared.stored, parts, options.regrade)
@@ -269,7 +270,8 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
     settings = manifest.settings_of(options) | {"model_name_or_path": of}
 
     def report() -> None:
-        write_suite_report(folder, title, parts, earlier, options.ks, settings, notes)
+        row = next((row for rows in prepared.parts.values() for row in rows), None)
+        write_suite_report(folder, title, parts, earlier, options.ks, settings, notes, as_read(path, options, row))
         print(f"The report is {folder / 'report.md'}.")
 
     return run.finish(

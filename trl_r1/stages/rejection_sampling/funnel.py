@@ -10,6 +10,7 @@ from typing import Any
 
 from trl_r1.evaluation.markdown import environment_section, fenced, inline, settings_section
 from trl_r1.evaluation.pictures import COLOURS
+from trl_r1.evaluation.report import prompt_section
 from trl_r1.stages.rejection_sampling.job import Entry
 from trl_r1.storage.shards import write_or_tell
 from trl_r1.text.records import Row
@@ -97,12 +98,14 @@ def write_report(
     notes: Sequence[str],
     examples: Mapping[str, Sequence[Entry]],
     settings: Mapping[str, Any],
+    prompt: str = "",
 ) -> None:
     """report.md and its picture.
 
     Args:
         notes: sentences of ours for the top.
         examples: heading -> entries; what a model wrote is fenced.
+        prompt: the first one, as the model reads it.
 
     Raises:
         ShardError: the folder cannot be written.
@@ -116,5 +119,5 @@ def write_report(
             why = f"**{inline(entry.dropped_by)}**: {inline(entry.reason)}\n\n" if entry.reason else ""
             sample = entry.sample
             parts.append(f"{why}{fenced(sample.problem.question, 600)}\n\n{fenced(sample.completion.text, 1200)}")
-    parts += [settings_section(settings), environment_section()]
+    parts += [prompt_section(prompt), settings_section(settings), environment_section()]
     write_or_tell(folder / "report.md", "\n\n".join(part for part in parts if part) + "\n")

@@ -29,6 +29,7 @@ from trl_r1.models.load import base_of, find_policy, load_policy, model_digest
 from trl_r1.models.templates import check_template_options
 from trl_r1.runs.folder import SUMMARY, RunFolder
 from trl_r1.runs.options import RAY_NAMES, check_cluster
+from trl_r1.runs.preview import as_read
 from trl_r1.runs.processor import check_processor
 from trl_r1.runs.rendering import keep_date, renderer_of
 from trl_r1.runs.run import Run
@@ -376,6 +377,7 @@ def conclude(
         *(f"Mix: {share}." for share in shares if options._targets),
         *warnings_of(texts_of, shares, bool(chosen), options, prepared),
     ]  # fmt: skip
+    read = as_read(prepared.model, options, next(iter(prepared.problems.values()))[0].to_row())
     first = {entry.dropped_by: entry for entry in reversed(dropped)}
     examples = {"Kept, for example": chosen[:3], "Dropped, one for each reason": list(reversed(first.values()))}
     summary = run.write(
@@ -389,7 +391,7 @@ def conclude(
             "funnel": funnel.to_list(),
             "mix": [asdict(share) for share in shares],
         },
-        lambda: write_report(folder, f"{STAGE}: {name}", funnel, notes, examples, prepared.settings),
+        lambda: write_report(folder, f"{STAGE}: {name}", funnel, notes, examples, prepared.settings, read),
     )
     print("\n".join([funnel.markdown(), *notes, f"Report: {folder / 'report.md'}"]), flush=True)
     return summary
