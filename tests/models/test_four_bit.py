@@ -76,12 +76,12 @@ def test_without_the_guard_a_processor_that_repacks_is_found_out(where, monkeypa
 
 def test_doctor_refuses_a_machine_where_the_guard_does_nothing(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "identity_problems", list)
-    assert doctor.run(argparse.Namespace(model=None)) == 0
+    assert doctor.run(argparse.Namespace(model=None, gpu=None)) == 0
     said = capsys.readouterr().out
     assert f"CPU's features: {processor()}" in said
     assert "4-bit training on the CPU: " in said
     monkeypatch.setattr(four_bit, "keep_layout", lambda model: None)
-    assert doctor.run(argparse.Namespace(model=None)) == int(four_bit.repacks())
+    assert doctor.run(argparse.Namespace(model=None, gpu=None)) == int(four_bit.repacks())
     said = capsys.readouterr().out
     assert ("learns from wrong gradients on this processor" in said) is four_bit.repacks()
     assert "pip install 'trl==" not in said  # it is not TRL's fault

@@ -23,6 +23,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "_load_optimizer_and_scheduler": ("checkpoint",),
     "_get_train_sampler": ("dataset",),
     "create_optimizer": (),
+    "_tokenize_prompts": ("prompts",),
     "training_step": ("model", "inputs"),
     "train": (),  # handed on as it came, also to a wrapper that takes anything
     "save_model": ("output_dir", "_internal_call"),

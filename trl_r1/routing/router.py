@@ -144,7 +144,7 @@ class Router:
         asks: does a prompt ask for a final answer that can be voted on?
         declares: does a text declare one of its own? Where the prompt asks for none, only such texts have a vote, and if the
             first has none, it is the answer, unless the caller wants the complex route or a ``complexity`` that was fitted
-            decides.
+            decides. None: our rule; with an ``extract`` of yours every text, for what is an answer is then yours to say.
     """
 
     sampler: Sampler
@@ -158,9 +158,10 @@ class Router:
     settled: Complexity | None = None
     cache: PathCache | None = None
     asks: Callable[[Prompt], bool] = asks_for_answer
-    declares: Callable[[str], bool] = declares_answer
+    declares: Callable[[str], bool] | None = None
 
     def __post_init__(self) -> None:
+        self.declares = self.declares or (declares_answer if self.extract is None else bool)
         if self.extract is None or self.same is None:
             from trl_r1.evaluation.benchmark import default_graders
 
@@ -182,7 +183,8 @@ class Router:
             prompt: what it answers, which may have opened its thought.
             asked: the prompt asks for an answer; otherwise only one that the text declares itself is read.
         """
-        assert self.extract is not None
+        assert self.extract is not None  # set in __post_init__
+        assert self.declares is not None
         if not asked and not self.declares(path.text):
             return None
         return read_with(self.extract, path.text, truncated=path.truncated, prompt=prompt)

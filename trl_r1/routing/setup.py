@@ -10,6 +10,7 @@ from typing import Any
 from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.routing.cache import PathCache
 from trl_r1.routing.calibrate import load
+from trl_r1.routing.checkable import declares_answer
 from trl_r1.routing.choice import CHOICES, Score, agser_score, reward_score
 from trl_r1.routing.complexity import GUESS
 from trl_r1.routing.paths import EndpointPaths, ModelPaths, Settings
@@ -153,6 +154,7 @@ def router_of(args: argparse.Namespace, sampler: Any, model: ModelPaths | None =
         score=score_of(args, limits, model),
         settled=settled,
         cache=PathCache(args.cache) if args.cache else None,
+        declares=declares_answer,
     )
 
 
