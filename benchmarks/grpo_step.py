@@ -21,7 +21,6 @@ The last line is JSON; every number in it is the worse one of the two models.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -33,8 +32,11 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+
+if TYPE_CHECKING:
+    from trl_r1.grpo.times import NestedClock
 
 THREADS = 2
 os.environ["OMP_NUM_THREADS"] = str(THREADS)
@@ -105,35 +107,10 @@ def build(folder: Path, shape: dict[str, Any]) -> str:
     return str(folder)
 
 
-class Clock:
-    """Seconds per phase; phases nest, and an inner one is taken off the outer one."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._open: list[str] = []
-        self._since = 0.0
-
-    def _switch(self) -> None:
-        now = time.perf_counter()
-        if self._open:
-            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
-        self._since = now
-
-    @contextlib.contextmanager
-    def phase(self, name: str):
-        self._switch()
-        self._open.append(name)
-        try:
-            yield
-        finally:
-            self._switch()
-            self._open.pop()
-
-
 class ForcedLengths:
     """Changes logits so that row i ends with its token number lengths[i]; for `generate` and for our rollout."""
 
-    def __init__(self, lengths: list[int], clock: Clock):
+    def __init__(self, lengths: list[int], clock: NestedClock):
         import torch
 
         self.lengths, self.clock = torch.tensor(lengths), clock
@@ -142,7 +119,7 @@ class ForcedLengths:
 
     def for_generate(self, input_ids, scores):
         began = time.process_time()
-        with self.clock.phase("forcing lengths"):
+        with self.clock.part("forcing lengths"):
             scores = self._force(scores, self.lengths, input_ids.size(1) - self.start)
         self.cpu += time.process_time() - began
         return scores
@@ -168,6 +145,7 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
     from trl import GRPOConfig, GRPOTrainer
 
     from trl_r1 import R1GRPOConfig, R1GRPOTrainer
+    from trl_r1.grpo.times import NestedClock
 
     chosen = random.Random(1)
     prompts = ["".join(chosen.choice("abcdefgh") for _ in range(chosen.randint(*mix.get("prompt_tokens", (16, 48)))))
@@ -180,11 +158,11 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
     base: Any = R1GRPOTrainer if arm == "ours" else GRPOTrainer
 
     class Timed(base):
-        clock = Clock()
+        clock = NestedClock()
         tokens_processed = tokens_useful = 0
 
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-            with self.clock.phase("generate"):
+            with self.clock.part("generate"):
                 if arm == "ours":
                     return super()._generate_single_turn(prompt_ids, *args, **kwargs)
                 bare = self.accelerator.unwrap_model(self.model)
@@ -199,15 +177,15 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
                     del bare.generate
 
         def _calculate_rewards(self, *args, **kwargs):
-            with self.clock.phase("rewards"):
+            with self.clock.part("rewards"):
                 return super()._calculate_rewards(*args, **kwargs)
 
         def _generate_and_score_completions(self, inputs):
-            with self.clock.phase("prepare"):
+            with self.clock.part("prepare"):
                 return super()._generate_and_score_completions(inputs)
 
         def _get_per_token_logps_and_entropies(self, *args, **kwargs):
-            with self.clock.phase("forward" if torch.is_grad_enabled() else "forward of the reference"):
+            with self.clock.part("forward" if torch.is_grad_enabled() else "forward of the reference"):
                 return super()._get_per_token_logps_and_entropies(*args, **kwargs)
 
         def _compute_loss(self, model, inputs):
@@ -215,11 +193,11 @@ def make_trainer(arm: str, model: str, name: str, mix: dict[str, Any], folder: s
                 self.tokens_processed += inputs["prompt_ids"].numel() + inputs["completion_ids"].numel()
                 weight = inputs["advantages"].ne(0.0)[:, None]
                 self.tokens_useful += int((inputs["completion_mask"] * weight).sum())
-            with self.clock.phase("loss"):
+            with self.clock.part("loss"):
                 return super()._compute_loss(model, inputs)
 
         def training_step(self, *args, **kwargs):
-            with self.clock.phase("backward"):
+            with self.clock.part("backward"):
                 return super().training_step(*args, **kwargs)
 
     class Stopwatch(TrainerCallback):

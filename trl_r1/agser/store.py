@@ -12,14 +12,13 @@ share, measure or split) asks only what is new.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from trl_r1.agser.generation import Generated
-from trl_r1.storage.files import read_json_lines
+from trl_r1.storage.files import append_json_lines, read_json_lines
 from trl_r1.text.records import Json, Row
 
 
@@ -97,5 +96,4 @@ class AnswerStore:
             )
 
     def _add(self, row: Row) -> None:
-        with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        append_json_lines(self.path, [row])

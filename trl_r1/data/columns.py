@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.answers.extract import gold_text
+from trl_r1.data.drawn_splits import SIZES
 from trl_r1.data.exact_numbers import read_exactly
 from trl_r1.data.splits import no_split, reason, take_split, unsliced
 from trl_r1.models.templates import Template, find_template, render, with_system
@@ -84,18 +85,14 @@ def load_rows(
 
         rows = load_split(name, seed)  # the name says which split; ``split`` can only cut a slice from it
         rows = take_split(dict.fromkeys(unsliced(split), rows), split, name)
-    elif name.startswith("reasoning_gym:"):
-        from trl_r1.data.gym import SIZES, load_splits
-
+    elif name.startswith(("reasoning_gym:", "drill:")):
         if not unsliced(split) <= set(SIZES):
             raise ValueError(no_split(split, name, SIZES))
+        if name.startswith("drill:"):
+            from trl_r1.data.drills import load_splits
+        else:
+            from trl_r1.data.gym import load_splits
         rows = take_split(load_splits(name, unsliced(split), config, seed), split, name)
-    elif name.startswith("drill:"):
-        from trl_r1.data import drills
-
-        if not unsliced(split) <= set(drills.SIZES):
-            raise ValueError(no_split(split, name, drills.SIZES))
-        rows = take_split(drills.load_splits(name, unsliced(split), config, seed), split, name)
     elif config is not None and not isinstance(config, str):
         raise ValueError(
             f"{name!r} takes the name of a configuration as its config, not the mapping {dict(config)!r}."

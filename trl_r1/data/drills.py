@@ -7,8 +7,7 @@
 Columns as everywhere: ``question``, ``solution``, ``id``; and ``completion``, a chain of thought with the answer, written
 by procedure, for a cold start. The option ``size`` (rows of the split) goes where a hub dataset's configuration goes.
 
-Which split owns a question is decided by the question alone (five eighths are train, a quarter test, an eighth few_shot),
-so the splits share no question, whatever the seeds and sizes.
+The splits share no question, whatever the seeds and sizes (``trl_r1.data.drawn_splits``).
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from trl_r1.data.drawn_splits import SIZES, check_size, owner, read_config
 from trl_r1.errors import did_you_mean
 
 
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 PREFIX = "drill:"
-SIZES = {"train": 1000, "test": 200, "few_shot": 16}  # rows of a split where no size is given
-OWNERS = ("train",) * 5 + ("test",) * 2 + ("few_shot",)  # by the question's digest
 MOST = {"train": 4000, "test": 1500, "few_shot": 700}  # rows of a split: there are 8,100 additions
 
 
@@ -112,18 +108,16 @@ def read_size(name: str, config: str | Mapping[str, Any] | None) -> int | None:
     Raises:
         ValueError: anything else is given, or a size below 1.
     """
-    try:
-        options = yaml.safe_load(config) if isinstance(config, str) else config
-    except yaml.YAMLError:
-        options = config
+    options = read_config(config)
     if options is None:
         return None
     if not isinstance(options, Mapping) or set(options) - {"size"}:
         raise ValueError(f"{name}: the config {config!r} must be like {{size: 500}}; there is no other option.")
     size = options.get("size")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ValueError(f"{name}: size={size!r} must be a whole number of at least 1.")
-    return size
+    if size is None:
+        return None
+    check_size(name, size)
+    return int(size)
 
 
 def draw_rows(drill: str, split: str, size: int, seed: int) -> list[dict[str, str]]:
@@ -133,7 +127,7 @@ def draw_rows(drill: str, split: str, size: int, seed: int) -> list[dict[str, st
     while len(rows) < size:
         question, solution, thought = DRILLS[drill](rng)
         key = hashlib.sha256(question.encode()).hexdigest()
-        if OWNERS[int(key[-8:], 16) % len(OWNERS)] == split:
+        if owner(key) == split:
             completion = f"<think>{thought}</think> <answer>{solution}</answer>"
             rows.setdefault(
                 key, {"question": question, "solution": solution, "id": key[:12], "completion": completion}

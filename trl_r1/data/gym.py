@@ -6,9 +6,9 @@
 
 On the command line the same as text: ``--dataset_config '{max_terms: 2}'``.
 
-Which split owns a question is decided by the question alone (five eighths are train, a quarter test, an eighth few_shot),
-so the splits stay apart whatever the seeds, sizes and options. Different seeds would not do it: the library's datasets
-with the seeds 0 and 1 have all questions but one in common (``findings/reasoning_gym_seeds.sh``).
+The splits stay apart whatever the seeds, sizes and options (``trl_r1.data.drawn_splits``). Different seeds would not do
+it: the library's datasets with the seeds 0 and 1 have all questions but one in common
+(``findings/reasoning_gym_seeds.sh``).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
+from trl_r1.data.drawn_splits import SIZES, check_size, owner, read_config
 from trl_r1.rewards.reasoning_gym import MISSING
 from trl_r1.rewards.reasoning_gym_entry import Entry, to_text
 from trl_r1.storage.structured import did_you_mean
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 PREFIX = "reasoning_gym:"
-SIZES = {"train": 1000, "test": 200, "few_shot": 16}  # rows of a split where no size is given
-OWNERS = ("train",) * 5 + ("test",) * 2 + ("few_shot",)  # by the question's digest
 ENTRIES_PER_SEED = 1000  # entries drawn from one seed of the library
 PATIENCE = 500  # draws in a row without a new question of the split, after which there are no more
 EXAMPLES = ("example_correct_answer", "example_answer", "possible_answer")  # in the metadata of entries without a gold
@@ -66,7 +64,7 @@ def names() -> list[str]:
 
 
 def load_splits(
-    name: str, splits: set[str], config: str | Mapping[str, Any] | None = None, seed: int = 0
+    name: str, wanted: set[str], config: str | Mapping[str, Any] | None = None, seed: int = 0
 ) -> dict[str, Dataset]:
     """Rows of the splits asked for, in columns ``question``, ``solution``, ``id`` and ``reasoning_gym`` (the entry, for
     the reward of that name). No question comes twice; a dataset that has fewer than asked for gives what it has.
@@ -94,7 +92,7 @@ def load_splits(
     size = options.pop("size", None)
     return {
         split: Dataset.from_list(draw_rows(dataset, split, SIZES[split] if size is None else size, options, seed))
-        for split in sorted(splits & set(SIZES))
+        for split in sorted(wanted & set(SIZES))
     }
 
 
@@ -107,12 +105,7 @@ def read_options(name: str, config: str | Mapping[str, Any] | None) -> dict[str,
     from reasoning_gym.factory import DATASETS
 
     kind = DATASETS[name.removeprefix(PREFIX)][1]
-    content = config
-    if isinstance(config, str):
-        try:
-            content = yaml.safe_load(config)
-        except yaml.YAMLError:
-            content = config
+    content = read_config(config)
     if content is not None and not isinstance(content, Mapping):
         raise ValueError(f"{name}: the config {config!r} must be a mapping such as {{size: 500}}.")
     options = dict(content or {})
@@ -124,9 +117,7 @@ def read_options(name: str, config: str | Mapping[str, Any] | None) -> dict[str,
             raise ValueError(
                 f"{name} has no option {option!r}.{did_you_mean(option, known)} Its options: {', '.join(known)}."
             )
-    size = options.get("size", 1)
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"{name}: size={size!r} must be a whole number of at least 1.")
+    check_size(name, options.get("size", 1))
     try:
         library_dataset = kind(**options, seed=0)
         if hasattr(library_dataset, "validate"):  # power_function has none
@@ -206,11 +197,6 @@ def undisturbed(seed: int) -> Iterator[None]:
 def digest(question: str) -> str:
     """What makes two questions one: their words, whatever the case and the spaces."""
     return hashlib.sha256(" ".join(question.split()).casefold().encode()).hexdigest()
-
-
-def owner(key: str) -> str:
-    """The split that a question belongs to, by its digest."""
-    return OWNERS[int(key[-8:], 16) % len(OWNERS)]
 
 
 def gold(library_dataset: Any, entry: Mapping[str, Any]) -> str:

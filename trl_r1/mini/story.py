@@ -54,8 +54,10 @@ def entries(stages: Mapping[str, Entry]) -> dict[str, Json]:
     return named_entries
 
 
-def picked(summary: Entry) -> Json:
-    return {key: summary[key] for key in ("seconds", "training_seconds", "steps", "before", "after") if key in summary}
+def picked(summary: Entry, *more: str) -> Json:
+    """What is told of a stage, as far as its summary has it."""
+    keys = ("seconds", "training_seconds", "steps", "before", "after", *more)
+    return {key: summary[key] for key in keys if key in summary}
 
 
 def majority(evaluation: Entry) -> str:

@@ -18,13 +18,13 @@ from trl_r1.data.columns import load_rows
 from trl_r1.evaluation.benchmark import Evaluation
 from trl_r1.evaluation.markdown import inline
 from trl_r1.evaluation.metrics import bootstrap_interval
+from trl_r1.mini.story import percent, picked
 from trl_r1.pipeline.console import clock
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
 from trl_r1.text.records import Json
 
 
 Entry = Mapping[str, Json]
-KEPT = ("seconds", "training_seconds", "steps", "before", "after", "kept")
 STAGES = ("zero", "cold_start", "reasoning_rl", "rejection_sampling", "sft", "reward_model", "all_scenario_rl")
 GYM = "zero_gym"
 ANSWERS = 5  # shown before and after
@@ -37,11 +37,11 @@ def entries(folder: Path, stages: Mapping[str, Json]) -> dict[str, Json]:
         folder: of the pipeline; of the task of reasoning-gym the recipe and the stored answers are read.
         stages: of the pipeline's summary.
     """
-    told: dict[str, Json] = {name: picked(stages[name]) for name in STAGES}
+    told: dict[str, Json] = {name: picked(stages[name], "kept") for name in STAGES}
     told["rejection_sampling"]["before"] = stages["reasoning_rl"]["after"]
     told["distill"] = {
-        "sft": picked(stages["distill"]),
-        "rl": picked(stages["student_rl"]),
+        "sft": picked(stages["distill"], "kept"),
+        "rl": picked(stages["student_rl"], "kept"),
         "sampling_seconds": stages["rejection_sampling"].get("seconds"),
     }
     name, gym = gym_task(folder, stages[GYM].get("steps"))
@@ -57,10 +57,6 @@ def entries(folder: Path, stages: Mapping[str, Json]) -> dict[str, Json]:
         for label, part in stages["evaluate"]["parts"].items()
     }
     return told
-
-
-def picked(summary: Json) -> Json:
-    return {key: summary[key] for key in KEPT if key in summary}
 
 
 def task(before: Entry, after: Entry, steps: int | None) -> Json:
@@ -115,10 +111,6 @@ def scores_of(texts: list[list[str]], rows: Sequence[str], reward: Callable[...,
 
 
 # --- for people
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}%"
 
 
 def span(values: list[float]) -> str:

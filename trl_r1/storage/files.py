@@ -3,7 +3,9 @@
 import json
 import os
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from trl_r1.text.records import Row
 
@@ -61,6 +63,22 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[Row]:
         if isinstance(row, dict):
             rows.append(row)
     return rows
+
+
+def append_json_lines(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Adds rows to a file of JSON lines, beginning on a line of its own where a killed process left half of one."""
+    lines = [json.dumps(row) + "\n" for row in rows]
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("".join(["\n" if cut_off(Path(path)) else "", *lines]))
+
+
+def cut_off(path: Path) -> bool:
+    """Whether the last line of a file lacks its end, so that the next one must not be joined to it."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"
 
 
 def looks_like_path(name: str) -> bool:

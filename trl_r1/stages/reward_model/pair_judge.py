@@ -9,7 +9,6 @@ in our own words; the paper takes Arena-Hard's.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 from trl_r1.models.judge import BEST, OWN_FAULTS, Failure, Judge, _ends, message_object
 from trl_r1.stages.reward_model.pairs import QUERIES, Judged, orders
-from trl_r1.storage.files import read_json_lines
+from trl_r1.storage.files import append_json_lines, read_json_lines
 
 
 TASK = """You compare two replies of assistants to one prompt. The user's message is a JSON object: "prompt" is what was \
@@ -140,7 +139,7 @@ def judge_once(
         whys = [verdict.why for verdict in verdicts if isinstance(verdict, Failure)]
         if len(whys) == len(verdicts) and (len(batch) >= MANY or not known or not set(whys) <= set(OWN_FAULTS)):
             raise down(len(batch), whys, known, store)
-        lines = []
+        rows = []
         for number, (triple, places) in enumerate(zip(batch, swaps, strict=True)):
             own = verdicts[number * queries : (number + 1) * queries]
             if any(isinstance(verdict, Failure) and verdict.why not in OWN_FAULTS for verdict in own):
@@ -150,9 +149,8 @@ def judge_once(
                 None if isinstance(verdict, Failure) else (-verdict if swapped else verdict)
                 for verdict, swapped in zip(own, places, strict=True)
             ]
-            lines.append(json.dumps({"pair": key_of(*triple), "differences": known[key_of(*triple)]}) + "\n")
-        with open(store, "a", encoding="utf-8") as file:
-            file.write("".join(["\n" if cut_off(store) else "", *lines]))
+            rows.append({"pair": key_of(*triple), "differences": known[key_of(*triple)]})
+        append_json_lines(store, rows)
         if say is not None:
             say(f"Judged {min(start + BATCH, len(waiting)) - len(unjudged)} of {len(waiting)} pairs.")
     return unjudged
@@ -163,12 +161,3 @@ def down(count: int, whys: Sequence[str], known: dict[str, list[float | None]], 
         f"The judge gave no verdict on any of {count} pairs ({', '.join(Counter(whys))}). {len(known)} pairs are judged and "
         f"stored in {store}; repair the endpoint and start the same command again."
     )
-
-
-def cut_off(path: Path) -> bool:
-    """Whether the last line of a file lacks its end, so that the next one must not be joined to it."""
-    if not path.is_file() or path.stat().st_size == 0:
-        return False
-    with open(path, "rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) != b"\n"
