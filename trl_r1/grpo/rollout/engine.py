@@ -132,14 +132,19 @@ def _check(prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
 
 
 def _next_logits(model: Any, cache: BlockCache, ids: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
-    """(n, V) logits of the token after ``ids`` (n, L), whose keys and values join the cache."""
+    """(n, V) logits of the token after ``ids`` (n, L), whose keys and values join the cache.
+
+    The place is given as an index: ``logits_to_keep=1`` slices the hidden states, and PyTorch 2.13 multiplies such a slice
+    with a frozen head row by row, each with a copy of the vocabulary's matrix of its own (should_fold in LinearAlgebra.cpp).
+    """
+    last = 1 if ids.size(1) == 1 else torch.tensor([ids.size(1) - 1], device=ids.device)
     logits: Tensor = model(
         input_ids=ids,
         attention_mask=mask,
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
+        logits_to_keep=last,
     ).logits[:, -1]
     return logits
 
