@@ -1,13 +1,12 @@
 """The fast rollout's own loop, looked at from inside the model."""
 
-import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from trl_r1.grpo.rollout import SamplingOptions, generate
 
 
 def test_a_frozen_head_sees_contiguous_hidden_states():
-    """PyTorch multiplies a slice with frozen weights row by row, with a copy of the weights for each: 5 x a prefill's time."""
+    """PyTorch multiplies a slice with frozen weights row by row, each with its own copy of them: 5 x the time."""
     model = LlamaForCausalLM(
         LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
     ).requires_grad_(False)
