@@ -123,24 +123,28 @@ def evaluate_shared(
     samples: int | None = None,
     rewards: Iterable[Any] | None = None,
 ) -> Evaluation:
-    """Evaluates the trainer's model, every process taking every n-th problem; all processes get the whole result."""
+    """Evaluates the trainer's model, every process taking every n-th problem; all processes get the whole result.
+
+    Under mixed precision (`bf16`) the model computes as it does in training and in rollouts.
+    """
     state = config.distributed_state
     share = rows.select(range(state.process_index, len(rows), state.num_processes))
     model = trainer.accelerator.unwrap_model(trainer.model)
-    result = evaluate(
-        model,
-        trainer.processing_class,
-        share if len(share) else rows.select([0]),
-        samples=samples or options.evaluation_samples,
-        temperature=options.evaluation_temperature,
-        top_p=options.evaluation_top_p,
-        max_new_tokens=options.evaluation_max_tokens or longest_answer(config),
-        batch_size=options.evaluation_batch_size,
-        seed=config.seed + 1000 * state.process_index,
-        progress=state.is_main_process and not config.disable_tqdm and samples is None,
-        graders=default_graders(trainer.reward_funcs if rewards is None else rewards),
-        renderer=renderer_of(trainer.processing_class, config, model=model, options=options),
-    )
+    with trainer.accelerator.autocast():
+        result = evaluate(
+            model,
+            trainer.processing_class,
+            share if len(share) else rows.select([0]),
+            samples=samples or options.evaluation_samples,
+            temperature=options.evaluation_temperature,
+            top_p=options.evaluation_top_p,
+            max_new_tokens=options.evaluation_max_tokens or longest_answer(config),
+            batch_size=options.evaluation_batch_size,
+            seed=config.seed + 1000 * state.process_index,
+            progress=state.is_main_process and not config.disable_tqdm and samples is None,
+            graders=default_graders(trainer.reward_funcs if rewards is None else rewards),
+            renderer=renderer_of(trainer.processing_class, config, model=model, options=options),
+        )
     if state.num_processes == 1:
         return result
     parts = gather_object([result.problems if len(share) else []])
