@@ -1,17 +1,18 @@
 """One GRPO step on a real model: SmolLM2-135M with stock TRL, with our fast step, and with rollouts from a light copy.
 
     python benchmarks/grpo_step.py smollm2 [lora|nf4|full] [--pairs 5] [--data FOLDER] [--model FOLDER] [--tokens 96]
-                                              [--no-dead] [--arms stock,fast]
+                                              [--rows 8] [--no-dead] [--arms stock,fast]
 
 Model      SmolLM2-135M-Instruct in float32 with LoRA r 16 on all linear layers; nf4: its base in 4 bit; full: no adapter
 Batch      4 questions by its chat template, 8 completions each of at most 96 tokens, natural ends; half of the groups dead
-           by reward (--no-dead: none), beta 0, one micro-batch, no gradient checkpointing
+           by reward (--no-dead: none), beta 0, no gradient checkpointing, micro-batches of --rows in all arms: stock's 32
+           rows in one take more than 21 GB
 Questions  gsm8k_test.jsonl below --data, else ../shared/data, else reasoning-gym's gsm_symbolic; the output says which
 Arms       stock          trl.GRPOTrainer
            fast           rollout: fast, batching: fast
            merged         and rollout_copy: merged
            bfloat16       and rollout_copy: bfloat16, loss_precision: bfloat16, loss_head: one_pass
-           bfloat16_copy  and rollout_copy: bfloat16 alone
+           bfloat16_copy  and rollout_copy: bfloat16 alone (by --arms only)
 Time       CPU seconds and seconds of an optimizer step, generation and refresh included. A process per arm, alternating, one
            thread, a step of 8 tokens each to warm up. Medians of the pairs' ratios.
 Memory     highest resident set of the arm's process over its whole life.
@@ -46,6 +47,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "bfloat16": {"rollout_copy": "bfloat16", "loss_precision": "bfloat16", "loss_head": "one_pass"},
     "bfloat16_copy": {"rollout_copy": "bfloat16"},
 }
+FOUR = "stock,fast,merged,bfloat16"
 KINDS = ("lora", "nf4", "full")
 
 
@@ -62,7 +64,9 @@ def questions(folder: str | None) -> tuple[list[str], str]:
     return [row["question"] for row in rows], "reasoning-gym's gsm_symbolic"
 
 
-def make_trainer(arm: str, kind: str, model: str, texts: list[str], longest: int, dead: int, folder: str) -> Any:
+def make_trainer(
+    arm: str, kind: str, model: str, texts: list[str], longest: int, dead: int, rows: int, folder: str
+) -> Any:
     """A trainer of one arm that takes one step per `train()`."""
     import torch
     from datasets import Dataset
@@ -80,7 +84,7 @@ def make_trainer(arm: str, kind: str, model: str, texts: list[str], longest: int
         def on_step_end(self, *args, **kwargs):
             self.seconds, self.cpu = time.perf_counter() - self.begun, time.process_time() - self.cpu_begun
 
-    rows = Dataset.from_list(
+    asked = Dataset.from_list(
         [
             {"prompt": [{"role": "user", "content": text}], "dead": number % PROMPTS < dead}
             for number, text in enumerate(texts)
@@ -93,7 +97,8 @@ def make_trainer(arm: str, kind: str, model: str, texts: list[str], longest: int
 
     options = {
         "output_dir": folder, "use_cpu": True, "bf16": False, "gradient_checkpointing": False, "report_to": "none",
-        "num_generations": GROUP, "per_device_train_batch_size": PROMPTS * GROUP, "max_completion_length": longest,
+        "num_generations": GROUP, "per_device_train_batch_size": rows,
+        "gradient_accumulation_steps": PROMPTS * GROUP // rows, "max_completion_length": longest,
         "max_steps": 1, "learning_rate": 1e-6, "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1,
         "dataloader_pin_memory": False, "model_init_kwargs": {"dtype": "float32"}, "shuffle_dataset": False,
         **ARMS[arm],
@@ -107,7 +112,7 @@ def make_trainer(arm: str, kind: str, model: str, texts: list[str], longest: int
         )
     base: Any = GRPOTrainer if arm == "stock" else R1GRPOTrainer
     config = GRPOConfig(**options) if arm == "stock" else R1GRPOConfig(rollout="fast", batching="fast", **options)
-    trainer = base(model, [reward], config, train_dataset=rows, **more)
+    trainer = base(model, [reward], config, train_dataset=asked, **more)
     make_trainable_on_cpu(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.stopwatch = Stopwatch()
@@ -144,7 +149,11 @@ def work(order: dict[str, Any]) -> None:
                 "tokens": PROMPTS * GROUP * logged["completions/mean_length"],
                 "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "mismatch": logged.get("rollout_copy/mismatch"),
-                "refresh": logged.get("seconds/refresh"),
+                "parts": {
+                    name.removeprefix("seconds/"): round(value, 3)
+                    for name, value in logged.items()
+                    if name.startswith("seconds/")
+                },
             }
             print(json.dumps(told), file=out, flush=True)
 
@@ -160,7 +169,7 @@ class Arm:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
 
-    def step(self, number: int) -> dict[str, float]:
+    def step(self, number: int) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{number}\n")
@@ -169,7 +178,7 @@ class Arm:
         if not line:
             _, said = self.process.communicate()
             raise SystemExit(said[-2000:])
-        found: dict[str, float] = json.loads(line)
+        found: dict[str, Any] = json.loads(line)
         return found
 
     def end(self) -> None:
@@ -186,8 +195,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--data")
     parser.add_argument("--model")
     parser.add_argument("--tokens", type=int, default=96)
+    parser.add_argument("--rows", type=int, default=GROUP, help="of a micro-batch")
     parser.add_argument("--no-dead", action="store_true")
-    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--arms", default=FOUR)
     given = parser.parse_args(arguments)
     missing = [name for name in ("reasoning_gym", "gguf") if importlib.util.find_spec(name) is None]
     if missing and not (given.model and given.data):
@@ -200,13 +210,15 @@ def main(arguments: list[str]) -> None:
     texts, source = questions(given.data)
     dead = 0 if given.no_dead else PROMPTS // 2
     print(
-        f"smollm2, {given.kind}; {source}; at most {given.tokens} tokens, {dead} of {PROMPTS} groups dead; {processor()}"
+        f"smollm2, {given.kind}; {source}; at most {given.tokens} tokens, {dead} of {PROMPTS} groups dead, micro-batches of "
+        f"{given.rows} rows; {processor()}"
     )
     if not computes_bfloat16():
         print("This processor has no units for bfloat16: the ratios of its arms say nothing about one that has.")
     order = {"kind": given.kind, "model": model, "texts": texts, "longest": given.tokens, "dead": dead}
+    order["rows"] = given.rows
     arms = {name: Arm({**order, "arm": name}) for name in given.arms.split(",")}
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
+    seen: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
     for pair in range(1, given.pairs + 1):
         for name, arm in arms.items():
             if pair == 1:
@@ -218,14 +230,17 @@ def main(arguments: list[str]) -> None:
     report(seen)
 
 
-def report(seen: dict[str, list[dict[str, float]]]) -> None:
+def report(seen: dict[str, list[dict[str, Any]]]) -> None:
     """Prints a line for each arm, then the JSON."""
     for name, rows in seen.items():
         cpu, seconds, tokens = (statistics.median(row[key] for row in rows) for key in ("cpu", "seconds", "tokens"))
         told = [f"{name:14} {cpu:7.1f} CPU s  {seconds:7.1f} s  {tokens:6.0f} tokens  {rows[-1]['mib']:6.0f} MiB"]
         if rows[-1]["mismatch"] is not None:
-            told.append(f"mismatch {rows[-1]['mismatch']:.4f} nats, refresh {rows[-1]['refresh']:.2f} s")
+            told.append(f"mismatch {rows[-1]['mismatch']:.4f} nats")
         print("  ".join(told))
+        parts = {name: statistics.median(row["parts"].get(name, 0.0) for row in rows) for name in rows[-1]["parts"]}
+        if parts:
+            print(" " * 15 + ", ".join(f"{name} {value:.1f} s" for name, value in sorted(parts.items())))
 
     def ratio(one: str, other: str) -> float | None:
         if not {one, other} <= seen.keys():

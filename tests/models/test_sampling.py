@@ -185,3 +185,20 @@ def test_a_large_model_reads_no_prompt_again_for_a_few_tokens():
     assert first_pass_for(135_000_000, [200, 240, 280]) == 120
     assert first_pass_for(135_000_000, [20, 20]) == FIRST_PASS
     assert first_pass_for(100_000, [200, 240, 280]) == FIRST_PASS  # held up by steps, not by tokens
+
+
+def test_a_frozen_head_is_handed_contiguous_states(model, tokenizer):
+    """`generate` slices; PyTorch multiplies a slice with frozen weights row by row, with a copy of the weights for each."""
+    policy = get_peft_model(model, LoraConfig(target_modules=["q_proj"]))
+    head = policy.get_output_embeddings()
+    forward, seen = head.forward, []
+
+    def seeing(hidden):
+        seen.append(hidden.is_contiguous())
+        return forward(hidden)
+
+    head.forward = seeing
+    sample(policy, tokenizer, PROMPTS, **QUICK)
+    assert len(seen) > 1
+    assert all(seen)
+    assert not head._forward_pre_hooks

@@ -48,9 +48,11 @@ def likelihoods(
             most = max(len(tails[i]) for i in batch)
             ids, mask = left_padded(rows, pad, device)
             places = (mask.cumsum(1) - 1).clamp(min=0)
+            # an index, because a frozen head multiplies a slice row by row (models/sampling.py, contiguous_states)
+            last = torch.arange(ids.size(1) - most - 1, ids.size(1) - 1, device=device)
             logits = model(
-                input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=most + 1, use_cache=False
-            ).logits[:, -most - 1 : -1]
+                input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=last, use_cache=False
+            ).logits
             logps = logits.float().log_softmax(-1)  # (B, most, V)
             taken = logps.gather(2, ids[:, -most:, None]).squeeze(2)
             entropy = -(logps.exp() * logps).sum(2)

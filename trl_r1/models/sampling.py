@@ -231,9 +231,25 @@ def continue_rows(
         return_dict_in_generate=False,
         **options,
     )
-    return model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **further)[
-        :, ids.size(1) :
-    ].tolist()
+    with contiguous_states(model):
+        written = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **further)
+    return written[:, ids.size(1) :].tolist()
+
+
+@contextmanager
+def contiguous_states(model: "PreTrainedModel") -> Iterator[None]:
+    """Meanwhile the head is handed contiguous hidden states. `generate` slices the last of each row, and PyTorch 2.13
+    multiplies such a slice with a frozen head (under LoRA) row by row (should_fold in LinearAlgebra.cpp): 32 rows of 576
+    with a vocabulary of 49,152 on one CPU thread take 0.32 s instead of 0.03, in bfloat16 7.8 instead of 0.01."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_pre_hook(lambda _, given: tuple(part.contiguous() for part in given))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def left_padded(rows: Sequence[list[int]], pad: int, device: "torch.device") -> tuple["torch.Tensor", "torch.Tensor"]:
