@@ -1,10 +1,13 @@
 """Code: a program earns by its answers alone, whatever else it tries."""
 
 import pickle
+import random
+import re
 import threading
 
 import pytest
 
+from trl_r1.data.function_drill import TASKS, draw_function
 from trl_r1.rewards import code as code_module
 from trl_r1.rewards.code import Code, code_reward, judge_program
 from trl_r1.rewards.code_tests import (
@@ -93,6 +96,18 @@ def test_columns_of_their_own_and_functions():
     assert Code(tests_column="test_list", partial=True)(programs, test_list=[asserts] * 2) == [1.0, 1 / 3]
     with pytest.raises(ValueError, match="needs a column 'verification_info'.*The rows have: answer"):
         Code()(programs, answer=["4"] * 2)
+
+
+@isolated
+def test_every_kind_of_function_of_the_drill_passes_its_tests_and_a_constant_does_not():
+    tasks = {}  # by what is asked, without numbers and letters
+    rng = random.Random(0)
+    for row in (draw_function(rng) for _ in range(100)):
+        tasks.setdefault(re.sub(r"\d+|'.'", "", row["question"]), row)
+    assert len(tasks) == len(TASKS)
+    tests = [row["verification_info"] for row in tasks.values()]
+    assert code_reward([row["completion"] for row in tasks.values()], verification_info=tests) == [1.0] * len(TASKS)
+    assert code_reward(["<answer>def f(x): return 7</answer>"], verification_info=tests[:1]) == [0.0]
 
 
 @isolated

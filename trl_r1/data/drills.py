@@ -3,9 +3,13 @@
     drill:last         Last of river, stone, cloud, apple?  four different words, one of them the answer
     drill:largest      Largest of 42, 17, 88, 35?          four different numbers of two digits, one of them the answer
     drill:addition     What is 37 + 48?                    two numbers of two digits
+    drill:equation     3x + 4 = 19. What is x?             a whole number; its thought is what the reward ``logic`` checks
+    drill:midpoint     Given A(2, 5) and B(8, 1). ...      the same for the reward ``geometry``
+    drill:functions    Write f(x) that returns ...         a line of Python, with tests for the reward ``code``
 
 Columns as everywhere: ``question``, ``solution``, ``id``; and ``completion``, a chain of thought with the answer, written
-by procedure, for a cold start. The option ``size`` (rows of the split) goes where a hub dataset's configuration goes.
+by procedure, for a cold start (of ``functions`` the program alone, and ``verification_info``, its tests, in the place of
+a thought). The option ``size`` (rows of the split) goes where a hub dataset's configuration goes.
 
 The splits share no question, whatever the seeds and sizes (``trl_r1.data.drawn_splits``).
 """
@@ -18,7 +22,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trl_r1.data.drawn_splits import SIZES, check_size, owner, read_config
+from trl_r1.data.function_drill import draw_function
 from trl_r1.errors import did_you_mean
+from trl_r1.text.records import Row
 
 
 if TYPE_CHECKING:
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 
 PREFIX = "drill:"
 MOST = {"train": 4000, "test": 1500, "few_shot": 700}  # rows of a split: there are 8,100 additions
+MOST_EQUATIONS = {"train": 2400, "test": 900, "few_shot": 450}  # there are 4,248
 
 
 WORDS = (
@@ -66,10 +73,45 @@ def addition(rng: random.Random) -> tuple[str, str, str]:
     return f"What is {one} + {other}?", str(one + other), thought
 
 
-DRILLS: dict[str, Callable[[random.Random], tuple[str, str, str]]] = {
-    "last": last,
-    "largest": largest,
-    "addition": addition,
+def equation(rng: random.Random) -> tuple[str, str, str]:
+    """Question, gold answer, thought: two equations that follow from the one asked about. No number is above 99."""
+    factor, summand = rng.randrange(2, 10), rng.randrange(1, 31)
+    x = rng.randrange(2, (99 - summand) // factor + 1)
+    asked = f"{factor}x + {summand} = {factor * x + summand}"
+    return f"{asked}. What is x?", str(x), f"{asked}, so {factor}x = {factor * x}, so x = {x}"
+
+
+def midpoint(rng: random.Random) -> tuple[str, str, str]:
+    """Question, gold answer, thought: the vector, then the midpoint, whose coordinates are whole."""
+    a, b = rng.randrange(10), rng.randrange(10)
+    across, up = rng.randrange(1, 10), rng.randrange(1, 10)
+    c, d = a + 2 * across, b + 2 * up
+    middle = f"({a + across}, {b + up})"
+    return (
+        f"Given A({a}, {b}) and B({c}, {d}). Find the midpoint of AB.",
+        middle,
+        f"\\vec{{AB}} = ({2 * across}, {2 * up}). The midpoint of AB is {middle}.",
+    )
+
+
+def thoughtful(draw: Callable[[random.Random], tuple[str, str, str]]) -> Callable[[random.Random], Row]:
+    """A row without its id: question, solution, and a completion with the thought before the answer."""
+
+    def row(rng: random.Random) -> Row:
+        question, solution, thought = draw(rng)
+        completion = f"<think>{thought}</think> <answer>{solution}</answer>"
+        return {"question": question, "solution": solution, "completion": completion}
+
+    return row
+
+
+DRILLS: dict[str, Callable[[random.Random], Row]] = {
+    "last": thoughtful(last),
+    "largest": thoughtful(largest),
+    "addition": thoughtful(addition),
+    "equation": thoughtful(equation),
+    "midpoint": thoughtful(midpoint),
+    "functions": draw_function,
 }
 
 
@@ -95,10 +137,9 @@ def load_splits(
     size = read_size(name, config)
     sizes = {split: SIZES[split] if size is None else size for split in sorted(wanted & set(SIZES))}
     for split, rows in sizes.items():
-        if rows > MOST[split]:
-            raise ValueError(
-                f"{name}: size={rows} is more than the {MOST[split]} rows that its split {split!r} may have."
-            )
+        most = (MOST_EQUATIONS if drill == "equation" else MOST)[split]
+        if rows > most:
+            raise ValueError(f"{name}: size={rows} is more than the {most} rows that its split {split!r} may have.")
     return {split: Dataset.from_list(draw_rows(drill, split, rows, seed)) for split, rows in sizes.items()}
 
 
@@ -120,16 +161,13 @@ def read_size(name: str, config: str | Mapping[str, Any] | None) -> int | None:
     return int(size)
 
 
-def draw_rows(drill: str, split: str, size: int, seed: int) -> list[dict[str, str]]:
+def draw_rows(drill: str, split: str, size: int, seed: int) -> list[Row]:
     """``size`` rows with different questions that belong to the split."""
     rng = random.Random(f"{drill} {split} {seed}")
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, Row] = {}
     while len(rows) < size:
-        question, solution, thought = DRILLS[drill](rng)
-        key = hashlib.sha256(question.encode()).hexdigest()
+        row = DRILLS[drill](rng)
+        key = hashlib.sha256(str(row["question"]).encode()).hexdigest()
         if owner(key) == split:
-            completion = f"<think>{thought}</think> <answer>{solution}</answer>"
-            rows.setdefault(
-                key, {"question": question, "solution": solution, "id": key[:12], "completion": completion}
-            )
+            rows.setdefault(key, {**row, "id": key[:12]})
     return list(rows.values())
