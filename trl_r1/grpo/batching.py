@@ -108,15 +108,20 @@ def pack(ids: Tensor, prompt_lengths: Tensor, lengths: Tensor, prompt_columns: i
         ids=ids[rows, columns][None],
         positions=columns[None],
         labels=labels[None],
-        packing=_packing(indices, total, device),
+        packing=packing_of(indices, total, device),
         rows=rows[own],
         columns=columns[own] + 1 - prompt_columns,
         places=own.nonzero().squeeze(1),
     )
 
 
-def _packing(indices: list[Tensor], total: int, device: Any) -> Packing:
-    """Buckets of rows of similar length; `indices` come longest first."""
+def packing_of(indices: list[Tensor], total: int, device: Any) -> Packing:
+    """Buckets of rows of similar length.
+
+    Args:
+        indices: of each row, longest first, the packed places of its tokens.
+        total: T.
+    """
     starts = [0]
     for number, index in enumerate(indices):
         if len(index) < SHORTER * len(indices[starts[-1]]) and len(starts) < BUCKETS:

@@ -41,6 +41,7 @@ from trl_r1.runs.preview import decoded
 from trl_r1.runs.processor import tell_before_training
 from trl_r1.runs.rendering import dress, keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import HeldOut, Run
+from trl_r1.runs.sft_batching import FastSFTTrainer
 from trl_r1.storage import manifest
 from trl_r1.text.records import Json
 
@@ -48,8 +49,8 @@ from trl_r1.text.records import Json
 SHOWN = {"loss": "loss", "mean_token_accuracy": "token accuracy", "learning_rate": "lr"}
 
 
-class R1SFTTrainer(SameTypes, SFTTrainer):
-    """TRL's `SFTTrainer` that resumes onto the same trajectory with QLoRA too."""
+class R1SFTTrainer(SameTypes, FastSFTTrainer):
+    """TRL's `SFTTrainer` that resumes onto the same trajectory with QLoRA too, with `batching` of `R1SFTConfig`."""
 
 
 @dataclass
