@@ -1,10 +1,12 @@
 """R1-Zero on SmolLM2 by stock `GRPOTrainer` and by ours: the same recipe, rewards, problems, seed and steps.
 
-    python benchmarks/real_zero.py [--config smollm2/zero] [--seed 0] [--threads 1] [--steps 20] [--problems 200]
+    python benchmarks/real_zero.py [--config smollm2/zero] [--seed 0] [--threads 1] [--micro 8] [--steps N] [--problems 200]
 
 Each arm is a process of its own. Stock: TRL's trainer with the fields of the recipe that TRL has, its own rollout and
-batching; nothing of ours but the rewards, the prompts and the evaluation. `--arms trl` leaves ours out. CPU seconds of the
-training tell more than the wall clock where others share the machine. The last line is JSON; ``ratio`` is stock over ours.
+batching; nothing of ours but the rewards, the prompts and the evaluation. Both take the recipe's completions per step in
+micro-batches of `--micro`, so that stock TRL's activations fit into a few GiB. `--arms trl` leaves ours out. CPU seconds of
+the training tell more than the wall clock where others share the machine. The last line is JSON; ``ratio`` is stock over
+ours.
 """
 
 from __future__ import annotations
@@ -42,10 +44,19 @@ def run(arm: str, given: argparse.Namespace) -> None:
     torch.set_num_threads(given.threads)
     quiet_libraries()
     with tempfile.TemporaryDirectory() as folder:
-        options, config, model = parse((RLOptions, R1GRPOConfig, R1ModelConfig), [
-            "--config", given.config, "--seed", str(given.seed), "--save_strategy", "no", "--disable_tqdm", "true",
-            "--max_steps", str(given.steps), "--evaluation_problems", str(given.problems), "--output_dir", folder,
-        ])  # fmt: skip
+        classes = (RLOptions, R1GRPOConfig, R1ModelConfig)
+        asked = ["--config", given.config, "--seed", str(given.seed), "--output_dir", folder, "--save_strategy", "no"]
+        asked += ["--disable_tqdm", "true", "--evaluation_problems", str(given.problems)]
+        asked += ["--max_steps", str(given.steps)] if given.steps else []
+        _, recipe, _ = parse(classes, asked)
+        rows = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps
+        if rows % given.micro:
+            raise SystemExit(
+                f"--micro {given.micro} does not divide the {rows} completions of a step of {given.config}."
+            )
+        asked += ["--per_device_train_batch_size", str(given.micro)]
+        asked += ["--gradient_accumulation_steps", str(rows // given.micro)]
+        options, config, model = parse(classes, asked)
         prepared = prepare("zero", options, config, model)
         config.model_init_kwargs = model_options(model, config.model_init_kwargs)
         kind = R1GRPOTrainer
@@ -54,7 +65,7 @@ def run(arm: str, given: argparse.Namespace) -> None:
             named = {part.name for part in fields(GRPOConfig) if part.init}
             kept = {name: value for name, value in vars(config).items() if name in named}
             kept["generation_batch_size"] = kept["steps_per_generation"] = None  # TRL's own arithmetic once more
-            config = GRPOConfig(**kept | {"steps_per_generation": 1})
+            config = GRPOConfig(**kept)
         trainer = kind(
             model=prepared.model,
             reward_funcs=prepared.reward_functions,
@@ -90,7 +101,8 @@ def main() -> None:
     parser.add_argument("--config", default="smollm2/zero")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    parser.add_argument("--micro", type=int, default=8, help="completions in one backward pass")
     parser.add_argument("--problems", type=int, default=200)
     parser.add_argument("--arms", nargs="+", choices=("trl", "ours"), default=["trl", "ours"])
     parser.add_argument("--arm", choices=("trl", "ours"), help=argparse.SUPPRESS)
