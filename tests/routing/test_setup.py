@@ -11,7 +11,7 @@ from trl_r1.models.rendering import Renderer
 from trl_r1.models.rendering.prompts import RowPrompt
 from trl_r1.models.templates import TEMPLATES, render
 from trl_r1.routing.cache import cache_key
-from trl_r1.routing.paths import Candidate, ModelPaths, Settings
+from trl_r1.routing.paths import Ask, Candidate, ModelPaths, Settings
 from trl_r1.routing.setup import add_options, asker, reads_conversations, router_of, sampler_of
 
 
@@ -85,3 +85,19 @@ def test_what_a_row_says_of_its_rendering_is_a_question_of_its_own_to_the_cache(
     own = RowPrompt(ASKED, {"chat_template_kwargs": {"enable_thinking": False}})
     keys = {cache_key("m", prompt, Settings(), None) for prompt in (ASKED, own)}
     assert len(keys) == 2
+
+
+def test_a_copy_writes_the_paths_and_the_model_scores_them(mini, monkeypatch, capsys):
+    model, tokenizer = mini
+    monkeypatch.setattr("trl_r1.models.load.find_policy", lambda name: name)
+    monkeypatch.setattr("trl_r1.models.load.load_policy", lambda *given: (model, tokenizer))
+    with pytest.raises(ValueError, match="drop it, or --endpoint"):
+        sampler_of(options("--rollout-copy", "merged", "--endpoint", "http://h/v1"))
+    plain, copied = sampler_of(options()), sampler_of(options("--rollout-copy", "merged"))
+    assert "`rollout_copy: merged`" in capsys.readouterr().err
+    assert copied.writer is not model
+    assert copied.model is model
+    ask, short = [Ask("Compute ①2 ②9 ③4.", 2)], Settings(0.0, 1.0, 8)
+    assert copied.draw(ask, short, 0) == plain.draw(ask, short, 0)
+    monkeypatch.setattr(copied, "writer", parrot(tokenizer, [tokenizer.eos_token_id]))
+    assert copied.draw(ask, short, 0) != plain.draw(ask, short, 0)

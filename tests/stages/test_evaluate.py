@@ -83,6 +83,8 @@ def problem(solution: str, texts: list[str], prompt: str = "p") -> GradedProblem
         ({"follow": "./nowhere", "output_dir": "./nowhere/followed"}, "Start the training first"),
         ({"temperature": -1.0}, "temperature=-1.0 is negative"),
         ({"rewards": '[{"name": "acuracy"}]'}, "Did you mean 'accuracy'?"),
+        ({"rollout_copy": "int8"}, "rollout_copy='int8' is not offered"),
+        ({"rollout_copy": "merged", "ray_workers": 1}, "Set rollout_copy: none"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence_and_leave_nothing(changes, sentence, options, capsys, tmp_path):
@@ -201,6 +203,15 @@ def test_an_evaluation_leaves_what_it_promises_and_is_finished_the_second_time(o
     capsys.readouterr()
     evaluate.main(argv)
     assert "finished already" in capsys.readouterr().out
+
+
+def test_a_report_says_how_far_the_copy_that_answered_is_from_the_model(options, tmp_path):
+    evaluate.main(options(rollout_copy="bfloat16"))
+    found = json.loads((tmp_path / "out" / "rollout_copy.json").read_text())
+    assert found["kind"] == "bfloat16"
+    assert found["tokens"] == len(ROWS) * 32
+    assert 0.0 < found["mean"] < found["p99"] < 0.5
+    assert f"{found['mean']:.2g} nats per token" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_a_killed_evaluation_goes_on_where_it_stopped_and_ends_the_same(tiny, tmp_path):

@@ -459,3 +459,17 @@ def test_options_of_the_template_reach_the_engine_in_this_process_and_the_server
     engine = make_engine(options, model, tiny)
     assert engine.renderer.chat.options == {"enable_thinking": False}
     assert AutoTokenizer.from_pretrained(tiny).eos_token_id in engine.renderer.stops
+
+
+def test_a_copy_of_the_model_may_write_and_its_distance_is_in_the_report(recipe, tmp_path):
+    run("--config", recipe(rollout_copy="merged", samples_per_prompt=1, max_prompts=4))
+    found = json.loads((tmp_path / "out" / "rollout_copy.json").read_text())
+    assert found["kind"] == "merged"
+    assert found["tokens"] == 4 * 32
+    assert found["mean"] < 1e-5
+    assert "a copy of the model (`rollout_copy: merged`)" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_copy_writes_in_this_process_only(recipe, capsys):
+    changes = {"rollout_copy": "merged", "engine": "endpoint", "endpoint": "http://h/v1"}
+    assert "Set rollout_copy: none" in stage_error(capsys, rejection_sampling.main, "--config", recipe(**changes))

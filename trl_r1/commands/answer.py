@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from trl_r1.routing.router import ROUTES, Routed, Router
@@ -161,8 +162,11 @@ def calibrate_on(args: argparse.Namespace, router: Router, rows: list[Row]) -> i
     ]
     candidate_sets = draw_candidate_sets(router.sampler, problems, router, verify, router.limits.most_paths, args.seed)
     result = calibrate(candidate_sets, router, args.tolerance, args.budget)
-    result.save(args.save)
     facts = result.facts
+    difference = getattr(router.sampler, "difference", None)
+    if difference is not None:
+        facts["rollout_copy"] = asdict(difference)
+    result.save(args.save)
     ends = (
         f"a weighted vote that ends when its leader is right with a chance of {result.limits.sure:g}"
         if result.limits.choose == "weighted"

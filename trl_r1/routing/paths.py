@@ -57,6 +57,8 @@ class ModelPaths:
     scored: bool = True  # also compute log-probabilities and entropies
     name: str = ""
     renderer: Renderer | None = None  # None: one with the tokenizer's own template and no options
+    writer: Any = None  # writes in the model's place, a light copy of it; log-probabilities stay the model's
+    difference: Any = None  # of the two (`trl_r1.grpo.copies.writer.Difference`)
 
     def __post_init__(self) -> None:
         self.name = self.name or str(getattr(self.model, "name_or_path", "") or "model")
@@ -96,6 +98,7 @@ class ModelPaths:
         rows = [(a, k) for a, ask in enumerate(asks) for k in range(ask.count)]
         ends = end_tokens(self.model, self.tokenizer)
         candidates: list[list[Candidate]] = [[] for _ in asks]
+        writing = self.model if self.writer is None else self.writer
         devices = {parameter.device for parameter in self.model.parameters()}
         with own_randomness(seed, devices), evaluation_mode(self.model):
             for start in range(0, len(rows), self.batch_size):
@@ -108,7 +111,7 @@ class ModelPaths:
                 watch = Watch(
                     [asks[a] for a, _ in batch], [k for _, k in batch], limits, max(map(len, prompts)), listeners
                 )
-                generated = generate(self.model, prompts, settings, ends, padding(self.tokenizer, ends), watch)
+                generated = generate(writing, prompts, settings, ends, padding(self.tokenizer, ends), watch)
                 ended = [until_end(row, ends, limit) for row, limit in zip(generated, watch.limits, strict=True)]
                 if all(ask.cancelled() for ask in asks):
                     raise Cancelled("All requests were given up.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from trl_r1.grpo.copies.kinds import check_kind
 from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
 from trl_r1.routing.cache import PathCache
 from trl_r1.routing.calibrate import load
@@ -22,6 +24,13 @@ from trl_r1.text.reasoning_format import tell
 LIMITS = ("simple_below", "most_paths", "least_paths", "confident", "wave", "most_tokens", "draft_tokens", "choose",
           "sharpness", "sure")  # fmt: skip
 
+TRIED = (  # what a copy of the model is tried on
+    "What is 12 plus 30? Think, then answer.",
+    "Name the capital of France and say why it is there.",
+    "Write a short story about a lighthouse.",
+    "def mean(values):",
+)
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options for the model, the sampling and the routing."""
@@ -31,6 +40,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--no-logprobs", action="store_true", help="the server at --endpoint gives none: do not ask")
     model.add_argument("--concurrency", type=int, default=16, help="connections to --endpoint per question (16)")
     model.add_argument("--cpu", action="store_true", help="stay on the CPU though there is a GPU")
+    model.add_argument(
+        "--rollout-copy",
+        "--rollout_copy",
+        default="none",
+        help="who writes: none (the model), or a generation-only copy: merged, bfloat16, auto (docs/performance.md)",
+    )
     model.add_argument("--dtype", default="auto", help="of the weights: auto, bfloat16, float32 (auto)")
     model.add_argument(
         "--template",
@@ -100,6 +115,10 @@ def sampler_of(args: argparse.Namespace) -> ModelPaths | EndpointPaths:
         ValueError, EngineError: in one sentence.
     """
     template_options = read_mapping("--chat-template-kwargs", args.chat_template_kwargs or "{}")
+    copy = getattr(args, "rollout_copy", "none")
+    check_kind(copy)
+    if args.endpoint and copy != "none":
+        raise ValueError("--rollout-copy is a copy of a model in this process; drop it, or --endpoint.")
     if args.endpoint:
         from trl_r1.models.engines import SamplingServer
 
@@ -116,7 +135,14 @@ def sampler_of(args: argparse.Namespace) -> ModelPaths | EndpointPaths:
     model, tokenizer = load_policy(name, config, args.cpu)
     stops = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     options = {"chat_template_kwargs": template_options, "system_prompt": args.system_prompt, "stop_token_ids": stops}
-    return ModelPaths(model, tokenizer, args.batch_size, name=args.model, renderer=Renderer(tokenizer, **options))
+    renderer = Renderer(tokenizer, **options)
+    paths = ModelPaths(model, tokenizer, args.batch_size, name=args.model, renderer=renderer)
+    if copy != "none":
+        from trl_r1.grpo.copies.writer import writer
+
+        paths.writer, paths.difference = writer(model, copy, [renderer.prompt_ids(one) for one in TRIED])
+        print(paths.difference, file=sys.stderr)
+    return paths
 
 
 def router_of(args: argparse.Namespace, sampler: Any, model: ModelPaths | None = None) -> Router:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -117,14 +117,22 @@ class CopySampler:
                 continue
             model = policy if kind == "none" else self._built(kind, trainer, policy).model
             rates[kind] = max(tokens_per_second(model, prompts) for _ in range(2))
-        best = "none"
-        for kind, gain in GAINS.items():
-            if rates.get(kind, 0.0) > gain * rates[best]:
-                best = kind
-        best = broadcast_object_list([best])[0]  # one choice for all processes, the main one's
-        told = ", ".join(f"{kind} {rate:.0f}" for kind, rate in rates.items())
-        logger.warning("rollout_copy: auto takes %s (tokens per second over %d tokens: %s).", best, TRIED, told)
-        return best
+        return str(broadcast_object_list([fastest(rates)])[0])  # one choice for all processes, the main one's
+
+
+def fastest(rates: Mapping[str, float]) -> str:
+    """The kind to take, said aloud.
+
+    Args:
+        rates: tokens per second of `none` and of other kinds, the more exact first.
+    """
+    best = "none"
+    for kind, gain in GAINS.items():
+        if rates.get(kind, 0.0) > gain * rates[best]:
+            best = kind
+    told = ", ".join(f"{kind} {rate:.0f}" for kind, rate in rates.items())
+    logger.warning("rollout_copy: auto takes %s (tokens per second over %d tokens: %s).", best, TRIED, told)
+    return best
 
 
 def tokens_per_second(model: Any, prompts: Sequence[Sequence[int]]) -> float:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from trl_r1.evaluation.benchmark import Evaluation, pair
+from pathlib import Path
+
+from accelerate import PartialState
+
+from trl_r1.evaluation.benchmark import Evaluation, Graders, pair
 
 
 def regrade_notes(before: dict[str, Evaluation], after: dict[str, Evaluation], source: str) -> list[str]:
@@ -29,3 +33,19 @@ def match_earlier(earlier: dict[str, Evaluation], parts: dict[str, Evaluation]) 
         if best is not None and shared[best]:
             matches[part] = earlier[best]
     return matches
+
+
+def judge_again(
+    stored: dict[str, Evaluation], graders: Graders, folder: Path, state: PartialState
+) -> dict[str, Evaluation]:
+    """The stored answers under the graders of this run."""
+    parts = {}
+    for part, old in stored.items():
+        path = folder / f"{part}.json"
+        if not path.is_file() and state.is_main_process:
+            fresh = old.regrade(graders)
+            fresh.settings |= {"answer_from": list(graders.answer_from), "regraded": True}
+            fresh.save(path)
+        state.wait_for_everyone()
+        parts[part] = Evaluation.load(path)
+    return parts

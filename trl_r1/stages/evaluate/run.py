@@ -30,7 +30,8 @@ from trl_r1.runs.preview import as_read
 from trl_r1.runs.processor import Generation, check_processor
 from trl_r1.runs.rendering import keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import Run
-from trl_r1.stages.evaluate.matching import match_earlier, regrade_notes
+from trl_r1.runs.writing import WritingOptions, first_ids, load_writer, told
+from trl_r1.stages.evaluate.matching import judge_again, match_earlier, regrade_notes
 from trl_r1.storage import manifest
 from trl_r1.storage.structured import read_numbers
 from trl_r1.text.records import Json, Row
@@ -42,7 +43,7 @@ ASKED = ("system_prompt", "chat_template_kwargs")  # in the settings of an evalu
 
 
 @dataclass
-class EvaluateOptions(RayOptions, SystemPrompt, TemplateKwargs):
+class EvaluateOptions(RayOptions, SystemPrompt, TemplateKwargs, WritingOptions):
     """What the stage reads besides the model's own fields."""
 
     datasets: str = field(  # a list in YAML, JSON or names on the command line
@@ -105,6 +106,7 @@ class EvaluateOptions(RayOptions, SystemPrompt, TemplateKwargs):
         read_kwargs(self.chat_template_kwargs)
         self.shot_counts = read_numbers("shots", self.shots)
         self.ks = read_numbers("pass_at", self.pass_at, ge=1)
+        self.check_writing(elsewhere=self.cluster() is not None)
         for name in ("samples", "most_samples", "problems"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -250,7 +252,7 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
         return run.summary
     state, folder, path = options.distributed_state, run.folder, prepared.model
     if options.regrade:
-        parts = judge_again(prepared, folder, state)
+        parts = judge_again(prepared.stored, prepared.graders, folder, state)
         earlier, notes = prepared.stored, regrade_notes(prepared.stored, parts, options.regrade)
         of = next(iter(parts.values())).settings.get("model")  # whose answers they are, whatever the recipe names
     else:
@@ -258,12 +260,12 @@ def run_evaluation(options: EvaluateOptions, model: ModelConfig, prepared: Prepa
 
         @cache
         def load() -> Any:
-            return load_policy(str(prepared.model), model, options.use_cpu)
+            return load_to_write(str(prepared.model), options, model, prepared, folder)
 
         sample_on_cluster(options, model, prepared, folder)
         parts = sample_parts(load, options, prepared, folder, str(model.model_name_or_path))
         earlier = match_earlier(prepared.earlier, parts)
-        notes, of = [], str(model.model_name_or_path)
+        notes, of = told(options, folder), str(model.model_name_or_path)
         if prepared.earlier and not earlier:
             notes.append(f"Nothing in {options.compare_with} holds the same problems, so nothing is compared.")
     title = f"evaluate: {of}" if not options.regrade else f"regrade: {options.regrade}"
@@ -320,6 +322,18 @@ def sample_parts(
     return parts
 
 
+def load_to_write(
+    name: str, options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation, folder: Path
+) -> tuple[Any, Any]:
+    """The model that answers, the policy or its copy, and the tokenizer."""
+    prompts = [row["prompt"] for rows in prepared.parts.values() for row in rows]
+
+    def ids(policy: Any, tokenizer: Any) -> Any:
+        return first_ids(renderer_for(options, policy, tokenizer), prompts)
+
+    return load_writer(lambda: load_policy(name, model, options.use_cpu), options, folder, ids)
+
+
 def renderer_for(options: EvaluateOptions, model: Any, tokenizer: Any) -> Renderer:
     """What prompts are rendered and replies are read with."""
     renderer = renderer_of(tokenizer, options, model=model)
@@ -361,20 +375,6 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def judge_again(prepared: PreparedEvaluation, folder: Path, state: PartialState) -> dict[str, Evaluation]:
-    """The stored answers under the graders of this run."""
-    parts = {}
-    for part, old in prepared.stored.items():
-        path = folder / f"{part}.json"
-        if not path.is_file() and state.is_main_process:
-            fresh = old.regrade(prepared.graders)
-            fresh.settings |= {"answer_from": list(prepared.graders.answer_from), "regraded": True}
-            fresh.save(path)
-        state.wait_for_everyone()
-        parts[part] = Evaluation.load(path)
-    return parts
-
-
 def follow_run(options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation) -> list[int]:
     """Evaluates each new checkpoint of `options.follow`; the numbers go into that run's report. Returns the steps."""
     run, where = Path(str(options.follow)), Path(options.output_dir)
@@ -385,7 +385,7 @@ def follow_run(options: EvaluateOptions, model: ModelConfig, prepared: PreparedE
     def evaluate(folder: Path, step: int) -> dict[str, Evaluation]:
         @cache
         def load() -> Any:
-            return load_policy(str(folder), model, options.use_cpu)
+            return load_to_write(str(folder), options, model, prepared, where / f"step-{step:06d}")
 
         return sample_parts(load, options, prepared, where / f"step-{step:06d}", f"{run} step {step}")
 

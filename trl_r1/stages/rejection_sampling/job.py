@@ -12,8 +12,8 @@ from trl_r1.data.near_duplicates import Contamination
 from trl_r1.data.review import sample_id
 from trl_r1.runs.folder import RunFolder
 from trl_r1.stages.rejection_sampling.pools import PromptPool
-from trl_r1.storage.shards import write_or_tell
-from trl_r1.text.records import Problem, Row, Sample, Verdict
+from trl_r1.storage.shards import Unit, write_or_tell
+from trl_r1.text.records import Problem, Prompt, Row, Sample, Verdict
 
 
 STAGE = "rejection_sampling"
@@ -126,3 +126,18 @@ class Entry:
 def write_lines(path: Path, rows: list[Row]) -> None:
     """JSON lines, whole or not at all."""
     write_or_tell(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def request(unit: Unit, prepared: PreparedRejection) -> tuple[list[Prompt], int, int]:
+    """What is drawn for a unit: prompts, samples of each, seed."""
+    problems = prepared.problems[unit.pool][unit.first : unit.last]
+    return [problem.prompt for problem in problems], prepared.pools[unit.pool].draws, unit.seed
+
+
+def placed(unit: Unit, draws_of_unit: list[list[Row]]) -> list[Row]:
+    """The rows of a unit's shard: every draw with its prompt's place in the pool and its index."""
+    return [
+        {"place": place, "index": index, **draw}
+        for place, draws in enumerate(draws_of_unit, start=unit.first)
+        for index, draw in enumerate(draws)
+    ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,17 @@ from trl_r1.runs.preview import as_read
 from trl_r1.runs.processor import check_processor
 from trl_r1.runs.rendering import keep_date, renderer_of
 from trl_r1.runs.run import Run
+from trl_r1.runs.writing import first_ids, load_writer, told
 from trl_r1.stages.rejection_sampling.funnel import DRAWN, Funnel, write_report
-from trl_r1.stages.rejection_sampling.job import STAGE, Entry, Judged, PreparedRejection, Row, write_lines
+from trl_r1.stages.rejection_sampling.job import (
+    STAGE,
+    Entry,
+    Judged,
+    PreparedRejection,
+    placed,
+    request,
+    write_lines,
+)
 from trl_r1.stages.rejection_sampling.judging import judge_unit, samples_of
 from trl_r1.stages.rejection_sampling.mix import mix
 from trl_r1.stages.rejection_sampling.options import RejectionOptions
@@ -49,7 +58,7 @@ from trl_r1.stages.rejection_sampling.select import (
 from trl_r1.stages.rejection_sampling.vllm import draw_by_vllm
 from trl_r1.storage import manifest
 from trl_r1.storage.shards import ShardError, Shards, Unit, cut, digest_of
-from trl_r1.text.records import Completion, Json, Prompt, Sample
+from trl_r1.text.records import Completion, Json, Prompt, Row, Sample
 
 
 logger = logging.getLogger(__name__)
@@ -174,6 +183,7 @@ def run_rejection(
             "load_in_8bit",
         )
     } | ({"chat_template_kwargs": options._kwargs} if options._kwargs else {})
+    drawing |= {"rollout_copy": options.rollout_copy} if options.rollout_copy != "none" else {}
     counts = {name: pool.draws for name, pool in prepared.pools.items()}
     rows = {name: [problem.to_row() for problem in problems] for name, problems in prepared.problems.items()}
     samples = Shards(folder / "samples", units, digest_of(STAGE, rows, counts, drawing, prepared.model_hash))
@@ -238,7 +248,8 @@ def draw_here(
     """One unit after the other, in this process."""
     if not units:
         return
-    engine = make_engine(options, model, prepared.model)
+    prompts = (problem.prompt for problems in prepared.problems.values() for problem in problems)
+    engine = make_engine(options, model, prepared.model, prompts)
     if isinstance(engine, InProcess) and engine.renderer is not None:
         keep_date(engine.renderer, options)
     for unit in units:
@@ -273,26 +284,16 @@ def start_drawing(options: RejectionOptions, model: ModelConfig, name: str) -> W
     return lambda job: [[draw.to_row() for draw in draws] for draws in engine.draw(*job)]
 
 
-def request(unit: Unit, prepared: PreparedRejection) -> tuple[list[Prompt], int, int]:
-    """What is drawn for a unit: prompts, samples of each, seed."""
-    problems = prepared.problems[unit.pool][unit.first : unit.last]
-    return [problem.prompt for problem in problems], prepared.pools[unit.pool].draws, unit.seed
-
-
-def placed(unit: Unit, draws_of_unit: list[list[Row]]) -> list[Row]:
-    """The rows of a unit's shard: every draw with its prompt's place in the pool and its index."""
-    return [
-        {"place": place, "index": index, **draw}
-        for place, draws in enumerate(draws_of_unit, start=unit.first)
-        for index, draw in enumerate(draws)
-    ]
-
-
-def make_engine(options: RejectionOptions, model: ModelConfig, name: str) -> Engine:
+def make_engine(options: RejectionOptions, model: ModelConfig, name: str, prompts: Iterable[Prompt] = ()) -> Engine:
     """The engine a recipe asks for; a model is loaded only when there is something to sample."""
     if options.engine == "endpoint":
         return options.server(name)
-    policy, tokenizer = load_policy(name, model, options.use_cpu)
+    policy, tokenizer = load_writer(
+        lambda: load_policy(name, model, options.use_cpu),
+        options,
+        Path(options.output_dir),
+        lambda policy, tokenizer: first_ids(renderer_of(tokenizer, options, model=policy), prompts),
+    )
     renderer = renderer_of(tokenizer, options, model=policy)
     return InProcess(
         policy,
@@ -375,6 +376,7 @@ def conclude(
             if n
         ),
         *(f"Mix: {share}." for share in shares if options._targets),
+        *told(options, folder),
         *warnings_of(texts_of, shares, bool(chosen), options, prepared),
     ]  # fmt: skip
     read = as_read(prepared.model, options, next(iter(prepared.problems.values()))[0].to_row())

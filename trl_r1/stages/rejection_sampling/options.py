@@ -16,6 +16,7 @@ from trl_r1.rewards.accuracy import SOURCES
 from trl_r1.runs.options import DataOptions, RayOptions, TemplateKwargs
 from trl_r1.runs.processor import Generation
 from trl_r1.runs.rendering import read_kwargs
+from trl_r1.runs.writing import WritingOptions
 from trl_r1.stages.rejection_sampling.mix import quotas
 from trl_r1.stages.rejection_sampling.pools import EvaluationSet, PromptPool, read_pools
 from trl_r1.storage.structured import one_of, read_entries, read_mapping, read_names
@@ -25,7 +26,7 @@ ENGINES = ("transformers", "endpoint", "ray_vllm")
 
 
 @dataclass
-class RejectionOptions(DataOptions, RayOptions, TemplateKwargs):
+class RejectionOptions(DataOptions, RayOptions, TemplateKwargs, WritingOptions):
     """Problems, sampling, judging, selection."""
 
     max_prompts: int | None = field(default=None, metadata={"help": "Only the first this many problems."})
@@ -100,6 +101,7 @@ class RejectionOptions(DataOptions, RayOptions, TemplateKwargs):
             self.samples_per_prompt, self.temperature, self.top_p, self.max_new_tokens, self.sampling_batch_size, None
         )
         one_of("engine", self.engine, ENGINES)
+        self.check_writing(elsewhere=self.engine != "transformers" or self.cluster() is not None)
         if self.engine == "endpoint" and not self.endpoint:
             raise ValueError("engine: endpoint needs its address; set endpoint, such as http://127.0.0.1:8000/v1.")
         if self.engine == "endpoint" and self.cluster() is not None:
