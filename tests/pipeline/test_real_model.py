@@ -67,6 +67,14 @@ def test_the_report_has_five_answers_before_and_after_and_the_last_model(told):
     assert "30 steps take the last of four words from 10.0% to 90.0%" in text
 
 
+@pytest.mark.parametrize(("seconds", "fair"), [(40.0, True), (39.0, False)])
+def test_the_student_is_told_beside_reinforcement_of_as_many_seconds(seconds, fair):
+    teacher, taught = {"after": evaluation(0.8)}, {"after": evaluation(0.4), "training_seconds": 40.0}
+    told = real_model.student(teacher, taught, {"after": evaluation(0.1), "training_seconds": seconds})
+    assert "40.0% right after 40 seconds of imitation, 50.0% of its teacher's 80.0%" in told
+    assert ("fewer seconds" not in told) is fair
+
+
 def test_a_problem_scores_the_mean_of_its_samples_by_its_own_row():
     def reward(completions, reasoning_gym):
         return [

@@ -165,11 +165,7 @@ def chapters(folder: Path, told: Mapping[str, Json]) -> Iterator[str]:
         + ", ".join(f"{percent(one['after'])} of {name}" for name, one in told["final"].items())
         + f" without an example in the prompt; R1-Zero with two of them solved {percent(zero['after']['pass@1'])}."
     )
-    yield (
-        f"**A student with 20 of the 30 layers.** It adds {percent(taught['after']['pass@1'])} right after "
-        f"{taught['training_seconds']:.0f} seconds of imitation, {percent(instead['after']['pass@1'])} after "
-        f"{instead['training_seconds']:.0f} seconds of reinforcement; its teacher {percent(reasoning['after']['pass@1'])}."
-    )
+    yield (f"**A student with 20 of the 30 layers.** {student(reasoning, taught, instead)}")
     yield "## Five answers before and after"
     yield "\n".join(answers(folder / "zero"))
     yield "## What it cost"
@@ -180,6 +176,19 @@ def chapters(folder: Path, told: Mapping[str, Json]) -> Iterator[str]:
             for name, one in ((name, told[name]) for name in STAGES)
         ]
     )
+
+
+def student(teacher: Entry, taught: Entry, instead: Entry) -> str:
+    """What imitation and reinforcement made of the student, in which seconds of training, and what it keeps."""
+    right, held = taught["after"]["pass@1"], teacher["after"]["pass@1"]
+    kept = f", {percent(right / held)} of its teacher's {percent(held)}" if held else ""
+    said = (
+        f"It adds {percent(right)} right after {taught['training_seconds']:.0f} seconds of imitation{kept}; "
+        f"{percent(instead['after']['pass@1'])} after {instead['training_seconds']:.0f} seconds of reinforcement."
+    )
+    if instead["training_seconds"] < taught["training_seconds"]:
+        said += " Reinforcement had fewer seconds than imitation here: the two do not compare."
+    return said
 
 
 def answers(run: Path) -> Iterator[str]:
