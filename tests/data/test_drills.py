@@ -22,7 +22,9 @@ def test_every_equation_of_an_additions_thought_holds():
         equations = re.findall(r"(\d+) \+ (\d+) = (\d+)", row["completion"])
         assert len(equations) == 3
         assert all(int(one) + int(other) == int(total) for one, other, total in equations)
-        assert equations[-1][2] == row["solution"]
+        _, ones, tens = (equation[2] for equation in equations)
+        assert len(ones) == 2
+        assert tens + ones[1] == row["solution"]
 
 
 def test_an_equation_is_solved_step_by_step_by_whole_numbers():

@@ -63,12 +63,12 @@ def largest(rng: random.Random) -> tuple[str, str, str]:
 
 
 def addition(rng: random.Random) -> tuple[str, str, str]:
-    """Question, gold answer, thought: tens, ones, and both together."""
+    """Question, gold answer, thought: tens, ones as two digits, tens with what is carried, and the last digit behind it."""
     one, other = rng.randrange(10, 100), rng.randrange(10, 100)
-    tens, ones = one // 10 * 10 + other // 10 * 10, one % 10 + other % 10
+    ones, tens = one % 10 + other % 10, one // 10 + other // 10
     thought = (
-        f"{one // 10 * 10} + {other // 10 * 10} = {tens}, {one % 10} + {other % 10} = {ones}, "
-        f"{tens} + {ones} = {tens + ones}"
+        f"{one // 10} + {other // 10} = {tens}, {one % 10} + {other % 10} = {ones:02d}, "
+        f"{tens} + {ones // 10} = {tens + ones // 10}"
     )
     return f"What is {one} + {other}?", str(one + other), thought
 
