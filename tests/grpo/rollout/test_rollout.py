@@ -346,7 +346,14 @@ def test_weights_of_either_type_are_served_under_mixed_precision(dtype, tiny, tm
         asked.append(of)
         return disagreement(model, prompts, of)
 
+    spans = []
+
+    def watched(*given, **options):
+        spans.append(torch.is_autocast_enabled("cpu"))  # so weights are cast once, not in each forward pass
+        return generate(*given, **options)
+
     monkeypatch.setattr(connect, "disagreement", noted)
+    monkeypatch.setattr(connect, "generate", watched)
     options = {"bf16": True, "model_init_kwargs": {"dtype": dtype}, "max_steps": 1, "batching": "fast"}
     ours = trainer_of(R1GRPOTrainer, R1GRPOConfig, tiny, tmp_path, rollout="fast", **options)
     ours.train()
@@ -354,6 +361,7 @@ def test_weights_of_either_type_are_served_under_mixed_precision(dtype, tiny, tm
     assert ours._fast_rollout.last is not None
     assert ours._packs is scores_labels()
     assert asked == [torch.bfloat16]
+    assert spans == [True]
 
 
 def test_trl_generates_where_it_cannot_and_the_log_says_why(tiny, tmp_path, caplog):

@@ -87,17 +87,20 @@ class FastRollout:
                     assert isinstance(options, SamplingOptions)
                     config = trainer.generation_config
                     ends = config.eos_token_id
-                    self.last = generate(
-                        model,
-                        prompt_ids,
-                        options,
-                        max_new_tokens=config.max_new_tokens,
-                        end_tokens=ends if isinstance(ends, list) else [] if ends is None else [ends],
-                        pad_token=config.pad_token_id or 0,
-                        change_logits=self.change_logits,
-                        finished=finished,
-                        progress=not trainer.args.disable_tqdm and trainer.accelerator.is_main_process,
-                    )
+                    # the policy's forward has mixed precision of its own; around it, weights are cast once and not per token
+                    spans = trainer.accelerator.autocast() if model is policy else contextlib.nullcontext()
+                    with spans:
+                        self.last = generate(
+                            model,
+                            prompt_ids,
+                            options,
+                            max_new_tokens=config.max_new_tokens,
+                            end_tokens=ends if isinstance(ends, list) else [] if ends is None else [ends],
+                            pad_token=config.pad_token_id or 0,
+                            change_logits=self.change_logits,
+                            finished=finished,
+                            progress=not trainer.args.disable_tqdm and trainer.accelerator.is_main_process,
+                        )
                     return self.last
         if reason != self._refusal:
             self._refusal = reason
