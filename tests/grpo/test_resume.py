@@ -88,6 +88,22 @@ def test_trls_own_synced_reference_survives_a_resume_too(tiny, tmp_path):
     assert [got[step] for step in range(9, 13)] == [expected[step] for step in range(9, 13)]
 
 
+@pytest.mark.slow
+def test_a_killed_run_with_rollouts_from_a_copy_resumes_onto_the_same_trajectory(tiny, tmp_path):
+    options = {
+        "rollout": "fast", "batching": "fast", "rollout_copy": "bfloat16", "kl_target": None, "reference_every": None,
+        "learning_rate": 1e-2, "max_steps": 8,
+    }  # fmt: skip
+    assert start(tiny, tmp_path / "whole", "lora", options).returncode == 0
+    assert start(tiny, tmp_path / "killed", "lora", options, kill_at=6).returncode == -signal.SIGKILL
+    resumed = start(tiny, tmp_path / "killed", "lora", options, resume=True)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    expected, got = lines(tmp_path / "whole"), lines(tmp_path / "killed")
+    assert [got[step] for step in range(5, 9)] == [expected[step] for step in range(5, 9)]
+    ends = [torch.load(f"{tmp_path / name}.weights")["weights"] for name in ("whole", "killed")]
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
 def test_prompts_after_a_resume_come_in_the_order_of_their_epoch(ours, tmp_path, monkeypatch):
     """8 prompts, 2 per step: an epoch is 4 steps. The fifth step must start the second epoch's order."""
     seen = []
