@@ -128,6 +128,15 @@ def test_extremes_stand_in_for_missing_percentiles(tmp_path):
     assert pictures(tmp_path) == {"length.png"}
 
 
+def test_the_parts_of_a_step_stand_with_their_shares(tmp_path):
+    rows = [{"step": 1, "seconds/loss": 1.0, "seconds/generation": 4.0}, {"step": 2, "seconds/generation": 2.0}]
+    write_log(tmp_path, rows)
+    text = write_report(tmp_path, "T").read_text()
+    assert "| generation | 3 | 75.0 % |\n| loss | 1 | 25.0 % |" in text
+    write_log(tmp_path, [{"step": 1, "loss": 1.0}])
+    assert "seconds of a step" not in write_report(tmp_path, "T").read_text()
+
+
 def test_a_prompt_is_shown_as_the_model_reads_it_in_a_fence(tmp_path):
     text = write_report(tmp_path, "T", prompt="<|im_start|>system\nYou are helpful.<|im_end|>\n```").read_text()
     section = text.partition("## A prompt as the model reads it")[2]

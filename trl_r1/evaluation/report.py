@@ -65,6 +65,7 @@ def write_report(
         evaluation_section(before, after),
         curves_section(pictures),
         training_section(rows),
+        times_section(rows),
         followed.section(folder),
         prompt_section(prompt),
         samples_section(before, after),
@@ -193,6 +194,23 @@ def training_section(rows: Rows) -> str:
     if table:
         lines += ["", "| logged | first tenth | last tenth |", "|---|---:|---:|", *table]
     return "\n".join(lines)
+
+
+TIMES = "seconds/"  # of the parts of a step, by name
+
+
+def times_section(rows: Rows) -> str:
+    """The parts of a training step and their shares of it, the largest first; nothing where none was logged."""
+    names = dict.fromkeys(key for row in rows for key in row if key.startswith(TIMES))
+    logged = {name: series(rows, name)[1] for name in names}
+    means = {name.removeprefix(TIMES): values.mean() for name, values in logged.items() if len(values)}
+    total = sum(means.values())
+    if not total > 0:
+        return ""
+    ordered = sorted(means.items(), key=lambda part: -part[1])
+    lines = [f"| {inline(name)} | {mean:.3g} | {percent(mean / total)} |" for name, mean in ordered]
+    head = ["## Where the seconds of a step went", "", "| part | seconds | share |", "|---|---:|---:|"]
+    return "\n".join([*head, *lines, "", "Means over the logged steps, by the clock of the main process."])
 
 
 def samples_section(
