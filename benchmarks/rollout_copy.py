@@ -1,6 +1,6 @@
 """What generates how fast: SmolLM2-135M with LoRA, and light copies of it. One thread; some CPU seconds for each.
 
-    python benchmarks/rollout_copy.py [--model FOLDER] [--data FOLDER] [--tokens 12] [--groups 8]
+    python benchmarks/rollout_copy.py [--model FOLDER] [--data FOLDER] [--tokens 12] [--groups 8] [--evaluation]
 
 Rows       4 questions by the model's chat template, `--groups` completions each, `--tokens` tokens without an end;
            prefill included
@@ -8,7 +8,7 @@ Policy     LoRA r 16 on all linear layers, its B drawn with a deviation of 0.003
 Told       tokens per CPU second; CPU seconds to build and to refresh; MiB that the copy takes; |log ratio| against the
            policy in nats over the tokens of four rows, mean and 99th percentile
 
-The last line is JSON.
+`--evaluation` has transformers' `generate` write, as an evaluation does, and tells the rates alone. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -36,6 +37,7 @@ from trl_r1.grpo.copies.copy import LightCopy, copied_bytes  # noqa: E402
 from trl_r1.grpo.rollout import Rollout, SamplingOptions, generate  # noqa: E402
 from trl_r1.models.cpu import processor  # noqa: E402
 from trl_r1.models.gguf import SMOLLM2, resolve_gguf  # noqa: E402
+from trl_r1.models.sampling import continue_rows  # noqa: E402
 
 
 def policy_of(folder: str) -> torch.nn.Module:
@@ -57,6 +59,14 @@ def drawn(model: torch.nn.Module, rows: list[list[int]], tokens: int) -> tuple[R
 
 
 @torch.no_grad()
+def evaluation_rate(model: Any, rows: list[list[int]], tokens: int) -> float:
+    """Tokens per CPU second of `generate`."""
+    began = time.process_time()
+    continue_rows(model, rows, tokens, 1.0, 1.0, set(), 0, torch.device("cpu"))
+    return len(rows) * tokens / (time.process_time() - began)
+
+
+@torch.no_grad()
 def mismatch(policy: torch.nn.Module, rows: list[list[int]], rollout: Rollout) -> torch.Tensor:
     """(K,) |log ratio| of the tokens of four rows."""
     found = []
@@ -75,6 +85,7 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--tokens", type=int, default=12)
     parser.add_argument("--groups", type=int, default=8)
+    parser.add_argument("--evaluation", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     folder = given.model or resolve_gguf(SMOLLM2)
@@ -87,6 +98,15 @@ def main() -> None:
     rows = [prompt for prompt in prompts for _ in range(given.groups)]
     policy = policy_of(folder)
     print(f"{len(rows)} rows of {given.tokens} tokens; {source}; {processor()}")
+    if given.evaluation:
+        models = {
+            "none": policy,
+            "merged": LightCopy(policy).model,
+            "bfloat16": LightCopy(policy, torch.bfloat16).model,
+        }
+        rates = {name: round(evaluation_rate(model, rows, given.tokens), 1) for name, model in models.items()}
+        print(json.dumps({"name": "rollout_copy", "evaluation": rates}))
+        return
     _, rate = drawn(policy, rows, given.tokens)
     print(f"none      {rate:6.1f} tokens per CPU second", flush=True)
     told = {"name": "rollout_copy", "none": round(rate, 1)}
