@@ -5,8 +5,8 @@
 Each arm is a process of its own. Stock: TRL's trainer with the fields of the recipe that TRL has, its own rollout and
 batching; nothing of ours but the rewards, the prompts and the evaluation. Both take the recipe's completions per step in
 micro-batches of `--micro`, so that stock TRL's activations fit into a few GiB. `--arms trl` leaves ours out. CPU seconds of
-the training tell more than the wall clock where others share the machine. The last line is JSON; ``ratio`` is stock over
-ours.
+the training tell more than the wall clock where others share the machine. What the model does before is the same for both,
+and the recipe tells it. The last line is JSON; ``ratio`` is stock over ours.
 """
 
 from __future__ import annotations
@@ -74,16 +74,13 @@ def run(arm: str, given: argparse.Namespace) -> None:
             peft_config=adapter_config(model),
         )
         assert type(trainer).__mro__[0] is kind
-        looks = [evaluate_shared(trainer, prepared.evaluation_rows, options, config)]
         wall, cpu = time.perf_counter(), time.process_time()
         trainer.train()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        looks.append(evaluate_shared(trainer, prepared.evaluation_rows, options, config))
-    before, after = (look.to_dict() for look in looks)
+        after = evaluate_shared(trainer, prepared.evaluation_rows, options, config).to_dict()
     print(
         json.dumps(
             {
-                "before": before["pass@1"],
                 "after": after["pass@1"],
                 "interval": after["interval"]["pass@1"],
                 "problems": after["problems"],
@@ -111,8 +108,8 @@ def main() -> None:
         run(given.arm, given)
         return
     found = {}
-    print("| trainer | before | after | 95 % interval | CPU seconds of training | seconds | peak GiB |")
-    print("|---|---:|---:|---|---:|---:|---:|", flush=True)
+    print("| trainer | after | 95 % interval | CPU seconds of training | seconds | peak GiB |")
+    print("|---|---:|---|---:|---:|---:|", flush=True)
     for arm in given.arms:
         done = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], "--arm", arm],
@@ -124,7 +121,7 @@ def main() -> None:
         one = found[arm] = json.loads(done.stdout.strip().splitlines()[-1])
         low, high = one["interval"]
         print(
-            f"| {'stock GRPOTrainer' if arm == 'trl' else 'R1GRPOTrainer'} | {one['before']:.3f} | {one['after']:.3f} | "
+            f"| {'stock GRPOTrainer' if arm == 'trl' else 'R1GRPOTrainer'} | {one['after']:.3f} | "
             f"[{low:.3f}, {high:.3f}] | {one['cpu']:.0f} | {one['wall']:.0f} | {one['gib']} |",
             flush=True,
         )
