@@ -112,6 +112,8 @@ def test_the_accuracy_kept_and_the_lead_over_rl_by_hand(tiny, tmp_path):
         ({"completion_column": "reply"}, "reply"),
         ({"method": "on_policy", "per_device_train_batch_size": 64}, "fewer than one step takes (64)"),
         ({"method": "on_policy", "packing": True}, "unknown key 'packing'"),
+        ({"domain_shares": {"reasoning": 1.0}}, "has no column 'domain'"),
+        ({"domain_shares": {"reasoning": 2}}, "a share is a number from 0"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence_and_leave_nothing(changes, sentence, recipe, capsys, tmp_path):

@@ -45,7 +45,7 @@ def entries(stages: Mapping[str, Entry]) -> dict[str, Json]:
     learnt = {name: picked(stages[name]) for name in STUDENT_RL}
     best = max(learnt, key=lambda name: learnt[name]["after"]["pass@1"])
     named_entries["distill"] = {
-        "sft": picked(stages["distill"]),
+        "sft": picked(stages["distill"], "distillation"),
         "on_policy": picked(stages["distill_on_policy"]),
         "rl": {**learnt[best], "run": best},
         "rl_runs": learnt,
@@ -95,7 +95,7 @@ def table(named_entries: Mapping[str, Entry]) -> str:
     lines = [f"{'':<22}" + "".join(f"{vote if name == 'cons@' else name:<20}" for name in COLUMNS).rstrip()]
     for name, title in TITLES.items():
         lines.append(f"{title:<22}" + "".join(f"{change(named_entries[name], key):<20}" for key in COLUMNS).rstrip())
-    lines.append("a student of a third the size")
+    lines.append(f"a student of {student_size(named_entries['distill'])}")
     for name, title in (("sft", "  distilled"), ("on_policy", "  distilled on-policy"), ("rl", "  RL instead")):
         lines.append(
             f"{title:<22}" + "".join(f"{change(named_entries['distill'][name], key):<20}" for key in COLUMNS).rstrip()
@@ -106,6 +106,22 @@ def table(named_entries: Mapping[str, Entry]) -> str:
         for key, title in (("harmful", "  harm on request"), ("over_refusal", "  harmless refused")):
             lines.append(f"{title:<22}{change(hidden, key)}")
     return "\n".join(lines)
+
+
+def kept(taught: Entry) -> str:
+    """How much of the teacher's accuracy a student keeps, in brackets; nothing where it is not known."""
+    share = taught.get("distillation", {}).get("kept")
+    return "" if share is None else f" ({share:.0%} of the teacher's accuracy)"
+
+
+def student_size(distill: Entry) -> str:
+    """The student's share of the teacher's parameters, in words.
+
+    >>> student_size({"sft": {"distillation": {"parameters": {"ratio": 0.1788}}}})
+    '18% of the size'
+    """
+    ratio = distill["sft"].get("distillation", {}).get("parameters", {}).get("ratio")
+    return "a smaller size" if ratio is None else f"{ratio:.0%} of the size"
 
 
 def chapters(named_entries: Mapping[str, Entry]) -> Iterator[str]:
@@ -147,10 +163,10 @@ def chapters(named_entries: Mapping[str, Entry]) -> Iterator[str]:
         )
     rl, taught = student["rl"], student["sft"]
     yield (
-        f"**Distillation against reinforcement on the small model.** The student, a third of the teacher's size, "
-        f"solves {percent(taught['after']['pass@1'])} after imitating the kept samples "
+        f"**Distillation against reinforcement on the small model.** The student, {student_size(student)} of its teacher, "
+        f"solves {percent(taught['after']['pass@1'])}{kept(taught)} after imitating the kept samples "
         f"({taught['training_seconds']:.0f} s, and {student['sampling_seconds']:.0f} s of the teacher's sampling), "
-        f"{percent(student['on_policy']['after']['pass@1'])} after on-policy distillation, and "
+        f"{percent(student['on_policy']['after']['pass@1'])} after on-policy distillation on top, and "
         f"{percent(rl['after']['pass@1'])} after {rl['steps']} steps of reinforcement "
         f"({rl['training_seconds']:.0f} s, the better of {len(student['rl_runs'])} learning rates). "
         f"The paper: 72.6 % against 47.0 % on AIME for 32B (v1 Sec. 4.1)."

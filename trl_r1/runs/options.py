@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from accelerate import PartialState
@@ -18,6 +18,9 @@ from trl_r1.rewards.catalogue import read_rewards
 from trl_r1.storage.structured import one_of
 from trl_r1.text.records import Json
 
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 ONLY_PARSE = "TRL_R1_ONLY_PARSE"  # environment variable
 
@@ -186,6 +189,10 @@ class SFTOptions(DataOptions, EvaluationOptions):
     def __post_init__(self) -> None:
         self.reward_list = read_rewards(self.rewards)
         one_of("overlong", self.overlong, ("drop", "cut"))
+
+    def chosen(self, rows: Dataset, seed: int) -> Dataset:
+        """Of the rows of `dataset_name` those that are trained on: all, where a stage has no choice among them."""
+        return rows
 
 
 @dataclass

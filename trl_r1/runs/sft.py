@@ -86,7 +86,7 @@ def prepare(
     graders, _ = load_rewards(options.reward_list)
     raw = None
     if not rows_come_later:
-        raw = spec_of(options).read(config.seed)
+        raw = options.chosen(spec_of(options).read(config.seed), config.seed)
         raw = imitated(raw, options, options.dataset_name)
         check_template_options(template_options, raw["prompt"])
     evaluation_rows = evaluation_problems(options, config.seed)

@@ -27,6 +27,7 @@ from trl import (
     ModelConfig,
 )
 
+from trl_r1.data.domains import read_shares, share_of_domains
 from trl_r1.data.spec import spec_of
 from trl_r1.evaluation.report import write_report
 from trl_r1.grpo.prompts import RenderedPrompts
@@ -69,6 +70,13 @@ class DistillOptions(SFTOptions):
         default=None,
         metadata={"help": "Runs on the same student, {rl: runs/student_rl}, or a list separated by commas."},
     )
+    domain_shares: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of which domain how much is learnt from, {reasoning: 1.0, other: 0.25}: more epochs over rows that "
+            "matter in the same time. None: all rows."
+        },
+    )
     sft_max_length: int = field(
         default=8192, metadata={"help": "max_length where on_policy has to take the SFT road."}
     )
@@ -79,6 +87,10 @@ class DistillOptions(SFTOptions):
         if self.method == "on_policy" and not self.teacher_model:
             raise ValueError("method: on_policy asks the teacher at every step; name it in teacher_model.")
         self.others = read_others(self.compare_with)
+        self.shares = read_shares("domain_shares", self.domain_shares)
+
+    def chosen(self, rows: Dataset, seed: int) -> Dataset:
+        return share_of_domains(rows, self.shares, seed, repr(self.dataset_name))
 
 
 def read_others(value: Any) -> dict[str, str]:
@@ -165,7 +177,7 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
         ValueError: one sentence: what was given, what was expected, what to do.
     """
     graders, _ = load_rewards(options.reward_list)
-    rows = spec_of(options).read(config.seed)
+    rows = options.chosen(spec_of(options).read(config.seed), config.seed)
     prompts = prompts_of(imitated(rows, options, options.dataset_name))
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     if len(prompts) < batch:
