@@ -128,17 +128,17 @@ def zero_table(zero: Entry) -> str:
 
 def table(told: Mapping[str, Json]) -> str:
     """Tasks, the last model and the student, before -> after."""
-    lines = [f"{'task, held out':<34}{'before':>8}{'after':>8}  95 % interval   steps"]
+    lines = [f"{'task, held out':<38}{'before':>8}{'after':>8}  95 % interval   steps"]
     for name, one in told["zero_tasks"].items():
         lines.append(
-            f"{name:<34}{percent(one['before']):>8}{percent(one['after']):>8}  {span(one['interval']):<15} {one['steps']}"
+            f"{name:<38}{percent(one['before']):>8}{percent(one['after']):>8}  {span(one['interval']):<15} {one['steps']}"
         )
     for name, one in told["final"].items():
-        lines.append(f"{'last model, ' + name:<34}{'':>8}{percent(one['after']):>8}  {span(one['interval'])}")
+        lines.append(f"{'last model, ' + name:<38}{'':>8}{percent(one['after']):>8}  {span(one['interval'])}")
     for name, title in (("sft", "student, distilled"), ("rl", "student, RL instead")):
         one = told["distill"][name]
         lines.append(
-            f"{title:<34}{percent(one['before']['pass@1']):>8}{percent(one['after']['pass@1']):>8}  "
+            f"{title:<38}{percent(one['before']['pass@1']):>8}{percent(one['after']['pass@1']):>8}  "
             f"{span(one['after']['interval']['pass@1']):<15} {one['training_seconds']:.0f} s of training"
         )
     return "\n".join(lines)
@@ -157,7 +157,7 @@ def chapters(folder: Path, told: Mapping[str, Json]) -> Iterator[str]:
     )
     yield (
         f"**A cold start gives reinforcement something to hold.** Two-digit addition with a written thought: "
-        f"{percent(cold['before']['pass@1'])} untrained, {percent(cold['after']['pass@1'])} after a few chains, "
+        f"{percent(cold['before']['pass@1'])} untrained, {percent(cold['after']['pass@1'])} after a cold start, "
         f"{percent(reasoning['after']['pass@1'])} after {reasoning['steps']} steps of reinforcement."
     )
     yield (
@@ -173,7 +173,7 @@ def chapters(folder: Path, told: Mapping[str, Json]) -> Iterator[str]:
         ["| stage | minutes | of it training |", "|---|---:|---:|"]
         + [
             f"| {name} | {clock(one.get('seconds') or 0)} | {clock(one.get('training_seconds') or 0)} |"
-            for name, one in ((name, told[name]) for name in STAGES)
+            for name, one in [*((name, told[name]) for name in STAGES), ("distill", taught), ("student_rl", instead)]
         ]
     )
 
