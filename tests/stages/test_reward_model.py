@@ -18,6 +18,7 @@ from trl_r1.stages.reward_model import pair_judge
 from trl_r1.stages.reward_model.pairs import Judged, Pair, length_matched, orders, preferred, select, split_by_prompt
 from trl_r1.stages.reward_model.preferences import read_labels, read_pairs
 from trl_r1.stages.reward_model.report import Helpful, Safety
+from trl_r1.stages.reward_model.run import compared_length
 
 
 PAIRS = [
@@ -90,6 +91,13 @@ def test_lengths_are_matched_within_a_pair_and_over_the_set():
     assert len(length_matched(always, 2.0, 0.05)) == 4
     with pytest.raises(ValueError, match="most_ratio=0.5"):
         length_matched(pairs, most_ratio=0.5)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "told"), [(0.78, "22% shorter"), (1.05, "5% longer"), (1.004, "as long as the others")]
+)
+def test_a_difference_of_lengths_says_its_direction_in_a_word(ratio, told):
+    assert compared_length(ratio) == told
 
 
 def test_all_rows_of_a_prompt_are_on_one_side():
