@@ -2,7 +2,8 @@
 
     base-general  ``mini:base`` with some 200 words more, after some thousand pages of general prompts among sums. What
                   R1's pipeline starts from (cold start, and the fine-tuning that starts from the base again).
-    student       half as wide, the same tokenizer, pre-trained from nothing on the same kinds of pages; for distillation.
+    student       a third as wide, 18 % of the parameters, the same tokenizer, pre-trained from nothing on the same kinds of
+                  pages; for distillation.
 
 Source  Ours. DeepSeek-R1 has one base, DeepSeek-V3-Base, for R1-Zero and R1. Here R1-Zero keeps ``mini:base``, so that
         its numbers do not hang on general pages, and R1's base is that model after reading on.
@@ -35,7 +36,7 @@ GENERAL = {  # scale -> (general pages, pages of sums between them)
 LANGUAGE_SHARES: Any = {"asker_language": 0.35, "foreign_language": 0.15}
 READING_ON = 1.0e-2  # peak learning rate for the pages that mini:base reads on
 STUDENT = {
-    "demo": replace(mini_model.SCALES["demo"], hidden=32, intermediate=64, documents=30_000),
+    "demo": replace(mini_model.SCALES["demo"], hidden=20, heads=2, intermediate=44, documents=30_000),
     "tiny": replace(mini_model.SCALES["tiny"], hidden=16, intermediate=32),
 }
 STUDENT_GENERAL = {"demo": 4_000, "tiny": 150}  # general pages among the student's
