@@ -23,6 +23,11 @@ def test_named_domains_and_the_others_keep_their_share_in_order():
     assert share_of_domains(ROWS, {}, 0, "rows") is ROWS
 
 
+def test_a_domain_of_which_nothing_was_kept_is_no_mistake(caplog):
+    assert domains(share_of_domains(ROWS, {"translation": 1.0, "other": 0.5}, 0, "rows")) == [2, 2, 2]
+    assert "no row of rows is of that domain" in caplog.text
+
+
 def test_the_seed_decides_which_rows():
     drawn = [share_of_domains(ROWS, {"other": 0.5}, seed, "rows")["n"] for seed in (0, 0, 1, 2)]
     assert drawn[0] == drawn[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from trl_r1.storage.structured import read_mapping
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+logger = logging.getLogger(__name__)
 
 OTHER = "other"  # every domain that is not named
 
@@ -39,7 +42,8 @@ def share_of_domains(rows: Dataset, shares: Mapping[str, float], seed: int, name
             is kept whole.
 
     Raises:
-        ValueError: the rows have no domains, a share's domain is not among them, or nothing is left.
+        ValueError: the rows have no domains, a share's domain is a slip for one of theirs, or nothing is left. A
+            domain that merely has no rows is logged: a sampling may have kept none.
     """
     if not shares:
         return rows
@@ -51,11 +55,12 @@ def share_of_domains(rows: Dataset, shares: Mapping[str, float], seed: int, name
     for number, domain in enumerate(rows["domain"]):
         places.setdefault(str(domain), []).append(number)
     for domain in shares:
-        if domain != OTHER and domain not in places:
-            raise ValueError(
-                f"domain_shares names {domain!r}, and no row of {name} is of that domain.{did_you_mean(domain, places)} "
-                f"There are: {', '.join(sorted(places))}."
-            )
+        if domain == OTHER or domain in places:
+            continue
+        meant, found = did_you_mean(domain, places), f"There are: {', '.join(sorted(places))}."
+        if meant:
+            raise ValueError(f"domain_shares names {domain!r}, and no row of {name} is of that domain.{meant} {found}")
+        logger.warning("domain_shares names %r, and no row of %s is of that domain. %s", domain, name, found)
     kept: list[int] = []
     for domain, numbers in places.items():
         share = shares.get(domain, shares.get(OTHER, 1.0))
