@@ -178,7 +178,7 @@ def chapters(folder: Path, told: Mapping[str, Json]) -> Iterator[str]:
     )
 
 
-def student(teacher: Entry, taught: Entry, instead: Entry) -> str:
+def student(teacher: Json, taught: Json, instead: Json) -> str:
     """What imitation and reinforcement made of the student, in which seconds of training, and what it keeps."""
     right, held = taught["after"]["pass@1"], teacher["after"]["pass@1"]
     kept = f", {percent(right / held)} of its teacher's {percent(held)}" if held else ""
