@@ -36,9 +36,9 @@ def values(content, key):
 
 
 def templates_of(recipe):
-    """The templates that a recipe puts its questions into."""
+    """The templates of ours that a recipe puts its questions into; the model's own is not a recipe's to promise."""
     content = yaml.safe_load((ROOT / "recipes" / recipe).read_text(encoding="utf-8"))
-    return content, list(dict.fromkeys(values(content, "template")))
+    return content, [name for name in dict.fromkeys(values(content, "template")) if name != "chat"]
 
 
 ASKING = [recipe for recipe in RECIPES if templates_of(recipe)[1]]

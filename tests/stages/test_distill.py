@@ -190,6 +190,8 @@ RECIPES = ["distill", "distill_llama", "distill_on_policy", "mini/distill", "min
 def test_every_recipe_runs_two_steps_on_a_tiny_model(name, recipe, wide, tmp_path):
     """The recipe itself, quantised where it says so, with what a CPU needs changed on the command line."""
     recipe()
+    kept = [json.dumps({**row, "domain": "reasoning"}) for row in SAMPLES]  # as rejection sampling writes it
+    (tmp_path / "kept.jsonl").write_text("\n".join(kept) + "\n")
     options = {
         "model_name_or_path": wide, "teacher_model": wide, "dataset_name": tmp_path / "kept.jsonl",
         "evaluation_dataset_name": tmp_path / "problems.jsonl", "evaluation_split": "train", "evaluation_problems": 2,
