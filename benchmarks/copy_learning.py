@@ -27,14 +27,18 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from trl_r1.storage.files import append_json_lines, read_json_lines  # noqa: E402
+
+
 COPIES = ("none", "merged", "bfloat16")
 COLOURS = dict(zip(COPIES, ("#8a8a8a", "#1f6fb4", "#d1711f")))
-ROOT = Path(__file__).parent.parent
 
 
 def run(recipe: str, copy: str, seed: int, problems: int | None) -> None:
     """Trains once and prints what it took, as JSON on the last line."""
-    sys.path.insert(0, str(ROOT))
     import torch
     from transformers import TrainerCallback
 
@@ -88,8 +92,7 @@ def measure(given: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
             rows.append({"recipe": given.recipe, "copy": copy, "seed": seed})
             rows[-1] |= json.loads(finished.stdout.strip().splitlines()[-1])
             given.results.parent.mkdir(parents=True, exist_ok=True)
-            with open(given.results, "a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+            append_json_lines(given.results, [rows[-1]])
             print(table([rows[-1]])[-1], flush=True)
 
 
@@ -151,9 +154,7 @@ def main() -> None:
         return
     if given.results is None:
         parser.error("--results FILE says where the runs are kept.")
-    rows = []
-    if given.results.is_file():
-        rows = [json.loads(line) for line in given.results.read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(given.results) if given.results.is_file() else []
     if given.recipe:
         measure(given, rows)
     if given.picture:
