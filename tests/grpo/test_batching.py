@@ -311,7 +311,7 @@ def test_when_every_group_is_dead_the_weights_still_get_a_zero_gradient(tiny, tm
 
 @pytest.mark.skipif(not scores_labels(), reason="this TRL scores no given labels, so nothing is packed")
 def test_a_sliding_window_that_attention_never_hears_of_is_found_out(tiny, tmp_path, monkeypatch, caplog):
-    import trl_r1.grpo.fast_trainer
+    import trl_r1.grpo.batching
 
     class Sliding:
         sliding_window = 4
@@ -320,7 +320,7 @@ def test_a_sliding_window_that_attention_never_hears_of_is_found_out(tiny, tmp_p
         def __init__(self, config):
             self.layers = [Sliding() for _ in range(config.num_hidden_layers)]
 
-    monkeypatch.setattr(trl_r1.grpo.fast_trainer, "DynamicCache", OtherCache)
+    monkeypatch.setattr(trl_r1.grpo.batching, "DynamicCache", OtherCache)
     trainer = gradients(tiny, tmp_path, batching="fast")
     assert trainer._packs is False
     assert "sliding windows" in caplog.text

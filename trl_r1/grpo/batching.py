@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from trl_r1.compat.host import Batch
@@ -42,16 +43,28 @@ class Packing:
 
 
 @dataclass
-class Packed:
+class PackedRows:
     """A micro-batch as one row."""
 
     ids: Tensor  # (1, T)
     positions: Tensor  # (1, T) as in the padded batch
     labels: Tensor  # (1, T) the token each one predicts, -100 where none counts
     packing: Packing
+    places: Tensor  # (K,) of each predicted token: the packed token that predicts it
+
+    def inputs(self) -> dict[str, Any]:
+        """What a model's forward pass takes; the packing replaces the mask."""
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.ids.device)
+        placed = {"input_ids": self.ids, "position_ids": self.positions}
+        return {**placed, "packing": self.packing, "attention_mask": mask}
+
+
+@dataclass
+class Packed(PackedRows):
+    """A micro-batch of prompts and completions as one row."""
+
     rows: Tensor  # (K,) of each predicted token: its row in the padded batch
     columns: Tensor  # (K,) and its completion column
-    places: Tensor  # (K,) and the packed token that predicts it
 
 
 def lengths_of(mask: Tensor, prompt_columns: int) -> tuple[Tensor, Tensor] | None:
@@ -194,6 +207,22 @@ def recorded_windows(record: list[int | None]) -> Iterator[None]:
         yield
     finally:
         _records.remove(record)
+
+
+def packing_fault(text: Any, change: float, tolerance: float, windows: list[int | None]) -> str | None:
+    """Why a model's rows are not to be packed, found out by trying; None where nothing speaks against it.
+
+    Args:
+        text: its text config.
+        change: of the log-probabilities in nats, at most, when rows are packed.
+        tolerance: which change is a matter of rounding.
+        windows: what `recorded_windows` saw meanwhile.
+    """
+    if not change <= tolerance:
+        return f"its log-probabilities change by {change:.2g} nats when rows are packed"
+    if windows != [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]:
+        return "its layers do not hand their sliding windows to the attention function"
+    return None
 
 
 def _spread(states: Tensor, bucket: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import trl.trainer.utils
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 from trl import GRPOTrainer
 
@@ -25,6 +25,7 @@ from trl_r1.grpo.batching import (
     lengths_of,
     pack,
     packed_attention,
+    packing_fault,
     recorded_windows,
     regrouped,
 )
@@ -280,9 +281,7 @@ class FastGRPOTrainer(Parent):
 
     def _scored(self, model, packed: Packed) -> tuple[Tensor, Tensor | None]:
         """(K,) log-probabilities and entropies of the predicted tokens, from one forward pass."""
-        given = {"input_ids": packed.ids, "position_ids": packed.positions, "packing": packed.packing}
-        # the packing replaces the mask
-        given["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packed.ids.device)
+        given = packed.inputs()
         if self._head is None:
             outputs = model(**given, shift_labels=packed.labels, fused_lm_head=True)
             entropy = outputs.entropy
@@ -338,11 +337,7 @@ class FastGRPOTrainer(Parent):
                 reason = f"its forward pass refuses packed rows ({error})"
         if reason is None:
             change = ((packed - plain) * mask[:, prompt:]).abs().max().item()
-            layer_windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]
-            if not change <= TOLERANCE.get(self._computing_type(bare), COARSE):
-                reason = f"its log-probabilities change by {change:.2g} nats when rows are packed"
-            elif windows != layer_windows:
-                reason = "its layers do not hand their sliding windows to the attention function"
+            reason = packing_fault(text, change, TOLERANCE.get(self._computing_type(bare), COARSE), windows)
         self.tokens_processed = processed
         if reason is not None:
             logger.warning("Rows are trimmed but not packed for this model: %s.", reason)

@@ -17,12 +17,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 from trl import SFTTrainer
 
 from trl_r1.compat.host import Batch
-from trl_r1.grpo.batching import ATTENTION, Packing, packed_attention, packing_of, recorded_windows
+from trl_r1.grpo.batching import (
+    ATTENTION,
+    PackedRows,
+    packed_attention,
+    packing_fault,
+    packing_of,
+    recorded_windows,
+)
 from trl_r1.grpo.dropout import without_dropout
 from trl_r1.grpo.fast_trainer import COARSE, TOLERANCE, scores_labels
 from trl_r1.grpo.head import CHUNK, OnePassHead, returning_hidden_states, why_not_one_pass
@@ -33,17 +40,6 @@ logger = logging.getLogger(__name__)
 
 READ = {"input_ids", "labels", "attention_mask", "use_cache"}  # of a batch; anything more is TRL's to understand
 LOGITS = 2**21  # at a time: 8 MiB in float32
-
-
-@dataclass
-class PackedRows:
-    """A micro-batch as one row."""
-
-    ids: Tensor  # (1, T)
-    positions: Tensor  # (1, T) as in the padded batch
-    labels: Tensor  # (1, T) the token each one predicts, -100 where none is trained on
-    packing: Packing
-    places: Tensor  # (K,) the packed tokens that predict one
 
 
 @dataclass
@@ -107,9 +103,7 @@ class PackingModel:
         packed = None if plain else pack_rows(inputs["input_ids"], inputs["labels"], inputs["attention_mask"])
         if packed is None:
             return self.model(**inputs, **({"fused_lm_head": True} if fused_lm_head else {}))
-        given = {"input_ids": packed.ids, "position_ids": packed.positions, "packing": packed.packing}
-        # the packing replaces the mask
-        given["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=packed.ids.device)
+        given = packed.inputs()
         if self.head is None:
             return self.model(**given, shift_labels=packed.labels, use_cache=False, fused_lm_head=True)
         layer = self.bare.get_output_embeddings()
@@ -171,11 +165,8 @@ class FastSFTTrainer(SFTTrainer):
         if reason is None:
             moved = packed.log_probs[packed.label_mask] - plain.log_probs[plain.label_mask]
             change = moved.abs().max().item() if len(moved) else 0.0
-            layer_windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=text).layers]
-            if not change <= TOLERANCE.get(computing_type(bare, self.accelerator), COARSE):
-                reason = f"its log-probabilities change by {change:.2g} nats when rows are packed"
-            elif windows != layer_windows:
-                reason = "its layers do not hand their sliding windows to the attention function"
+            tolerance = TOLERANCE.get(computing_type(bare, self.accelerator), COARSE)
+            reason = packing_fault(text, change, tolerance, windows)
         if reason is not None:
             logger.warning("Rows are padded as in TRL for this model: %s.", reason)
             text._attn_implementation = "sdpa"
