@@ -326,7 +326,7 @@ def load_to_write(
     name: str, options: EvaluateOptions, model: ModelConfig, prepared: PreparedEvaluation, folder: Path
 ) -> tuple[Any, Any]:
     """The model that answers, the policy or its copy, and the tokenizer."""
-    prompts = [row["prompt"] for rows in prepared.parts.values() for row in rows]
+    prompts = (row["prompt"] for rows in prepared.parts.values() for row in rows)
 
     def ids(policy: Any, tokenizer: Any) -> Any:
         return first_ids(renderer_for(options, policy, tokenizer), prompts)
