@@ -189,8 +189,8 @@ async def answer(serving: Serving, request: Request, chat: bool) -> Response:
             handed_over = True
             return Stream(serving, task, stream(serving, generation, task), headers_of(generation))
         return await whole(serving, generation, task, request)
-    except BadRequest as error:
-        return problem(error.status, str(error), param=error.param, code=error.code)
+    except (BadRequest, Cancelled) as error:
+        return failure(error)
     except ClientDisconnect:
         return Response(status_code=499)  # nobody is there to read it
     except asyncio.TimeoutError:
@@ -223,7 +223,8 @@ async def start(serving: Serving, generation: GenerationRequest, prompt_tokens: 
     """Waits for a turn and begins.
 
     Raises:
-        BadRequest: the turn did not come in time. ClientDisconnect: the client left before.
+        BadRequest: the turn did not come in time. Cancelled: the server is shutting down. ClientDisconnect: the client left
+            before.
     """
     turn, client_gone, closing = (
         asyncio.ensure_future(serving.turn.acquire()),
@@ -240,7 +241,7 @@ async def start(serving: Serving, generation: GenerationRequest, prompt_tokens: 
     if serving.closing.is_set():
         if turn.done() and not turn.cancelled():
             serving.turn.release()
-        raise BadRequest(CLOSING, code="unavailable", status=503)
+        raise Cancelled(CLOSING)
     if turn.cancelled() or not turn.done():
         if client_gone.done() and not client_gone.cancelled():
             raise ClientDisconnect

@@ -121,7 +121,8 @@ def failure(error: BaseException) -> Response:
     if isinstance(error, BadRequest):
         return problem(error.status, str(error), param=error.param, code=error.code)
     if isinstance(error, Cancelled):
-        return problem(503, CLOSING, "server_error", code="unavailable")
+        # stock clients would ask again, meet a closed door and tell of that instead
+        return problem(503, CLOSING, "server_error", code="unavailable", headers={"x-should-retry": "false"})
     if isinstance(error, EngineError):
         log.warning("%s", error)
         return problem(
