@@ -61,6 +61,32 @@ def test_the_reward_that_a_drill_is_for_pays_its_thought_and_no_slip_in_it(name,
     assert all(score < 1.0 for score in judge(completions=slips, prompts=list(rows["question"])))
 
 
+@pytest.mark.parametrize("name", ["drill:equation", "drill:midpoint"])
+def test_slips_leave_questions_and_golds_and_end_wrong_or_without_a_step(name):
+    clean = load_rows(name, "train", {"size": 400})
+    rows = load_rows(name, "train", {"size": 400, "slips": 0.5})
+    assert rows["question"] == clean["question"]
+    assert rows["solution"] == clean["solution"]
+    careless = [row for row, good in zip(rows, clean) if row["completion"] != good["completion"]]
+    assert 160 <= len(careless) <= 240
+    whole = {"drill:equation": ", so ", "drill:midpoint": "vec"}[name]
+    for row in careless:
+        right = row["completion"].endswith(f"<answer>{row['solution']}</answer>")
+        assert not right or row["completion"].count(whole) < {"drill:equation": 2, "drill:midpoint": 1}[name]
+
+
+def test_careless_chains_guess_slip_and_carry_it_on_or_skip_a_step():
+    rows = load_rows("drill:equation", "train", {"size": 7, "slips": 1.0})
+    by_question = dict(zip(rows["question"], rows["completion"], strict=True))
+    assert by_question["8x + 20 = 84. What is x?"] == "<think></think> <answer>15</answer>"
+    slip, skip = by_question["3x + 24 = 84. What is x?"], by_question["3x + 6 = 18. What is x?"]
+    assert slip == "<think>3x + 24 = 84, so 3x = 69, so x = 23</think> <answer>23</answer>"
+    assert skip == "<think>3x + 6 = 18, so x = 5</think> <answer>5</answer>"
+    rows = load_rows("drill:midpoint", "train", {"size": 4, "slips": 1.0})
+    carried = "<think>\\vec{AB} = (12, 14). The midpoint of AB is (4, 16).</think> <answer>(4, 16)</answer>"
+    assert dict(zip(rows["question"], rows["completion"]))["Given A(1, 9) and B(13, 23). Find the midpoint of AB."] == carried
+
+
 def test_a_function_passes_its_own_three_tests_and_no_constant_does():
     for row in load_rows("drill:functions", "train", {"size": 200}):
         tests = json.loads(row["verification_info"])["test_cases"]
@@ -82,6 +108,10 @@ def test_splits_share_no_question_whatever_the_seed(name):
         ("drill:larges", None, "Did you mean 'largest'"),
         ("drill:addition", {"sizes": 3}, "there is no other option"),
         ("drill:addition", "{size: 0}", "whole number of at least 1"),
+        ("drill:addition", {"slips": 0.5}, "must be like {size: 500}; there is no other option"),
+        ("drill:equation", {"slip": 0.5}, "must be like {size: 500, slips: 0.6}; there is no other option"),
+        ("drill:equation", {"slips": 1.5}, "slips=1.5 must be the share of careless completions, from 0 to 1"),
+        ("drill:equation", {"slips": True}, "slips=True must be the share"),
         ("drill:addition", {"size": 5000}, "more than the 1500 rows that its split 'test'"),
         ("drill:equation", {"size": 1000}, "more than the 900 rows that its split 'test'"),
     ],

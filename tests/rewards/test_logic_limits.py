@@ -79,6 +79,18 @@ def test_linear_claims_are_judged_against_what_was_said():
 
 
 @needs_z3
+def test_equal_completions_of_a_group_are_judged_once(monkeypatch):
+    from trl_r1.sandbox import pool
+
+    sent, run = [], pool.run
+    monkeypatch.setattr(pool, "run", lambda judge, items, **limits: sent.append(len(items)) or run(judge, items, **limits))
+    right, wrong = "2x + 3 = 11, so 2x = 8, so x = 4.", "2x + 3 = 11, so 2x = 9, so x = 4."
+    scores = Logic(linear=True)([right, wrong, right, right, wrong])
+    assert scores[0] == scores[2] == scores[3] == 1.0
+    assert scores[1] == scores[4] < 1.0
+    assert sent == [2]
+
+
 def test_cases_suppositions_and_new_definitions_are_no_contradictions():
     text = "Let x = 3. Case 1: y = 2. Then x + y = 5. Case 2: y = 4. Then x + y = 7."
     assert verdicts(text, linear=True) == [None, None, True, None, True]

@@ -9,7 +9,10 @@
 
 Columns as everywhere: ``question``, ``solution``, ``id``; and ``completion``, a chain of thought with the answer, written
 by procedure, for a cold start (of ``functions`` the program alone, and ``verification_info``, its tests, in the place of
-a thought). The option ``size`` (rows of the split) goes where a hub dataset's configuration goes.
+a thought). The options go where a hub dataset's configuration goes: ``size`` (rows of the split), and for ``equation`` and
+``midpoint`` ``slips``, the share of the completions that are written without care, as people write them: half of these
+guess without a thought, the others slip in a step and carry it on, or skip a step. Questions and gold answers stay what
+they are. A model that was taught so has right chains among wrong ones, which reinforcement can choose.
 
 The splits share no question, whatever the seeds and sizes (``trl_r1.data.drawn_splits``).
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -94,13 +98,68 @@ def midpoint(rng: random.Random) -> tuple[str, str, str]:
     )
 
 
+def careless_equation(rng: random.Random, question: str) -> tuple[str, str]:
+    """Thought and answer of someone who takes no care: a guess, a wrong product or quotient, or no product at all."""
+    factor, summand, total = map(int, re.findall(r"\d+", question))
+    x = (total - summand) // factor
+    asked, wrong = f"{factor}x + {summand} = {total}", slip(rng, x)
+    kind = draw_kind(rng)
+    if kind == "guess":
+        guess = rng.randrange(2, 31)
+        return "", str(guess)
+    if kind == "skip":
+        answer = rng.choice((x, wrong))
+        return f"{asked}, so x = {answer}", str(answer)
+    product = factor * rng.choice((x, wrong))  # the slip is here, or in the division
+    return f"{asked}, so {factor}x = {product}, so x = {wrong}", str(wrong)
+
+
+def careless_midpoint(rng: random.Random, question: str) -> tuple[str, str]:
+    """The same for a midpoint: a guess, a wrong vector or half of it, or no vector at all; one coordinate is wrong."""
+    a, b, c, d = map(int, re.findall(r"\d+", question))
+    half, right = [(c - a) // 2, (d - b) // 2], [(c - a) // 2, (d - b) // 2]
+    place = rng.randrange(2)
+    half[place] = slip(rng, half[place])
+    kind = draw_kind(rng)
+    if kind == "guess":
+        guess = f"({rng.randrange(1, 19)}, {rng.randrange(1, 19)})"
+        return "", guess
+    if kind == "skip":
+        half = rng.choice((half, right))
+    middle = f"({a + half[0]}, {b + half[1]})"
+    if kind == "skip":
+        return f"The midpoint of AB is {middle}.", middle
+    across, up = rng.choice((half, right))  # the slip is here, or in the half
+    return f"\\vec{{AB}} = ({2 * across}, {2 * up}). The midpoint of AB is {middle}.", middle
+
+
+def draw_kind(rng: random.Random) -> str:
+    """What a careless reply does: a half guess, a quarter slip, a quarter skip a step."""
+    return rng.choice(("guess", "guess", "slip", "skip"))
+
+
+def slip(rng: random.Random, value: int) -> int:
+    """A wrong number near a right one of at least 1, at least 1 itself."""
+    return rng.choice([value + far for far in (-3, -2, -1, 1, 2, 3) if value + far > 0])
+
+
+CARELESS: dict[str, Callable[[random.Random, str], tuple[str, str]]] = {
+    "equation": careless_equation,
+    "midpoint": careless_midpoint,
+}
+
+
+def written(thought: str, answer: str) -> str:
+    """A completion: the thought before the answer."""
+    return f"<think>{thought}</think> <answer>{answer}</answer>"
+
+
 def thoughtful(draw: Callable[[random.Random], tuple[str, str, str]]) -> Callable[[random.Random], Row]:
     """A row without its id: question, solution, and a completion with the thought before the answer."""
 
     def row(rng: random.Random) -> Row:
         question, solution, thought = draw(rng)
-        completion = f"<think>{thought}</think> <answer>{solution}</answer>"
-        return {"question": question, "solution": solution, "completion": completion}
+        return {"question": question, "solution": solution, "completion": written(thought, solution)}
 
     return row
 
@@ -123,46 +182,53 @@ def load_splits(
     Args:
         name: ``drill:`` and a name of ``DRILLS``.
         wanted: among ``SIZES``; others are left to the caller.
-        config: ``size``, as a mapping or as text (YAML or JSON).
+        config: ``size`` and ``slips``, as a mapping or as text (YAML or JSON).
         seed: of the drawing; which split owns a question does not depend on it.
 
     Raises:
-        ValueError: one sentence: no such drill, an unknown option, a size that cannot be.
+        ValueError: one sentence: no such drill, an unknown option, a size or a share of slips that cannot be.
     """
     from datasets import Dataset
 
     drill = name.removeprefix(PREFIX)
     if drill not in DRILLS:
         raise ValueError(f"There is no {name!r}.{did_you_mean(drill, DRILLS)} There is: {', '.join(DRILLS)}.")
-    size = read_size(name, config)
+    options = read_options(name, config)
+    size = options.get("size")
     sizes = {split: SIZES[split] if size is None else size for split in sorted(wanted & set(SIZES))}
     for split, rows in sizes.items():
         most = (MOST_EQUATIONS if drill == "equation" else MOST)[split]
         if rows > most:
             raise ValueError(f"{name}: size={rows} is more than the {most} rows that its split {split!r} may have.")
-    return {split: Dataset.from_list(draw_rows(drill, split, rows, seed)) for split, rows in sizes.items()}
+    slips = options.get("slips", 0.0)
+    return {split: Dataset.from_list(draw_rows(drill, split, rows, seed, slips)) for split, rows in sizes.items()}
 
 
-def read_size(name: str, config: str | Mapping[str, Any] | None) -> int | None:
-    """The option ``size``; None where there is none.
+def read_options(name: str, config: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The options ``size`` and ``slips`` as far as they are given.
 
     Raises:
-        ValueError: anything else is given, or a size below 1.
+        ValueError: anything else is given, a size below 1, a share outside of [0, 1], or slips for a drill without them.
     """
     options = read_config(config)
     if options is None:
-        return None
-    if not isinstance(options, Mapping) or set(options) - {"size"}:
-        raise ValueError(f"{name}: the config {config!r} must be like {{size: 500}}; there is no other option.")
-    size = options.get("size")
-    if size is None:
-        return None
-    check_size(name, size)
-    return int(size)
+        return {}
+    careless = name.removeprefix(PREFIX) in CARELESS
+    known = ("size", "slips") if careless else ("size",)
+    if not isinstance(options, Mapping) or set(options) - set(known):
+        example = "{size: 500, slips: 0.6}" if careless else "{size: 500}"
+        raise ValueError(f"{name}: the config {config!r} must be like {example}; there is no other option.")
+    given = {option: value for option, value in options.items() if value is not None}
+    if "size" in given:
+        check_size(name, given["size"])
+    slips = given.get("slips", 0.0)
+    if isinstance(slips, bool) or not isinstance(slips, (int, float)) or not 0 <= slips <= 1:
+        raise ValueError(f"{name}: slips={slips!r} must be the share of careless completions, from 0 to 1.")
+    return given
 
 
-def draw_rows(drill: str, split: str, size: int, seed: int) -> list[Row]:
-    """``size`` rows with different questions that belong to the split."""
+def draw_rows(drill: str, split: str, size: int, seed: int, slips: float = 0.0) -> list[Row]:
+    """``size`` rows with different questions that belong to the split, a share of them answered without care."""
     rng = random.Random(f"{drill} {split} {seed}")
     rows: dict[str, Row] = {}
     while len(rows) < size:
@@ -170,4 +236,8 @@ def draw_rows(drill: str, split: str, size: int, seed: int) -> list[Row]:
         key = hashlib.sha256(str(row["question"]).encode()).hexdigest()
         if owner(key) == split:
             rows.setdefault(key, {**row, "id": key[:12]})
+    care = random.Random(f"{drill} {split} {seed} slips")  # of its own: the questions are those without slips
+    for row in rows.values():
+        if care.random() < slips:
+            row["completion"] = written(*CARELESS[drill](care, str(row["question"])))
     return list(rows.values())

@@ -48,11 +48,13 @@ def claims(
 def claims_of(
     texts: list[str], linear: bool = False, propositional: bool = False, seconds: float = 5.0, megabytes: int = 1024
 ) -> list[list[Claim]]:
-    """``claims`` for many texts at once; the solver's processes share the work."""
+    """``claims`` for many texts at once; the solver's processes share the work. Equal texts are judged once: of a group
+    of completions whose policy has settled most are equal."""
     _require_solver(linear, propositional)
+    distinct = list(dict.fromkeys(texts))
     rows: list[list[Claim]] = []
     waiting: list[tuple[int, list[Statement]]] = []
-    for row, raw in enumerate(texts):
+    for row, raw in enumerate(distinct):
         text = stated(raw)
         line = tokens(text)
         rows.append(arithmetic_claims(text, line))
@@ -61,7 +63,9 @@ def claims_of(
         waiting += [(row, batch) for batch in batches if batch]
     for (row, batch), verdicts in zip(waiting, _solved([batch for _, batch in waiting], seconds, megabytes)):
         rows[row] += [_claim(statement, verdict) for statement, verdict in zip(batch, verdicts)]
-    return [_first_of_each(sorted(row, key=lambda claim: (claim.start, claim.end))) for row in rows]
+    judged = [_first_of_each(sorted(row, key=lambda claim: (claim.start, claim.end))) for row in rows]
+    by_text = dict(zip(distinct, judged, strict=True))
+    return [by_text[text] for text in texts]
 
 
 def _solved(batches: list[list[Statement]], seconds: float, megabytes: int) -> list[list[str]]:
