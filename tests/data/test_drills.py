@@ -83,8 +83,9 @@ def test_careless_chains_guess_slip_and_carry_it_on_or_skip_a_step():
     assert slip == "<think>3x + 24 = 84, so 3x = 69, so x = 23</think> <answer>23</answer>"
     assert skip == "<think>3x + 6 = 18, so x = 5</think> <answer>5</answer>"
     rows = load_rows("drill:midpoint", "train", {"size": 4, "slips": 1.0})
-    carried = "<think>\\vec{AB} = (12, 14). The midpoint of AB is (4, 16).</think> <answer>(4, 16)</answer>"
-    assert dict(zip(rows["question"], rows["completion"]))["Given A(1, 9) and B(13, 23). Find the midpoint of AB."] == carried
+    by_question = dict(zip(rows["question"], rows["completion"], strict=True))
+    carried = by_question["Given A(1, 9) and B(13, 23). Find the midpoint of AB."]
+    assert carried == "<think>\\vec{AB} = (12, 14). The midpoint of AB is (4, 16).</think> <answer>(4, 16)</answer>"
 
 
 def test_a_function_passes_its_own_three_tests_and_no_constant_does():

@@ -79,11 +79,18 @@ def test_linear_claims_are_judged_against_what_was_said():
 
 
 @needs_z3
+@needs_z3
 def test_equal_completions_of_a_group_are_judged_once(monkeypatch):
     from trl_r1.sandbox import pool
 
-    sent, run = [], pool.run
-    monkeypatch.setattr(pool, "run", lambda judge, items, **limits: sent.append(len(items)) or run(judge, items, **limits))
+    sent: list[int] = []
+    run = pool.run
+
+    def counting(judge, items, **limits):
+        sent.append(len(items))
+        return run(judge, items, **limits)
+
+    monkeypatch.setattr(pool, "run", counting)
     right, wrong = "2x + 3 = 11, so 2x = 8, so x = 4.", "2x + 3 = 11, so 2x = 9, so x = 4."
     scores = Logic(linear=True)([right, wrong, right, right, wrong])
     assert scores[0] == scores[2] == scores[3] == 1.0
