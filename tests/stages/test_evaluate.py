@@ -276,6 +276,25 @@ def test_a_regrade_names_the_model_that_answered(options, tmp_path):
     assert "runs/another" not in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_a_verifier_needs_columns_that_stored_answers_have_only_from_a_verifier(options, tmp_path, capsys):
+    again = {
+        "regrade": str(tmp_path / "stored.json"),
+        "rewards": ["format"],
+        "verifier": "format",
+        "template": None,
+        "datasets": None,
+    }
+    Evaluation([problem("4", ["4"])]).save(tmp_path / "stored.json")
+    assert "verifier='format' reads columns of the dataset" in stage_error(capsys, evaluate.main, *options(**again))
+    kept = problem("4", ["<think>2 + 2</think><answer>4</answer>", "4"])
+    kept.columns = {"question": "2 + 2"}
+    Evaluation([kept]).save(tmp_path / "stored.json")
+    evaluate.main(options(**again, output_dir=str(tmp_path / "again")))
+    assert json.loads((tmp_path / "again" / "summary.json").read_text())["after"]["pass@1"] == 0.5
+    assert "Right is a reply that the reward format pays in full." in (tmp_path / "again" / "report.md").read_text()
+    assert load_parts(str(tmp_path / "again"))["stored"].settings["verifier"] == "format"
+
+
 def test_pass_at_k_and_the_paired_difference_by_hand():
     # 4 samples, 1 right: pass@2 = 1 - C(3,2)/C(4,2) = 1 - 3/6 = 1/2; 2 right: 1 - C(2,2)/C(4,2) = 5/6
     before = Evaluation([problem("4", ["4", "5", "6", "7"]), problem("9", ["9", "9", "8", "7"])])

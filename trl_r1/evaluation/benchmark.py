@@ -12,16 +12,16 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trl_r1.answers.extract import read_with
 from trl_r1.answers.types import declared_type
-from trl_r1.evaluation.graded import GradedProblem, GradedSample
+from trl_r1.evaluation.graded import GradedProblem
+from trl_r1.evaluation.graders import Graders, columns_of, default_graders, grade, verified
 from trl_r1.evaluation.metrics import Interval, bootstrap_interval, paired_difference, pass_at_k
 from trl_r1.evaluation.stored_reasoning import StoredReasoningFormat, found_out, opened_by, stored_marks
 from trl_r1.models.rendering import Renderer, TemplateReasoningFormat
@@ -29,84 +29,13 @@ from trl_r1.models.rendering.prompts import prompt_of
 from trl_r1.models.sampling import sample
 from trl_r1.storage.files import replace_file
 from trl_r1.text.completions import THINK
-from trl_r1.text.reasoning_format import ReadsReasoning, ReasoningFormat, tell
-from trl_r1.text.records import Completion, Json, Problem
+from trl_r1.text.records import Json, Problem
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 KIND = "trl_r1.evaluation"  # what the JSON file says it is
-
-
-@dataclass(frozen=True)
-class Graders:
-    """The judges of a text, each a pure function, so that a test or a user can replace one."""
-
-    extract: Callable[..., str | None]  # text (and truncated, kind, where it takes them) -> final answer
-    verify: Callable[..., bool | None]  # (answer, gold) -> right? None: this gold cannot be judged
-    same_answer: Callable[[str, str], bool]  # do two answers mean the same? (the majority vote)
-    well_formed: Callable[..., list[float | None]]  # texts -> format scores in [0, 1]
-    consistency: Callable[[str, str], float | None]  # (text, language) -> share in [0, 1]
-    type_column: str | None = "answer_type"  # of the rows, with the declared type of a gold answer
-    answer_from: tuple[str, ...] = ()  # where `extract` looks, for the record
-
-    def with_format(self, reasoning_format: ReasoningFormat) -> "Graders":
-        """The same graders; those that are our rewards know what the template does with thoughts."""
-        reward = getattr(self.extract, "__self__", None)
-        known = tell(reward, reasoning_format) if isinstance(reward, ReadsReasoning) else None
-        extract = self.extract if known is None else getattr(known, self.extract.__name__)
-        return replace(self, extract=extract, well_formed=tell(self.well_formed, reasoning_format))
-
-
-def default_graders(rewards: Iterable[Any] = ()) -> Graders:
-    """The graders that are also the rewards: an evaluation then asks for what training was paid for.
-
-    Args:
-        rewards: reward functions of a run; options of an Accuracy and a Format among them (where the answer has to
-            stand, the tags) hold for the evaluation too. Without them, the defaults do.
-    """
-    from trl_r1.rewards import accuracy, format, language
-
-    given = [getattr(reward, "reward", reward) for reward in rewards]  # under another metric name: what is behind it
-    exact = next((reward for reward in given if isinstance(reward, accuracy.Accuracy)), accuracy.Accuracy())
-    layout = next((reward for reward in given if isinstance(reward, format.Format)), format.Format())
-    return Graders(
-        extract=exact.answer_of,
-        verify=partial(
-            accuracy.verify,
-            require_simplified=exact.require_simplified,
-            math_verify=exact.math_verify,
-            seconds=exact.seconds,
-            megabytes=exact.megabytes,
-            answer_type=exact.answer_type,
-        ),
-        same_answer=accuracy.same_answer,
-        well_formed=layout,
-        consistency=language.consistency,
-        type_column=exact.type_column,
-        answer_from=tuple(exact.sources),
-    )
-
-
-def grade(problem: Problem, completions: Sequence[Completion], graders: Graders) -> GradedProblem:
-    """A problem with what the graders say of its K completions. No answer, or one the verifier cannot judge, is wrong."""
-    kind, gold, language = problem.answer_type, problem.solution, problem.language
-    declared = {"answer_type": kind} if kind else {}
-    known: dict[str | None, bool] = {None: False}
-    samples = []
-    texts, prompts = [one.text for one in completions], [problem.prompt] * len(completions)
-    asks = isinstance(graders.well_formed, ReadsReasoning)
-    layouts = graders.well_formed(texts, prompts=prompts) if asks else graders.well_formed(texts)
-    for one, layout in zip(completions, layouts, strict=True):
-        answer = read_with(graders.extract, one.text, one.truncated, kind, problem.prompt)
-        if answer not in known:
-            known[answer] = graders.verify(answer, gold, **declared) is True
-        share = None if language is None else graders.consistency(one.text, language)
-        samples.append(GradedSample(one, answer, known[answer], layout, share))
-    graded = GradedProblem(problem, samples, graders.verify(gold, gold, **declared) is not None)
-    graded.consensus = graded.vote(graders.same_answer)
-    return graded
 
 
 def mean_of(values: Iterable[float | None]) -> float:
@@ -250,8 +179,16 @@ class Evaluation:
 
         Args:
             graders: default: today's, looking for the answer where these were looked for.
+
+        Raises:
+            ValueError: a reward judged these, and no graders are given; a reward is to judge them now, and lacks a column.
         """
         if graders is None:
+            if "verifier" in self.settings:
+                raise ValueError(
+                    f"The reward {self.settings['verifier']!r} judged these answers; give graders with it: "
+                    "default_graders(rewards, verifier=...)."
+                )
             from trl_r1.rewards.accuracy import SOURCES, Accuracy
 
             graders = default_graders([Accuracy(sources=tuple(self.settings.get("answer_from") or SOURCES))])
@@ -259,8 +196,9 @@ class Evaluation:
         for stored in self.problems:
             opened = stored.opened or usual
             known = graders.with_format(StoredReasoningFormat(stored_marks(self.settings), opened))
-            one = grade(stored.problem, [one.completion for one in stored.samples], known)
-            one.opened = opened
+            one = grade(stored.problem, [one.completion for one in stored.samples], known, stored.columns)
+            (one,) = verified([one], known)
+            one.opened, one.columns = opened, stored.columns
             fresh.append(one)
         return Evaluation(fresh, dict(self.settings), self.level)
 
@@ -362,7 +300,7 @@ def evaluate(
         language = row.get(language_column) if language_column else None
         kind = declared_type(row, graders.type_column)
         problem = Problem(prompt_of(row, prompt_column), "", str(row[solution_column]), language, answer_type=kind)
-        one = grade(problem, completions, graders)
+        one = grade(problem, completions, graders, columns_of(row))
         one.opened = opened_by(reasoning_format, problem.prompt)
         graded.append(one)
     settings = {
@@ -375,8 +313,8 @@ def evaluate(
         "seed": seed,
         "seconds": round(drawn.seconds, 1),
         "tokens": drawn.tokens,
-        "answer_from": list(graders.answer_from),
+        **graders.settings,
     }
     if reasoning_format.marks != THINK:
         settings["reasoning_marks"] = list(reasoning_format.marks)
-    return Evaluation(graded, settings)
+    return Evaluation(verified(graded, graders), settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trl_r1.evaluation.metrics import Same, consensus
@@ -35,6 +35,7 @@ class GradedProblem:
     judged: bool = True  # false when the gold answer cannot be read: no fault of the model's
     consensus: float = math.nan  # share of the (tied) majority answers that are right
     opened: tuple[str, str] | None = None  # the marks of the thought that the prompt has opened; None: it opened none
+    columns: Row = field(default_factory=dict)  # of its row, where a reward that reads them has judged the samples
 
     @property
     def gold(self) -> str:
@@ -71,6 +72,7 @@ class GradedProblem:
             "judged": self.judged,
             "consensus": self.consensus,
             **({"opened": list(self.opened)} if self.opened else {}),
+            **({"columns": self.columns} if self.columns else {}),
         }
 
     @classmethod
@@ -89,7 +91,8 @@ class GradedProblem:
         problem = Problem(row["prompt"], "", row["solution"], row["language"], answer_type=row.get("answer_type", ""))
         share = row.get("consensus")
         opened = tuple(row["opened"]) if row.get("opened") else None
-        return cls(problem, samples, row.get("judged", True), math.nan if share is None else share, opened)
+        consensus, columns = math.nan if share is None else share, row.get("columns") or {}
+        return cls(problem, samples, row.get("judged", True), consensus, opened, columns)
 
 
 _GRADES = ("answers", "verdicts", "well_formed", "consistency")  # keys of the file, in the order of GradedSample

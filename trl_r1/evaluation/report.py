@@ -140,7 +140,7 @@ def evaluation_section(before: Evaluation | None, after: Evaluation | None) -> s
     for name, run in known:
         drawn = ", ".join(
             f"{key.replace('_', ' ')} {plainly(run.settings[key])}"
-            for key in ("temperature", "top_p", "max_new_tokens", "seed", "answer_from")
+            for key in ("temperature", "top_p", "max_new_tokens", "seed", "answer_from", "verifier")
             if key in run.settings
         )
         unjudged = sum(not problem.judged for problem in run.problems)
@@ -148,8 +148,18 @@ def evaluation_section(before: Evaluation | None, after: Evaluation | None) -> s
             f" ({inline(drawn)})" if drawn else ""
         )
         lines[-1] += f", {run.unsampled} without any" if run.unsampled else ""
-        lines[-1] += f", {unjudged} with a gold answer that cannot be read and does not count." if unjudged else "."
+        lines[-1] += f", {unjudged} {cannot_be_judged(run)}, which do not count." if unjudged else "."
     return "\n".join(lines)
+
+
+def cannot_be_judged(run: Evaluation) -> str:
+    """Why some problems of an evaluation are not judged, half a sentence."""
+    verifier = run.settings.get("verifier")
+    return (
+        "with gold answers that cannot be read"
+        if verifier is None
+        else f"that {inline(str(verifier))} could not judge"
+    )
 
 
 def curves_section(pictures: Sequence[Curve]) -> str:

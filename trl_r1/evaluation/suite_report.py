@@ -132,8 +132,12 @@ def table_section(parts: Mapping[str, Evaluation]) -> str:
     notes = ["Shares in percent, with 95 % bootstrap intervals over problems in brackets."]
     unread = {part: sum(not p.judged for p in run.problems) for part, run in parts.items()}
     told = ", ".join(f"{count} of {inline(part)}" for part, count in unread.items() if count)
+    verifiers = sorted({inline(str(run.settings["verifier"])) for run in parts.values() if "verifier" in run.settings})
+    if verifiers:
+        notes.append(f"Right is a reply that the reward {', '.join(verifiers)} pays in full.")
     if told:
-        notes.append(f"Gold answers that cannot be read, and do not count: {told}.")
+        unjudged = "Problems that it could not judge" if verifiers else "Gold answers that cannot be read"
+        notes.append(f"{unjudged}, and do not count: {told}.")
     several = ", ".join(
         f"{inline(part)} ({run.key('pass@K')} {with_interval(run.intervals[run.key('pass@K')], 'pass@K')}, "
         f"{run.key('cons@K')} {with_interval(run.intervals[run.key('cons@K')], 'cons@K')})"

@@ -130,7 +130,12 @@ def load_entry(entry: Entry, seed: int = 0) -> Dataset:
 
 
 def problems_of(
-    entry: Entry, template: Template, shots: int = 0, seed: int = 0, system_prompt: str | None = None
+    entry: Entry,
+    template: Template,
+    shots: int = 0,
+    seed: int = 0,
+    system_prompt: str | None = None,
+    columns: bool = False,
 ) -> list[Row]:
     """Rows with ``question``, ``prompt``, ``solution``, ``language``, the examples already in the prompt, and what a row
     says about its own rendering.
@@ -139,6 +144,7 @@ def problems_of(
         shots: examples before the question, the same for every problem except where one is the problem itself.
         seed: of the choice of examples (and of the miniature world).
         system_prompt: before conversations that bring none of their own.
+        columns: keep the dataset's others too, which a reward that verifies the replies reads.
 
     Raises:
         ValueError: as ``load_entry``; no examples to take, or too few.
@@ -150,6 +156,7 @@ def problems_of(
     questions = rows[entry.question_column]
     return [
         {
+            **(row if columns else {}),
             "question": question,
             "prompt": with_system(
                 with_shots(template, examples, question, shots) if shots else row["prompt"], system_prompt

@@ -95,7 +95,7 @@ def evaluation(
 
     Args:
         when: "before" or "after" training, for the sentence on the screen.
-        rewards: whose options say how answers are read; None takes the trainer's reward functions.
+        rewards: whose options say how answers are read, and among which the verifier is; None takes the trainer's.
     """
     if rows is None:
         return None
@@ -142,7 +142,9 @@ def evaluate_shared(
             batch_size=options.evaluation_batch_size,
             seed=config.seed + 1000 * state.process_index,
             progress=state.is_main_process and not config.disable_tqdm and samples is None,
-            graders=default_graders(trainer.reward_funcs if rewards is None else rewards),
+            graders=default_graders(
+                trainer.reward_funcs if rewards is None else rewards, verifier=options.evaluation_verifier
+            ),
             renderer=renderer_of(trainer.processing_class, config, model=model, options=options),
         )
     if state.num_processes == 1:

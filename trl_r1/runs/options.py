@@ -106,6 +106,13 @@ class EvaluationOptions:
         default=None, metadata={"help": "Longest answer in tokens; None takes max_completion_length."}
     )
     evaluation_batch_size: int = field(default=256, metadata={"help": "Completions generated at once."})
+    evaluation_verifier: str | None = field(
+        default=None,
+        metadata={
+            "help": "A reward of `rewards`, by its name: a held-out reply is right where it pays in full (code: the program "
+            "passes its tests). None: where its answer equals the gold answer."
+        },
+    )
     probe_every: int = field(
         default=0, metadata={"help": "Optimizer steps between two looks at held-out pass@1 while training; 0: never."}
     )

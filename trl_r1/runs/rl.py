@@ -19,6 +19,7 @@ from trl_r1 import errors
 from trl_r1.compat.sharding import shards_the_model
 from trl_r1.data.columns import to_prompts
 from trl_r1.data.spec import spec_of
+from trl_r1.evaluation.graders import check_verifier
 from trl_r1.evaluation.report import write_report
 from trl_r1.grpo.checks import check_weights
 from trl_r1.grpo.config import R1GRPOConfig
@@ -89,6 +90,7 @@ def prepare(
     if not model.model_name_or_path:
         raise ValueError("No model was named; set model_name_or_path to a hub id, a local folder or mini:base.")
     rewards, weights = load_rewards(options.reward_list)
+    check_verifier(rewards, options.evaluation_verifier)
     if config.reward_weights is not None and len(config.reward_weights) != len(rewards):
         raise ValueError(
             f"reward_weights has {len(config.reward_weights)} entries for {len(rewards)} rewards. Give the weights inside "

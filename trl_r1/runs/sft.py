@@ -27,6 +27,7 @@ from trl import ModelConfig, SFTConfig, SFTTrainer
 from trl_r1.data.imitation import to_imitate, tokenized
 from trl_r1.data.spec import spec_of
 from trl_r1.errors import first_line
+from trl_r1.evaluation.graders import check_verifier
 from trl_r1.evaluation.report import write_report
 from trl_r1.models.adapters import SameTypes, is_adapter, merged
 from trl_r1.models.four_bit import check_four_bit
@@ -84,6 +85,7 @@ def prepare(
     check_settings(config)
     template_options = read_kwargs(getattr(config, "chat_template_kwargs", None))
     graders, _ = load_rewards(options.reward_list)
+    check_verifier(graders, options.evaluation_verifier)
     raw = None
     if not rows_come_later:
         raw = options.chosen(spec_of(options).read(config.seed), config.seed)

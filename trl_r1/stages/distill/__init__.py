@@ -101,7 +101,7 @@ def conclude(options: Any, config: Any, model: ModelConfig, prepared: Any, notes
     reference = find_evaluation(options.teacher_run) if options.teacher_run else None
     after = folder / "evaluation_after.json"
     if reference is None and teacher is not None and after.is_file():
-        graders = default_graders(prepared.graders)
+        graders = default_graders(prepared.graders, options.evaluation_verifier)
         reference = evaluate_teacher(
             teacher, Evaluation.load(after), model, folder / "evaluation_teacher.json", config, graders
         )

@@ -29,6 +29,7 @@ from trl import (
 
 from trl_r1.data.domains import read_shares, share_of_domains
 from trl_r1.data.spec import spec_of
+from trl_r1.evaluation.graders import check_verifier
 from trl_r1.evaluation.report import write_report
 from trl_r1.grpo.prompts import RenderedPrompts
 from trl_r1.grpo.reasoning import TrainerReasoning
@@ -177,6 +178,7 @@ def prepare_on_policy(options: DistillOptions, config: DistillationConfig, model
         ValueError: one sentence: what was given, what was expected, what to do.
     """
     graders, _ = load_rewards(options.reward_list)
+    check_verifier(graders, options.evaluation_verifier)
     rows = options.chosen(spec_of(options).read(config.seed), config.seed)
     prompts = prompts_of(imitated(rows, options, options.dataset_name))
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size

@@ -49,7 +49,7 @@ def evaluate_teacher(
         return Evaluation.load(path)
     print(f"Evaluating the teacher: {len(student.problems)} problems, {student.samples} samples each.", flush=True)
     policy, tokenizer = load_policy(teacher, model, config.use_cpu)
-    rows = [p.problem.to_row() for p in student.problems]
+    rows = [{**p.columns, **p.problem.to_row()} for p in student.problems]
     settings = student.settings
     evaluation = evaluate(
         policy,

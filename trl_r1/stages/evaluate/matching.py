@@ -44,7 +44,8 @@ def judge_again(
         path = folder / f"{part}.json"
         if not path.is_file() and state.is_main_process:
             fresh = old.regrade(graders)
-            fresh.settings |= {"answer_from": list(graders.answer_from), "regraded": True}
+            fresh.settings.pop("verifier", None)
+            fresh.settings |= {**graders.settings, "regraded": True}
             fresh.save(path)
         state.wait_for_everyone()
         parts[part] = Evaluation.load(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from trl_r1.evaluation import follow as following
 from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, is_evaluation, plain
 from trl_r1.evaluation.chunks import Sampling, cut, evaluate_in_chunks
 from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
+from trl_r1.evaluation.graders import check_verifier
 from trl_r1.evaluation.suite_report import numbers, part_name, write_suite_report
 from trl_r1.evaluation.suites import Entry, problems_of, read_suite
 from trl_r1.models.load import cannot_load, find_policy, load_policy, tokenizer_of
@@ -76,6 +77,13 @@ class EvaluateOptions(RayOptions, SystemPrompt, TemplateKwargs, WritingOptions):
     rewards: str = field(
         default='[{"name": "accuracy"}, {"name": "format"}]',
         metadata={"help": "As in training: the options of accuracy and format say where an answer is looked for."},
+    )
+    verifier: str | None = field(
+        default=None,
+        metadata={
+            "help": "A reward of `rewards`, by its name: a reply is right where it pays in full (code: the program passes "
+            "its tests). None: where its answer equals the gold answer."
+        },
     )
     compare_with: str | None = field(
         default=None,
@@ -146,10 +154,12 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
         ValueError: one sentence. Nothing was written by then, except `run.json` if the folder was free.
     """
     rewards, _ = load_rewards(read_rewards(options.rewards))
-    graders = default_graders(rewards)
+    check_verifier(rewards, options.verifier)
+    graders = default_graders(rewards, options.verifier)
     template_for(options.template)
     earlier = load_parts(options.compare_with) if options.compare_with else {}
     stored = load_parts(options.regrade) if options.regrade else {}
+    check_columns(stored, options)
     entries = [] if options.regrade else read_suite(options.datasets)
     parts = asked_parts(entries, options.template or "chat", options)
     if options.follow and not (Path(options.follow) / manifest.FILE_NAME).is_file():
@@ -185,12 +195,26 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     return PreparedEvaluation(entries, parts, graders, path, earlier, stored, folder.lock)
 
 
+def check_columns(stored: Mapping[str, Evaluation], options: EvaluateOptions) -> None:
+    """Whether stored answers can be judged again by the verifier that is named.
+
+    Raises:
+        ValueError: they were not judged by a reward before, and so their file keeps no columns for one.
+    """
+    bare = [part for part, one in stored.items() if not any(problem.columns for problem in one.problems)]
+    if options.verifier is not None and bare:
+        raise ValueError(
+            f"verifier={options.verifier!r} reads columns of the dataset, and the stored answers {', '.join(bare)} of "
+            f"{options.regrade} have none: they were compared with gold answers. Sample them again with this verifier."
+        )
+
+
 def asked_parts(entries: Sequence[Entry], template: str, options: EvaluateOptions) -> dict[str, list[Row]]:
     """Part -> its problems, put into a template."""
     return {
-        part_name(entry.label, shots): problems_of(entry, template, shots, options.seed, options.system_prompt)[
-            : options.problems
-        ]
+        part_name(entry.label, shots): problems_of(
+            entry, template, shots, options.seed, options.system_prompt, columns=options.verifier is not None
+        )[: options.problems]
         for entry in entries
         for shots in options.shot_counts
     }
