@@ -76,13 +76,21 @@ def build_general(path: Path, base: Path, seed: int, scale: str) -> Path:
     return build_once(path, make)
 
 
-def build_student(path: Path, base: Path, seed: int, scale: str) -> Path:
-    """Pre-trains a smaller model with the tokenizer of ``base``, a folder of ``mini:base-general``."""
+def build_student(path: Path, base: Path, seed: int, scale: str, size: mini_model.Scale | None = None) -> Path:
+    """Pre-trains a smaller model with the tokenizer of ``base``, a folder of ``mini:base-general``.
+
+    Args:
+        path: the folder to leave behind.
+        base: where the tokenizer is from.
+        seed: of the pages, their order and the weights.
+        scale: a key of ``STUDENT``.
+        size: of another student (benchmarks/distillation.py); None: ``STUDENT[scale]``.
+    """
+    size = size or STUDENT[scale]
 
     def make(folder: Path) -> dict[str, object]:
         torch.manual_seed(seed)
         tokenizer = AutoTokenizer.from_pretrained(base)
-        size = STUDENT[scale]
         model = mini_model.build_model(tokenizer, size)
         documents = scattered(draw_corpus(size.documents, seed + 1), draw_web(STUDENT_GENERAL[scale], seed + 1), seed)
         tokens = mini_model.train(model, tokenizer, documents, size, seed)
