@@ -30,3 +30,10 @@ def test_the_layers_weigh_what_the_article_gives_them(name):
     (layered,) = [reward for reward in content["rewards"] if reward["name"] == "layered"]
     weights = {layer["name"]: layer["weight"] for layer in layered["options"]["layers"]}
     assert weights == {"symbolic": 0.4, "logic": 0.3, "semantic": 0.3}
+
+
+def test_recipes_paid_by_tests_judge_held_out_programs_by_tests():
+    contents = {str(path.relative_to(RECIPES)): yaml.safe_load(path.read_text()) for path in RECIPES.glob("**/*.yaml")}
+    coding = {name: one for name, one in contents.items() if "code" in named(one.get("rewards") or [])}
+    assert set(coding) >= {"code.yaml", "smollm2/code.yaml"}
+    assert {name: one["evaluation_verifier"] for name, one in coding.items()} == dict.fromkeys(coding, "code")
