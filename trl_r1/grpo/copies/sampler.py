@@ -152,7 +152,7 @@ def _wait(device: torch.device) -> None:
 
 @torch.no_grad()
 def difference(policy: Any, copied: Any, prompts: Sequence[Sequence[int]], dtype: torch.dtype) -> str | None:
-    """Compares the logits of two short prompts; None where policy and copy agree.
+    """Compares the logits of two short prompts, what shifts all of a token's alike aside; None where policy and copy agree.
 
     Args:
         dtype: what the copy computes in, which says how closely.
@@ -164,7 +164,9 @@ def difference(policy: Any, copied: Any, prompts: Sequence[Sequence[int]], dtype
                 model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float()
                 for model in (copied, policy)
             )
-            error = ((ours - theirs).abs().max() / theirs.std().clamp(min=1e-6)).item()
+            apart = ours - theirs  # (1, L, V)
+            apart = apart - apart.mean(-1, keepdim=True)  # what all logits of a token share changes no probability
+            error = (apart.abs().max() / theirs.std().clamp(min=1e-6)).item()
             if not error <= TOLERANCE.get(dtype, COARSE):
                 return f"the copy's logits differ from the policy's by {error:.2g} of their spread"
     return None
