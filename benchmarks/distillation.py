@@ -49,7 +49,7 @@ from trl_r1.storage.files import append_json_lines, read_json_lines  # noqa: E40
 WIDTHS = {12: (2, 26), 20: (2, 44), 28: (2, 60), 40: (4, 84)}  # heads, intermediate
 DEMO = 20  # the demo's student
 EPOCHS = (2, 5, 10, 20)  # of `seconds`; mini/distill has 40
-STOCK_EPOCHS, ALL_EPOCHS = 8, 29  # of `plain`: measured for the seconds, and 1,160 steps of 2,546 rows
+STOCK_EPOCHS, ALL_EPOCHS = 11, 29  # of `plain`: measured for the seconds, and 1,160 steps of 2,546 rows
 ARMS = "sizes,seconds,plain,hard,labels"
 LIKELIEST = 8
 Row = dict[str, Any]
@@ -237,30 +237,34 @@ def draw(rows: list[Row], path: Path) -> None:
     from matplotlib import pyplot
 
     ratios = {row["width"]: row["ratio"] for row in rows if "ratio" in row}
+    marks = dict(zip(sorted({row["seed"] for row in rows}), "os^Dv"))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), sharey=True)
     for kind, colour in (("distilled", "#1f6fb4"), ("reinforced", "#d1711f")):
-        mine = [row for row in rows if row["arm"].startswith(kind)]
-        for row in mine:
-            low, high = row["interval"]
-            x = 100 * ratios[row["width"]]
-            left.plot([x, x], [100 * low, 100 * high], color=colour, alpha=0.35, lw=1)
-            left.plot(x, 100 * row["after"], "o", color=colour, ms=4)
-        widths = sorted({row["width"] for row in mine})
-        means = [100 * statistics.fmean(row["after"] for row in mine if row["width"] == width) for width in widths]
-        left.plot(
-            [100 * ratios[width] for width in widths], means, color=colour, lw=1.5, label=f"{kind}, mean of seeds"
-        )
-    kinds = {"epochs ": "#1f6fb4", f"distilled {DEMO}": "#1f6fb4", f"reinforced {DEMO}": "#d1711f", "plain": "#8a8a8a"}
-    for begin, colour in kinds.items():
-        for row in rows:
-            if row["arm"] == begin or (begin.endswith(" ") and row["arm"].startswith(begin)):
-                right.plot(row["training_seconds"], 100 * row["after"], "o", color=colour, ms=4)
-    for name, colour in (
-        ("distilled, 2 to 40 epochs", "#1f6fb4"),
-        ("reinforced", "#d1711f"),
-        ("stock SFT, all rows", "#8a8a8a"),
-    ):
-        right.plot([], [], "o", color=colour, ms=4, label=name)
+        for seed, mark in marks.items():
+            mine = sorted(
+                (row for row in rows if row["arm"].startswith(kind) and row["seed"] == seed), key=lambda r: r["width"]
+            )
+            if not mine:
+                continue
+            places = [100 * ratios[row["width"]] for row in mine]
+            for place, row in zip(places, mine):
+                left.plot([place, place], [100 * bound for bound in row["interval"]], color=colour, alpha=0.35, lw=1)
+            values = [100 * row["after"] for row in mine]
+            left.plot(places, values, mark + "-", color=colour, ms=4, lw=1, label=f"{kind}, seed {seed}")
+    kinds = {
+        "distilled, 2 to 40 epochs": ("#1f6fb4", lambda arm: arm == f"distilled {DEMO}" or arm.startswith("epochs ")),
+        "reinforced": ("#d1711f", lambda arm: arm == f"reinforced {DEMO}"),
+        "plain SFT": ("#8a8a8a", lambda arm: arm == "plain"),
+    }
+    for name, (colour, chosen) in kinds.items():
+        for seed, mark in marks.items():
+            mine = sorted(
+                (row["training_seconds"], 100 * row["after"])
+                for row in rows
+                if chosen(row["arm"]) and row["seed"] == seed
+            )
+            if mine:
+                right.plot(*zip(*mine), mark + "-", color=colour, ms=4, lw=1, label=f"{name}, seed {seed}")
     left.set(xlabel="% of the teacher's parameters", ylabel="pass@1, %", title="Size")
     right.set(xlabel="seconds of training", title="Time, the student of 18 %")
     for axis in (left, right):
