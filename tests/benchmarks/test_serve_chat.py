@@ -42,7 +42,9 @@ def test_chat_requests_take_one_pass_each(serve_chat, paths):
     server = serve_chat.Server(paths, 8)
     told = serve_chat.chat(server, 24)
     assert told["requests"] == 24
-    assert told["passes"] <= 1 + 15 / 24  # one of 24 may babble "the answer is": it hangs on which requests meet in a batch
+    assert (
+        told["passes"] <= 1 + 15 / 24
+    )  # one of 24 may babble "the answer is": it hangs on which requests meet in a batch
     server.stop()
     server.thread.join(30)
     assert server.queue.close()
