@@ -79,7 +79,6 @@ def test_linear_claims_are_judged_against_what_was_said():
 
 
 @needs_z3
-@needs_z3
 def test_equal_completions_of_a_group_are_judged_once(monkeypatch):
     from trl_r1.sandbox import pool
 
@@ -98,6 +97,7 @@ def test_equal_completions_of_a_group_are_judged_once(monkeypatch):
     assert sent == [2]
 
 
+@needs_z3
 def test_cases_suppositions_and_new_definitions_are_no_contradictions():
     text = "Let x = 3. Case 1: y = 2. Then x + y = 5. Case 2: y = 4. Then x + y = 7."
     assert verdicts(text, linear=True) == [None, None, True, None, True]
