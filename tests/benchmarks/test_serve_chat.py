@@ -39,12 +39,9 @@ def test_64_requests_with_stops_streams_hang_ups_and_an_end_of_the_server(serve_
 
 
 def test_chat_requests_take_one_pass_each(serve_chat, paths):
-    server = serve_chat.Server(paths, 8)
+    server = serve_chat.Server(paths, 2)  # too short for babble to hold a whole `<answer>` by chance
     told = serve_chat.chat(server, 24)
-    assert told["requests"] == 24
-    assert (
-        told["passes"] <= 1 + 15 / 24
-    )  # one of 24 may babble "the answer is": it hangs on which requests meet in a batch
+    assert (told["requests"], told["passes"], told["most_passes"]) == (24, 1.0, 1)
     server.stop()
     server.thread.join(30)
     assert server.queue.close()
