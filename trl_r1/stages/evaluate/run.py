@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from accelerate import PartialState
 from trl import ModelConfig
 
 from trl_r1.evaluation import follow as following
-from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, is_evaluation, plain
+from trl_r1.evaluation.benchmark import Evaluation, Graders, compare, default_graders, plain
 from trl_r1.evaluation.chunks import Sampling, cut, evaluate_in_chunks
 from trl_r1.evaluation.clustered import Wanted, sample_chunks, start_evaluating
 from trl_r1.evaluation.graders import check_verifier
@@ -25,21 +25,20 @@ from trl_r1.models.rendering import Renderer
 from trl_r1.models.sampling import check_options
 from trl_r1.models.templates import TEMPLATES, check_template_options, template_for
 from trl_r1.rewards.catalogue import load_rewards, read_rewards
-from trl_r1.runs.folder import SUMMARY, RunFolder
+from trl_r1.runs.folder import RunFolder
 from trl_r1.runs.options import RAY_NAMES, RayOptions, SystemPrompt, TemplateKwargs, check_cluster
 from trl_r1.runs.preview import as_read
 from trl_r1.runs.processor import Generation, check_processor
 from trl_r1.runs.rendering import keep_date, read_kwargs, renderer_of
 from trl_r1.runs.run import Run
 from trl_r1.runs.writing import WritingOptions, first_ids, load_writer, told
-from trl_r1.stages.evaluate.matching import judge_again, match_earlier, regrade_notes
+from trl_r1.stages.evaluate.matching import check_columns, judge_again, load_parts, match_earlier, regrade_notes
 from trl_r1.storage import manifest
 from trl_r1.storage.structured import read_numbers
 from trl_r1.text.records import Json, Row
 
 
 DEFAULT_SAMPLES = 16
-NOT_PARTS = {"run.json", "summary.json", "seconds.json"}  # JSON files of a folder that hold no evaluation
 ASKED = ("system_prompt", "chat_template_kwargs")  # in the settings of an evaluation where they are set
 
 
@@ -159,7 +158,7 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     template_for(options.template)
     earlier = load_parts(options.compare_with) if options.compare_with else {}
     stored = load_parts(options.regrade) if options.regrade else {}
-    check_columns(stored, options)
+    check_columns(stored, options.verifier, options.regrade)
     entries = [] if options.regrade else read_suite(options.datasets)
     parts = asked_parts(entries, options.template or "chat", options)
     if options.follow and not (Path(options.follow) / manifest.FILE_NAME).is_file():
@@ -195,20 +194,6 @@ def prepare_evaluation(options: EvaluateOptions, model: ModelConfig) -> Prepared
     return PreparedEvaluation(entries, parts, graders, path, earlier, stored, folder.lock)
 
 
-def check_columns(stored: Mapping[str, Evaluation], options: EvaluateOptions) -> None:
-    """Whether stored answers can be judged again by the verifier that is named.
-
-    Raises:
-        ValueError: they were not judged by a reward before, and so their file keeps no columns for one.
-    """
-    bare = [part for part, one in stored.items() if not any(problem.columns for problem in one.problems)]
-    if options.verifier is not None and bare:
-        raise ValueError(
-            f"verifier={options.verifier!r} reads columns of the dataset, and the stored answers {', '.join(bare)} of "
-            f"{options.regrade} have none: they were compared with gold answers. Sample them again with this verifier."
-        )
-
-
 def asked_parts(entries: Sequence[Entry], template: str, options: EvaluateOptions) -> dict[str, list[Row]]:
     """Part -> its problems, put into a template."""
     return {
@@ -237,27 +222,6 @@ def usual_template(options: EvaluateOptions, path: str | None) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(cannot_load(path, error)) from error
     return next(name for name, template in TEMPLATES.items() if template == chosen)
-
-
-def load_parts(place: str) -> dict[str, Evaluation]:
-    """The evaluations in a file, or in the folder of a run, by the names of their files.
-
-    Raises:
-        ValueError: there is no such place, or no evaluation in it.
-    """
-    path = Path(place).expanduser()
-    if path.is_file():
-        return {path.stem: Evaluation.load(path)}
-    if not path.is_dir():
-        raise ValueError(f"There is no evaluation at {place!r}: neither a file nor a folder.")
-    files = sorted(file for file in path.glob("*.json") if file.name not in NOT_PARTS and is_evaluation(file))
-    summary = path / SUMMARY
-    if summary.is_file():  # the order of the run that made them
-        names = list(json.loads(summary.read_text(encoding="utf-8")).get("parts") or {})
-        files.sort(key=lambda file: names.index(file.stem) if file.stem in names else len(names))
-    if not files:
-        raise ValueError(f"The folder {place!r} holds no evaluation that `evaluate` or a training stage has written.")
-    return {file.stem: Evaluation.load(file) for file in files}
 
 
 def samples_of(entry: Entry, options: EvaluateOptions) -> int:
